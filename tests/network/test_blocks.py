@@ -1,0 +1,44 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unetjax.network import blocks, initializers
+
+UP = blocks.UpConv(6, kernel_init=initializers.up_init("he", kernel_size=3, channels=6))
+
+
+def test_up_conv_is_the_transposed_convolution(key):
+    """Same kernel, same numbers as the library's operation with the true transpose."""
+    x = jax.random.normal(key, (2, 3, 5, 4))
+    theirs = nn.ConvTranspose(6, (2, 2), strides=(2, 2), transpose_kernel=True)
+    variables = UP.init(key, x)
+    variables["params"]["bias"] = jnp.arange(6.0)
+    np.testing.assert_allclose(
+        UP.apply(variables, x), theirs.apply(variables, x), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_up_conv_keeps_the_kernel_upright():
+    """An impulse returns the kernel, not its mirror image."""
+    kernel = jnp.array([[1.0, 2.0], [3.0, 4.0]])[:, :, None, None]
+    params = {"kernel": kernel, "bias": jnp.zeros(1)}
+    y = UP.clone(features=1).apply({"params": params}, jnp.ones((1, 1, 1, 1)))
+    np.testing.assert_array_equal(y[0, :, :, 0], [[1, 2], [3, 4]])
+
+
+def test_max_pool_is_the_window_maximum(key):
+    x = jax.random.normal(key, (2, 6, 8, 3))  # no ties
+    pairs = [blocks.max_pool, lambda x: nn.max_pool(x, (2, 2), strides=(2, 2))]
+    ours, theirs = ((f(x), jax.grad(lambda x: (f(x) ** 2).sum())(x)) for f in pairs)
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6)
+
+
+def test_center_crop():
+    x = jnp.arange(8.0).reshape(1, 8, 1, 1)
+    like = jnp.zeros((1, 4, 1, 3))
+    np.testing.assert_array_equal(
+        blocks.center_crop(x, like=like).ravel(), [2, 3, 4, 5]
+    )
+    assert blocks.center_crop(x, like=x).shape == x.shape

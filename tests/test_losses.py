@@ -1,0 +1,120 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from unetjax import losses
+
+LOGITS = jnp.array([[0.0, 0.0], [jnp.log(3.0), 0.0]])
+LABELS = jnp.array([0, 1])
+WEIGHTS = jnp.array([1.0, 3.0])
+TRUE = jnp.array([1, 1, 1, 0, 0, 0, 1, 1])
+
+
+def number(loss, *arrays):
+    return float(loss.value(loss.sums(*arrays)))
+
+
+def test_two_pixels_worked_by_hand():
+    """ln 2 at weight 1, ln 4 at weight 3."""
+    pixels = losses.weighted_cross_entropy(LOGITS, LABELS, jnp.ones(2))
+    np.testing.assert_allclose(pixels, [0.693147, 1.386294], rtol=1e-6)
+    for reduction, expected in (
+        ("sum", 4.852030),
+        ("weighted_mean", 1.213008),
+        ("mean", 2.426015),
+    ):
+        loss = losses.build_loss("cross_entropy", reduction)
+        np.testing.assert_allclose(
+            number(loss, LOGITS, LABELS, WEIGHTS), expected, rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_uniform_logits_cost_log_k(classes):
+    loss = losses.weighted_cross_entropy(
+        jnp.zeros((4, classes)), jnp.arange(4) % classes, jnp.ones(4)
+    )
+    np.testing.assert_allclose(loss, np.log(classes), rtol=1e-6)
+
+
+def test_scale_of_the_weights():
+    """Scaling w leaves the weighted mean and scales the sum."""
+    mean = losses.build_loss()
+    total = losses.build_loss("cross_entropy", "sum")
+    arrays = (LOGITS, LABELS)
+    np.testing.assert_allclose(
+        number(mean, *arrays, 5 * WEIGHTS), number(mean, *arrays, WEIGHTS), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        number(total, *arrays, 5 * WEIGHTS),
+        5 * number(total, *arrays, WEIGHTS),
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+@pytest.mark.parametrize("reduction", ["weighted_mean", "sum", "mean"])
+def test_ignored_pixels_change_nothing(name, reduction):
+    """Label -1 and weight 0 are the same as leaving the pixel out, gradient too."""
+    loss = losses.build_loss(name, reduction)
+    logits = jnp.concatenate([LOGITS, jnp.array([[9.0, -9.0], [jnp.inf, 0.0]])])
+    logits = logits.at[3].set(jnp.array([1e4, -1e4]))
+    labels = jnp.array([0, 1, -1, 1])
+    weights = jnp.array([1.0, 3.0, 2.0, 0.0])
+    expected = number(loss, LOGITS, LABELS, WEIGHTS)
+    np.testing.assert_allclose(number(loss, logits, labels, weights), expected, 1e-6)
+    slope = jax.grad(lambda z: loss.value(loss.sums(z, labels, weights)))(logits)
+    assert np.abs(slope[:2]).min() > 0
+    np.testing.assert_array_equal(slope[2:], 0)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+def test_nothing_annotated_is_finite(name):
+    loss = losses.build_loss(name)
+    value, slope = jax.value_and_grad(
+        lambda z: loss.value(loss.sums(z, -jnp.ones(2, int), WEIGHTS))
+    )(LOGITS)
+    np.testing.assert_allclose(value, 0, atol=1e-6)
+    np.testing.assert_array_equal(slope, 0)
+
+
+def test_extreme_logits_stay_finite():
+    logits = jnp.array([[1e4, -1e4], [-1e4, 1e4]])
+    loss = losses.weighted_cross_entropy(logits, jnp.array([1, 1]), jnp.ones(2))
+    np.testing.assert_allclose(loss, [2e4, 0])
+
+
+def test_soft_dice_measures_overlap():
+    np.testing.assert_allclose(
+        losses.soft_dice(jnp.zeros((8, 2)), TRUE), 0.507937, rtol=1e-5
+    )
+    perfect = 1e3 * jax.nn.one_hot(TRUE, 2)
+    np.testing.assert_allclose(losses.soft_dice(perfect, TRUE), 0, atol=1e-6)
+    # Not minus the mean probability of the true class, which is -0.5 here.
+    assert losses.soft_dice(jnp.zeros((8, 2)), TRUE) > 0
+    # An absent class scores 1 when nobody predicts it, so three classes lose less.
+    absent = losses.soft_dice(jnp.pad(perfect, ((0, 0), (0, 1))) - 500, TRUE)
+    np.testing.assert_allclose(absent, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+def test_sums_of_shards_make_the_loss_of_the_whole(name, key):
+    """Uneven weights on the shards: a mean of means would be wrong."""
+    loss = losses.build_loss(name)
+    logits = jax.random.normal(key, (6, 5, 3))
+    labels = jax.random.randint(key, (6, 5), -1, 3)
+    weights = jax.random.uniform(key, (6, 5)).at[4:].multiply(10)
+    whole = number(loss, logits, labels, weights)
+    parts = [
+        loss.sums(logits[s], labels[s], weights[s]) for s in (slice(4), slice(4, 6))
+    ]
+    total = jax.tree.map(jnp.add, *parts)
+    np.testing.assert_allclose(loss.value(total), whole, rtol=1e-5)
+    assert abs(np.mean([loss.value(part) for part in parts]) - whole) > 1e-3
+
+
+@pytest.mark.usefixtures("as_installed")
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="cross_entropy or soft_dice"):
+        losses.build_loss("dice_coefficient")

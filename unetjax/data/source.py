@@ -1,0 +1,63 @@
+"""Examples and sources of examples: what every data set turns into."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+IGNORED = -1  # label of a pixel that nobody annotated; its loss weight is 0
+
+
+class Example(NamedTuple):
+    """One annotated image, as stored: nothing scaled, nothing cast.
+
+    Attributes:
+      image: Grey values or colours in the stored dtype.
+      label: Class of every pixel in [0, K), `IGNORED` where there is no annotation.
+      instances: Number of the cell every pixel belongs to, 0 outside of cells. Where a
+        data set knows only classes, the 4-connected components of its foreground.
+      name: What messages and reports call the image.
+    """
+
+    image: Shaped[np.ndarray, "H W C"]
+    label: Int[np.ndarray, "H W"]
+    instances: Int[np.ndarray, "H W"]
+    name: str
+
+
+class Source(Protocol):
+    """Anything of known length whose items are examples; a list of them is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
+
+
+def from_instances(
+    image: Shaped[np.ndarray, "H W C"], instances: Int[np.ndarray, "H W"], name: str
+) -> Example:
+    """Returns the example of an image whose cells are numbered; cells are class 1."""
+    return Example(
+        image, (instances > 0).astype(np.int32), instances.astype(np.int32), name
+    )
+
+
+def from_labels(
+    image: Shaped[np.ndarray, "H W C"], label: Int[np.ndarray, "H W"], name: str
+) -> Example:
+    """Returns the example of an image with classes only, background being class 0.
+
+    Cells are the 4-connected components of equal foreground class, as the scorer of the
+    ISBI 2012 challenge counts them.
+    """
+    from skimage import measure
+
+    foreground = np.where(label > 0, label, 0)
+    instances = measure.label(foreground, background=0, connectivity=1)
+    return Example(image, label.astype(np.int32), instances.astype(np.int32), name)
+
+
+def subset(source: Source, indices: Sequence[int]) -> list[Example]:
+    """Returns the examples at `indices`, in that order."""
+    return [source[i] for i in indices]

@@ -1,0 +1,86 @@
+"""From stored grey values to network input."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+Scaling = Literal["unit", "minmax", "percentile", "zscore", "none"]
+
+
+def scale(
+    image: Shaped[np.ndarray, "H W C"], scaling: Scaling
+) -> Float[np.ndarray, "H W C"]:
+    """Returns network input of about unit range, float32, for one whole image.
+
+    Args:
+      image: Stored grey values, of any integer or floating type.
+      scaling: How, for each channel on its own:
+        `unit`: integers divided by the largest value of their type; floating values
+        must lie in [0, 1] already. Independent of what the image shows.
+        `minmax`: least value to 0, largest to 1; a constant image to 0
+        (jakeret/tf_unet).
+        `percentile`: the 1st percentile to 0, the 99.8th to 1, nothing clipped; for
+        images whose exposure differs (CSBDeep).
+        `zscore`: zero mean, unit variance.
+        `none`: the values as they are.
+
+    Raises:
+      ValueError: If the scaling is unknown, a value is not finite, or `unit` meets
+        floating values outside of [0, 1].
+
+    Example:
+      >>> float(scale(np.full((1, 1, 1), 255, np.uint8), "unit")[0, 0, 0])
+      1.0
+    """
+    if scaling not in get_args(Scaling):
+        raise ValueError(
+            f"scaling must be one of {', '.join(get_args(Scaling))}, got {scaling!r}."
+        )
+    values = image.astype(np.float32)
+    broken = values.size - np.count_nonzero(np.isfinite(values))
+    if broken:
+        raise ValueError(
+            f"image has {broken} pixels that are NaN or infinite; replace them before "
+            "use."
+        )
+    if scaling == "none":
+        return values
+    if scaling == "unit":
+        return _unit(image, values)
+    low, high = _range(values, scaling)
+    span = high - low
+    return (values - low) / np.where(span > 0, span, 1).astype(np.float32)
+
+
+def _unit(
+    image: Shaped[np.ndarray, "H W C"], values: Float[np.ndarray, "H W C"]
+) -> Float[np.ndarray, "H W C"]:
+    if image.dtype == np.bool_:
+        return values
+    if np.issubdtype(image.dtype, np.integer):
+        return values / np.float32(np.iinfo(image.dtype).max)
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise ValueError(
+            "scaling 'unit' accepts floating values in [0, 1] only, got "
+            f"[{low:.6g}, {high:.6g}]; use scaling 'minmax' or 'percentile'."
+        )
+    return values
+
+
+def _range(
+    values: Float[np.ndarray, "H W C"], scaling: Scaling
+) -> tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]:
+    """The grey values of every channel that become 0 and 1."""
+    if scaling == "zscore":
+        mean = values.mean(axis=(0, 1), dtype=np.float64)
+        deviation = values.std(axis=(0, 1), dtype=np.float64)
+        low, high = mean, mean + deviation
+    elif scaling == "percentile":
+        low, high = np.percentile(values, (1, 99.8), axis=(0, 1))
+        # Nearly empty images have equal percentiles: fall back on the extremes.
+        high = np.where(high > low, high, values.max(axis=(0, 1)))
+    else:
+        low, high = values.min(axis=(0, 1)), values.max(axis=(0, 1))
+    return np.asarray(low, np.float32), np.asarray(high, np.float32)

@@ -1,0 +1,37 @@
+"""Optional normalisation; the paper's network has none."""
+
+import math
+from typing import Literal
+
+import flax.linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+NormName = Literal["none", "batch", "layer", "group"]
+
+# Norms whose output at a pixel does not depend on the rest of the tile when predicting:
+# with any other, a tile and the whole image give different results.
+KEEPS_TILES_EXACT = frozenset({"none", "batch", "layer"})
+
+
+def normalize(
+    x: Float[Array, "B H W C"], norm: NormName, *, train: bool, dtype: DTypeLike
+) -> Float[Array, "B H W C"]:
+    """Returns normalised activations; to be called inside a compact module.
+
+    Args:
+      x: Activations.
+      norm: `none`; `batch`: running statistics, kept in the collection `batch_stats`,
+        those of a training step taken on each device for itself; `layer`: over the
+        channels of a pixel; `group`: over (at most) 8 groups of channels and the whole tile, so
+        that tiled prediction no longer equals one pass.
+      train: Whether `batch` uses and updates the statistics of this batch.
+      dtype: Computation dtype; parameters and statistics stay float32.
+    """
+    if norm == "batch":
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
+    if norm == "layer":
+        return nn.LayerNorm(dtype=dtype)(x)
+    if norm == "group":
+        return nn.GroupNorm(num_groups=math.gcd(8, x.shape[-1]), dtype=dtype)(x)
+    return x

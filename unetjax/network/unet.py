@@ -1,0 +1,195 @@
+"""The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015), Fig. 1."""
+
+import functools
+from typing import Literal, get_args
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from unetjax import geometry
+from unetjax.geometry import Padding
+from unetjax.network import initializers
+from unetjax.network.blocks import ConvBlock, UpConv, activate, center_crop, max_pool
+from unetjax.network.initializers import KernelInit
+from unetjax.network.norms import NormName
+
+DropoutSites = Literal["bottom", "every_conv"]
+ConcatOrder = Literal["skip_first", "up_first"]
+
+
+class UNet(nn.Module):
+    """Contracting path, bottleneck, expanding path and 1x1 classifier.
+
+    The defaults are the paper's network: tiles of 572x572x1 give logits of 388x388x2
+    from 31,030,658 parameters. Parameters are named `encoder_i/conv_j`, `bottleneck`,
+    `up_i`, `decoder_i` and `head`, level 0 being full resolution.
+
+    Attributes:
+      num_classes: Number K of output channels.
+      features: Number of channels at full resolution; doubled at every level.
+      depth: Number of 2x2 max-pooling steps.
+      kernel_size: Side of the block convolutions, odd.
+      padding: `VALID` as in the paper, or `SAME` for an output as large as the input.
+      dropout_rate: Drop probability. The paper names no rate; 0.5 is that of the
+        authors' release.
+      dropout_sites: `bottom`: after the last two blocks of the contracting path, as in
+        the authors' release. `every_conv`: inside every block, as in jakeret/tf_unet.
+      negative_slope: Slope of all activations below 0; 0 is the ReLU.
+      up_activation: Whether an activation follows the up-convolutions.
+      wide_last_up: Whether the last up-convolution keeps its number of channels.
+      concat_order: Which of skip and up-convolution comes first in the concatenation.
+      kernel_init: Rule for the initial kernels; `he` is Sec. 3 of the paper.
+      bias_init: Initial value of all biases.
+      norm: Normalisation in the blocks; the paper has none.
+      remat: Whether blocks are computed again in the backward pass to save memory.
+      dtype: Computation dtype; parameters and logits stay float32.
+
+    Raises:
+      ValueError: On construction for an option out of range; when called, for tile
+        sizes that some pooling would meet with an odd side.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = UNet(features=2, depth=1)
+      >>> image = jnp.zeros((1, 20, 20, 1))
+      >>> variables = model.init(jax.random.key(0), image, train=False)
+      >>> model.apply(variables, image, train=False).shape
+      (1, 4, 4, 2)
+    """
+
+    num_classes: int = 2
+    features: int = 64
+    depth: int = 4
+    kernel_size: int = 3
+    padding: Padding = "VALID"
+    dropout_rate: float = 0.5
+    dropout_sites: DropoutSites = "bottom"
+    negative_slope: float = 0.0
+    up_activation: bool = False
+    wide_last_up: bool = False
+    concat_order: ConcatOrder = "skip_first"
+    kernel_init: KernelInit = "he"
+    bias_init: float = 0.0
+    norm: NormName = "none"
+    remat: bool = False
+    dtype: DTypeLike = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuses options out of range."""
+        super().__post_init__()
+        for name, least in (("num_classes", 1), ("features", 1), ("depth", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name} must be at least {least}, got {getattr(self, name)}."
+                )
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size must be odd, got {self.kernel_size}: an even one would "
+                f"shift the output by half a pixel; try {self.kernel_size + 1}."
+            )
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(
+                "dropout_rate is the probability to drop and must be in [0, 1), got "
+                f"{self.dropout_rate}."
+            )
+        for name, kind in (
+            ("padding", Padding),
+            ("dropout_sites", DropoutSites),
+            ("concat_order", ConcatOrder),
+            ("kernel_init", KernelInit),
+            ("norm", NormName),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(
+                    f"{name} must be one of {', '.join(get_args(kind))}, got "
+                    f"{getattr(self, name)!r}."
+                )
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "B H W C"], *, train: bool
+    ) -> Float[Array, "B h w K"]:
+        """Returns the activations a_k(x) of Sec. 3, before the softmax, in float32.
+
+        Args:
+          image: Input tiles; H and W must satisfy `geometry.output_size`.
+          train: Whether dropout is active; it then needs the "dropout" stream.
+        """
+        for side in image.shape[1:3]:
+            geometry.output_size(
+                side,
+                depth=self.depth,
+                kernel_size=self.kernel_size,
+                padding=self.padding,
+            )
+        at_bottom = self.dropout_sites == "bottom"
+        drop = functools.partial(
+            nn.Dropout, self.dropout_rate if at_bottom else 0.0, deterministic=not train
+        )
+        widths = [self.features * 2**level for level in range(self.depth + 1)]
+
+        x, skips = image, []
+        for level, width in enumerate(widths[:-1]):
+            x = self._block(width, counted=width, name=f"encoder_{level}")(x, train)
+            if level == self.depth - 1:
+                x = drop()(x)  # on its skip as well
+            skips.append(x)
+            x = max_pool(x)  # [B, H/2, W/2, F]
+        x = self._block(widths[-1], counted=widths[-1], name="bottleneck")(x, train)
+        x = drop()(x)
+
+        for level in reversed(range(self.depth)):
+            x = self._up(level, name=f"up_{level}")(x)
+            if self.up_activation:
+                x = activate(x, self.negative_slope)
+            pair = [center_crop(skips[level], like=x), x]
+            if self.concat_order == "up_first":
+                pair.reverse()
+            x = jnp.concatenate(pair, axis=-1)
+            width = widths[level]
+            x = self._block(width, counted=2 * width, name=f"decoder_{level}")(x, train)
+
+        head = nn.Conv(
+            self.num_classes,
+            (1, 1),
+            kernel_init=self._init(counted=2 * self.features),
+            bias_init=nn.initializers.constant(self.bias_init),
+            name="head",
+        )
+        return head(x.astype(jnp.float32))
+
+    def _init(self, *, counted: int) -> nn.initializers.Initializer:
+        return initializers.conv_init(
+            self.kernel_init, kernel_size=self.kernel_size, channels=counted
+        )
+
+    def _block(self, width: int, *, counted: int, name: str) -> nn.Module:
+        everywhere = self.dropout_sites == "every_conv"
+        # `train` is the second argument after self, and no array.
+        block = nn.remat(ConvBlock, static_argnums=(2,)) if self.remat else ConvBlock
+        return block(
+            features=width,
+            kernel_size=self.kernel_size,
+            padding=self.padding,
+            negative_slope=self.negative_slope,
+            dropout_rate=self.dropout_rate if everywhere else 0.0,
+            norm=self.norm,
+            kernel_init=self._init(counted=counted),
+            bias_init=self.bias_init,
+            dtype=self.dtype,
+            name=name,
+        )
+
+    def _up(self, level: int, *, name: str) -> UpConv:
+        width = self.features * 2**level
+        return UpConv(
+            2 * width if self.wide_last_up and level == 0 else width,
+            kernel_init=initializers.up_init(
+                self.kernel_init, kernel_size=self.kernel_size, channels=2 * width
+            ),
+            bias_init=self.bias_init,
+            dtype=self.dtype,
+            name=name,
+        )
