@@ -1,7 +1,6 @@
 """Examples and sources of examples: what every data set turns into."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -26,6 +25,7 @@ class Example(NamedTuple):
     name: str
 
 
+@runtime_checkable
 class Source(Protocol):
     """Anything of known length whose items are examples; a list of them is one."""
 
@@ -56,8 +56,3 @@ def from_labels(
     foreground = np.where(label > 0, label, 0)
     instances = measure.label(foreground, background=0, connectivity=1)
     return Example(image, label.astype(np.int32), instances.astype(np.int32), name)
-
-
-def subset(source: Source, indices: Sequence[int]) -> list[Example]:
-    """Returns the examples at `indices`, in that order."""
-    return [source[i] for i in indices]

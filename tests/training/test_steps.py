@@ -1,0 +1,127 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from unetjax import losses
+from unetjax.data.batch import Batch
+from unetjax.devices import parallel
+from unetjax.network.unet import UNet
+from unetjax.training import steps
+
+MODEL = UNet(features=2, depth=1, dropout_rate=0.0)
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
+STEP = functools.partial(steps.train_step, model=MODEL, optimizer=OPTIMIZER)
+
+
+def make_batch(key, size):
+    image, label, weight = jax.random.split(key, 3)
+    return Batch(
+        image=jax.random.normal(image, (size, 20, 20, 1)),
+        label=jax.random.randint(label, (size, 4, 4), 0, 2),
+        weight=jax.random.uniform(weight, (size, 4, 4), minval=1.0, maxval=11.0),
+    )
+
+
+@pytest.fixture
+def batch(key):
+    return make_batch(key, 4)
+
+
+@pytest.fixture
+def state(key, batch):
+    return steps.init_state(MODEL, OPTIMIZER, key, batch["image"])
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "soft_dice"])
+def test_two_devices_take_the_step_of_one(key, batch, state, loss):
+    """Data parallelism must not change the update, however uneven the weights."""
+    batch["weight"] = batch["weight"].at[2:].multiply(0.1)  # uneven shards
+    batch["label"] = batch["label"].at[3, 1:].set(-1)
+    step = functools.partial(STEP, loss=losses.build_loss(loss))
+    expected = jax.jit(step)(state, batch, key)
+    actual = parallel.data_parallel(step)(
+        parallel.replicate(state), parallel.shard(batch, 2), key
+    )
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, actual, expected)
+
+
+def test_data_parallel_compiles_once(key, batch, state):
+    traces = []
+
+    def step(state, batch, key, *, axis_name):
+        traces.append(axis_name)
+        return STEP(state, batch, key, axis_name=axis_name)
+
+    run, state = parallel.data_parallel(step), parallel.replicate(state)
+    for _ in range(3):
+        state, _ = run(state, parallel.shard(batch, 2), key)
+    assert traces == [parallel.AXIS]
+
+
+def test_compiled_step_is_the_plain_step(key, batch, state):
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, jax.jit(STEP)(state, batch, key), STEP(state, batch, key))
+
+
+def test_momentum_is_the_textbook_update(key, batch, state):
+    """v = 0.9 v + g; p = p - 0.1 v, over three steps."""
+    loss = losses.build_loss()
+
+    def objective(params):
+        logits = MODEL.apply({"params": params}, batch["image"], train=False)
+        return loss.value(loss.sums(logits, batch["label"], batch["weight"]))
+
+    gradient, step = jax.jit(jax.grad(objective)), jax.jit(STEP)
+    params = state.params
+    velocity = jax.tree.map(jnp.zeros_like, params)
+    for _ in range(3):
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient(params))
+        params = jax.tree.map(lambda p, v: p - 0.1 * v, params, velocity)
+        state, metrics = step(state, batch, key)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.params, params
+    )
+    assert state.step == 3
+    assert metrics.grad_norm > 0
+
+
+def test_accuracy_counts_annotated_pixels_only(key, batch, state):
+    logits = MODEL.apply({"params": state.params}, batch["image"], train=False)
+    right = logits.argmax(-1)
+    batch["label"] = right.at[:, 0].set(1 - right[:, 0]).at[:, 1:3].set(-1)
+    _, metrics = STEP(state, batch, key)
+    assert metrics.accuracy == 0.5
+
+
+def test_dropout_follows_step_and_device(key, batch):
+    """A resumed run repeats its masks: they depend on the state's step alone."""
+    model = MODEL.clone(dropout_rate=0.5)
+    step = jax.jit(functools.partial(STEP, model=model))
+    state = steps.init_state(model, OPTIMIZER, key, batch["image"])
+    later = state._replace(step=jnp.array(5))
+    losses_of = [float(step(s, batch, key)[1].loss) for s in (state, state, later)]
+    assert losses_of[0] == losses_of[1] != losses_of[2]
+
+
+@pytest.mark.parametrize(("size", "devices"), [(3, 2), (1, 4)])
+def test_shard_rejects_an_uneven_batch(size, devices):
+    with pytest.raises(ValueError, match=rf"multiple of {devices} devices, got {size}"):
+        parallel.shard({"image": jnp.zeros((size, 8))}, devices)
+
+
+def test_batch_norm_statistics_are_updated(key, batch):
+    model = MODEL.clone(norm="batch")
+    state = steps.init_state(model, OPTIMIZER, key, batch["image"])
+    step = functools.partial(STEP, model=model)
+    before = jax.tree.map(np.array, state.model_state)  # the state is donated
+    after, _ = parallel.data_parallel(step)(
+        parallel.replicate(state), parallel.shard(batch, 2), key
+    )
+    changed = jax.tree.map(lambda a, b: (a != b).any(), before, after.model_state)
+    assert len(jax.tree.leaves(changed)) == 12
+    assert any(jax.tree.leaves(changed))

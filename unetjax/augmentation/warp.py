@@ -1,0 +1,70 @@
+"""Reading images at arbitrary positions: one gather, mirrored borders.
+
+Images are read from a flat array of pixels, where an `Extent` says which of them belong
+to the image. So one array holds images of many sizes, none of them padded.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Shaped
+
+
+class Extent(NamedTuple):
+    """Where an image lies in a flat array of pixels, row by row.
+
+    Attributes:
+      start: Index of its first pixel.
+      height: Number of rows.
+      width: Number of columns.
+    """
+
+    start: Int[Array, ""] | int
+    height: Int[Array, ""] | int
+    width: Int[Array, ""] | int
+
+
+def linear(
+    pixels: Float[Array, "N C"], extent: Extent, positions: Float[Array, "H W 2"]
+) -> Float[Array, "H W C"]:
+    """Returns bilinearly interpolated grey values.
+
+    Args:
+      pixels: Pixels of one or many images.
+      extent: Which pixels are the image.
+      positions: Row and column to read, in pixels; beyond the image its mirror image,
+        the edge not repeated.
+    """
+    corner = jnp.floor(positions)
+    fraction = (positions - corner)[..., None]
+    down, right = fraction[..., 0, :], fraction[..., 1, :]
+    row, column = jnp.moveaxis(corner.astype(jnp.int32), -1, 0)
+
+    def value(i: int, j: int) -> Float[Array, "H W C"]:
+        return pixels[_index(extent, row + i, column + j)]
+
+    top = value(0, 0) * (1 - right) + value(0, 1) * right
+    bottom = value(1, 0) * (1 - right) + value(1, 1) * right
+    return top * (1 - down) + bottom * down
+
+
+def nearest(
+    pixels: Shaped[Array, " N"], extent: Extent, positions: Float[Array, "H W 2"]
+) -> Shaped[Array, "H W"]:
+    """Returns the value of the nearest pixel: labels stay labels."""
+    row, column = jnp.moveaxis(jnp.floor(positions + 0.5).astype(jnp.int32), -1, 0)
+    return pixels[_index(extent, row, column)]
+
+
+def _index(
+    extent: Extent, row: Int[Array, "H W"], column: Int[Array, "H W"]
+) -> Int[Array, "H W"]:
+    row, column = _mirror(row, extent.height), _mirror(column, extent.width)
+    return extent.start + row * extent.width + column
+
+
+def _mirror(i: Int[Array, "H W"], size: Int[Array, ""] | int) -> Int[Array, "H W"]:
+    """The index that a mirror at each end shows: 2 1 | 0 1 2 3 | 2 1 0."""
+    turn = jnp.maximum(2 * size - 2, 1)
+    i = i % turn
+    return jnp.where(i < size, i, turn - i)

@@ -1,0 +1,80 @@
+"""Optax chains and learning-rate schedules by name."""
+
+from typing import Literal, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, Float, PyTree
+
+Schedule = Literal["constant", "cosine", "staircase"]
+
+
+class OptimizerSettings(NamedTuple):
+    """How parameters follow their gradients; the defaults are the paper's.
+
+    Attributes:
+      name: `sgd` with momentum (paper, Sec. 3), or `adam`.
+      learning_rate: Largest learning rate. The paper names none. With momentum m the
+        effective step of SGD is 1 / (1 - m) times as large.
+      momentum: Of SGD: v = m v + g, p = p - lr v.
+      nesterov: Whether SGD looks ahead.
+      schedule: `constant`; `cosine` down to 0 at the last step; `staircase`, times
+        `decay_rate` every `decay_steps`.
+      warmup_steps: Steps of linear increase from 0 before the schedule.
+      decay_rate: Factor of the staircase.
+      decay_steps: Length of its stairs, in steps.
+      weight_decay: Factor r of an L2 penalty r / 2 |w|^2 on all kernels, no biases.
+      clip_norm: Largest Euclidean norm of a gradient; 0 for no limit.
+    """
+
+    name: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 1e-3
+    momentum: float = 0.99
+    nesterov: bool = False
+    schedule: Schedule = "constant"
+    warmup_steps: int = 0
+    decay_rate: float = 0.95
+    decay_steps: int = 1000
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+
+
+def learning_rate(settings: OptimizerSettings, num_steps: int) -> optax.Schedule:
+    """Returns the learning rate as a function of the number of completed updates."""
+    peak, warmup = settings.learning_rate, settings.warmup_steps
+    schedules = {
+        "constant": optax.constant_schedule(peak),
+        "cosine": optax.cosine_decay_schedule(peak, max(num_steps - warmup, 1)),
+        "staircase": optax.exponential_decay(
+            peak, settings.decay_steps, settings.decay_rate, staircase=True
+        ),
+    }
+    schedule = schedules[settings.schedule]
+    if not warmup:
+        return schedule
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, peak, warmup), schedule], [warmup]
+    )
+
+
+def build_optimizer(
+    settings: OptimizerSettings, num_steps: int
+) -> optax.GradientTransformation:
+    """Returns the chain: L2 penalty, clipping, optimizer with schedule."""
+    rate = learning_rate(settings, num_steps)
+    if settings.name == "sgd":
+        rule = optax.sgd(rate, settings.momentum or None, nesterov=settings.nesterov)
+    else:
+        rule = optax.adam(rate)
+    chain = [rule]
+    if settings.clip_norm:
+        chain.insert(0, optax.clip_by_global_norm(settings.clip_norm))
+    if settings.weight_decay:
+        penalty = optax.add_decayed_weights(settings.weight_decay, mask=kernels)
+        chain.insert(0, penalty)
+    return optax.chain(*chain)
+
+
+def kernels(params: PyTree[Float[Array, "..."]]) -> PyTree[bool]:
+    """Returns which parameters are kernels: all but biases and scales of norms."""
+    return jax.tree.map(lambda x: x.ndim == 4, params)

@@ -1,0 +1,134 @@
+"""State and training step: a pure function of (state, batch, key)."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from unetjax import losses
+from unetjax.data.batch import Batch
+from unetjax.losses import Loss
+from unetjax.network.forward import forward
+
+CROSS_ENTROPY = losses.build_loss()
+
+
+class TrainState(NamedTuple):
+    """Everything a checkpoint must hold, and nothing that is code.
+
+    Attributes:
+      step: Number of completed updates.
+      params: Model parameters, float32.
+      model_state: Other collections of the model; {} for the paper's network.
+      opt_state: State of the optax transformation.
+    """
+
+    step: Int[Array, ""]
+    params: PyTree[Float[Array, "..."]]
+    model_state: dict[str, Any]
+    opt_state: optax.OptState
+
+
+class Metrics(NamedTuple):
+    """Scalars of one step, over the global batch.
+
+    Attributes:
+      loss: The number that was minimised, in nats for the cross-entropy.
+      accuracy: Share of annotated pixels whose most probable class is the true one;
+        NaN where nobody annotated.
+      grad_norm: Euclidean norm of the gradient.
+    """
+
+    loss: Float[Array, ""]
+    accuracy: Float[Array, ""]
+    grad_norm: Float[Array, ""]
+
+
+def init_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKeyArray,
+    image: Float[Array, "B H W C"],
+) -> TrainState:
+    """Returns the state before the first update.
+
+    Args:
+      model: Module mapping images to logits.
+      optimizer: Optax transformation.
+      key: Random key of the parameters.
+      image: Any batch of legal size; only its shape matters.
+    """
+    variables = model.init(key, image, train=False)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state={k: v for k, v in variables.items() if k != "params"},
+        opt_state=optimizer.init(params),
+    )
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    key: PRNGKeyArray,
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss: Loss = CROSS_ENTROPY,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Computes one optimizer update.
+
+    Args:
+      state: State before the update.
+      batch: This device's shard of the global batch.
+      key: The run's dropout key; step and device are folded in here, so a resumed run
+        repeats its dropout masks.
+      model: Module mapping images to logits.
+      optimizer: Transformation that made `state.opt_state`.
+      loss: Sums over pixels and the number made of them.
+      axis_name: Mapped axis to sum over, or None on one device.
+
+    Returns:
+      The updated state and the metrics, equal on every device.
+    """
+    key = jax.random.fold_in(key, state.step)
+    if axis_name is not None:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+    def local_sums(params: PyTree) -> tuple[PyTree, tuple[Array, dict[str, Any]]]:
+        logits, model_state = forward(
+            model, params, state.model_state, batch["image"], key=key
+        )
+        hits = _count_hits(logits, batch["label"])
+        return loss.sums(logits, batch["label"], batch["weight"]), (hits, model_state)
+
+    # Sums cross devices, means never do: shards may differ in weight.
+    sums, pull_back, (hits, model_state) = jax.vjp(
+        local_sums, state.params, has_aux=True
+    )
+    if axis_name is not None:
+        sums, hits = jax.lax.psum((sums, hits), axis_name)
+        model_state = jax.lax.pmean(model_state, axis_name)
+    value, slopes = jax.value_and_grad(loss.value)(sums)
+    (grads,) = pull_back(slopes)
+    if axis_name is not None:
+        grads = jax.lax.psum(grads, axis_name)
+
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    state = TrainState(state.step + 1, params, model_state, opt_state)
+    return state, Metrics(value, hits[0] / hits[1], optax.tree.norm(grads))
+
+
+def _count_hits(
+    logits: Float[Array, "B h w K"], label: Int[Array, "B h w"]
+) -> Float[Array, "2"]:
+    """Number of right pixels, and of annotated ones."""
+    annotated = label >= 0
+    right = annotated & (logits.argmax(axis=-1) == label)
+    return jnp.stack([right.sum(), annotated.sum()]).astype(jnp.float32)
