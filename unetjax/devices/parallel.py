@@ -1,18 +1,30 @@
 """The one place that knows about several devices: batch axis, sharding, pmap."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 AXIS = "batch"
 
 
-def replicate(tree: PyTree) -> PyTree:
-    """Copies every array to all local devices, so that a step compiles only once."""
-    mesh = Mesh(jax.local_devices(), (AXIS,))
+def usable_devices(batch_size: int) -> int:
+    """Returns on how many local devices a batch can be split evenly."""
+    return math.gcd(batch_size, jax.local_device_count())
+
+
+def replicate(tree: PyTree, num_devices: int | None = None) -> PyTree:
+    """Copies every array to local devices, so that a step compiles only once.
+
+    Args:
+      tree: Arrays on any device.
+      num_devices: How many local devices to use; all of them by default.
+    """
+    mesh = Mesh(np.array(jax.local_devices()[:num_devices]), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 
 Schedule = Literal["constant", "cosine", "staircase"]
 
@@ -66,15 +66,14 @@ def build_optimizer(
         rule = optax.sgd(rate, settings.momentum or None, nesterov=settings.nesterov)
     else:
         rule = optax.adam(rate)
-    chain = [rule]
-    if settings.clip_norm:
-        chain.insert(0, optax.clip_by_global_norm(settings.clip_norm))
+    chain = list[optax.GradientTransformation]()
     if settings.weight_decay:
-        penalty = optax.add_decayed_weights(settings.weight_decay, mask=kernels)
-        chain.insert(0, penalty)
-    return optax.chain(*chain)
+        chain.append(optax.add_decayed_weights(settings.weight_decay, mask=kernels))
+    if settings.clip_norm:
+        chain.append(optax.clip_by_global_norm(settings.clip_norm))
+    return optax.chain(*chain, rule)
 
 
-def kernels(params: PyTree[Float[Array, "..."]]) -> PyTree[bool]:
+def kernels(params: PyTree) -> PyTree[bool]:
     """Returns which parameters are kernels: all but biases and scales of norms."""
     return jax.tree.map(lambda x: x.ndim == 4, params)

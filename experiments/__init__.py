@@ -1,0 +1,1 @@
+"""Launchers: flags, then one call into unetjax."""

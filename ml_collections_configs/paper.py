@@ -1,0 +1,94 @@
+"""The paper's network, loss and augmentation, every option spelled out.
+
+The base of a new experiment: copy it, name the data, and delete what stays as it is.
+Values are the paper's unless marked "ours"; a test compares them with the defaults.
+
+Run:  python -m experiments.train --config=ml_collections_configs/paper.py
+          --config.data.images=IMAGES --config.data.masks=MASKS --workdir=runs/paper
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the configuration."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.num_steps = 10_000  # ours
+    config.batch_size = 1  # tiles of an update, over all devices; Sec. 3
+    config.tile_size = 572  # pixels; 388 after the valid convolutions; Fig. 1
+    config.scaling = "unit"  # ours: stored values by the largest of their type
+    config.log_every = 50  # steps; ours
+    config.evaluate_every = 500  # steps; ours
+    config.best_metric = "mean_iou"  # ours
+
+    config.model = ml_collections.ConfigDict()
+    config.model.num_classes = 2
+    config.model.features = 64  # channels at full resolution; Fig. 1
+    config.model.depth = 4  # poolings; Fig. 1
+    config.model.kernel_size = 3
+    config.model.padding = "VALID"  # Sec. 2
+    config.model.dropout_rate = 0.5  # of the authors' release; the paper names none
+    config.model.dropout_sites = "bottom"  # Sec. 3.1: end of the contracting path
+    config.model.negative_slope = 0.0  # ReLU
+    config.model.up_activation = False  # Fig. 1
+    config.model.wide_last_up = False
+    config.model.concat_order = "skip_first"  # ours: the paper names none
+    config.model.kernel_init = "he"  # Sec. 3: Gaussian, sqrt(2 / N)
+    config.model.bias_init = 0.0  # ours
+    config.model.norm = "none"
+    config.model.remat = False
+    config.model.dtype = "float32"
+
+    config.loss = ml_collections.ConfigDict()
+    config.loss.name = "cross_entropy"  # Eq. (1)
+    config.loss.reduction = "weighted_mean"  # ours
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 1e-3  # ours: the paper names none
+    config.optimizer.momentum = 0.99  # Sec. 3
+    config.optimizer.nesterov = False
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup_steps = 0
+    config.optimizer.decay_rate = 0.95  # of schedule "staircase"
+    config.optimizer.decay_steps = 1000  # of schedule "staircase"
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.clip_norm = 0.0  # no limit
+
+    config.weight_map = ml_collections.ConfigDict()
+    config.weight_map.w0 = 10.0  # Sec. 3
+    config.weight_map.sigma = 5.0  # pixels; Sec. 3
+    config.weight_map.near = 0.0  # no such term
+    config.weight_map.near_sigma = 10.0  # pixels
+    config.weight_map.ridge = "one_sided"  # ours
+    config.weight_map.class_balance = "inverse"  # ours
+
+    config.augmentation = ml_collections.ConfigDict()
+    config.augmentation.rotation = 360.0  # degrees; Falk et al. 2019
+    config.augmentation.flip = True  # ours
+    config.augmentation.elastic_sigma = 10.0  # pixels; Sec. 3.1
+    config.augmentation.elastic_grid = 3  # Sec. 3.1
+    config.augmentation.contrast = 0.05  # Falk et al. 2019
+    config.augmentation.noise = 0.0
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = "folder"
+    config.data.images = ""
+    config.data.masks = ""
+    config.data.mask_type = "auto"
+    config.data.train = ""
+    config.data.validation = ""
+    config.data.validation_images = ""
+    config.data.validation_masks = ""
+    config.data.holdout = 0.2  # of the images, where nothing else names them
+    config.data.guard = 64  # pixels, where there is one image only
+    config.data.num_images = 10  # of name "synthetic"
+    config.data.data_dir = ""
+    config.data.manual_dir = ""
+
+    config.instances = ml_collections.ConfigDict()
+    config.instances.threshold = 0.5  # probability
+    config.instances.min_size = 0  # pixels
+    config.instances.fill_holes = False
+    return config

@@ -1,0 +1,250 @@
+import pathlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from unetjax.data import folder
+
+CELLS = np.zeros((16, 20), np.uint16)
+CELLS[2:6, 2:6] = 1
+CELLS[9:13, 9:14] = 2
+
+
+def photograph(seed, *shape):
+    return np.random.default_rng(seed).integers(
+        0, 255, shape or (16, 20), dtype=np.uint8
+    )
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower().startswith(".tif"):
+        tifffile.imwrite(path, array, photometric="minisblack")
+    else:
+        Image.fromarray(array).save(path)
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Writes images and masks by name into a fresh working folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(images, masks=()):
+        for i, name in enumerate(images):
+            save(pathlib.Path(name), photograph(i))
+        for name in masks:
+            save(pathlib.Path(name), CELLS)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "a.tif",
+        "a.png",
+        "a.TIFF",
+        "a_mask.png",
+        "a_masks.tif",
+        "a_label.png",
+        "a_labels.tif",
+    ],
+)
+def test_masks_are_found_by_name(tree, mask):
+    tree(["images/a.tif"], [f"masks/{mask}"])
+    ((image, found),) = folder.pair("images", "masks")
+    assert (image, found) == (
+        pathlib.Path("images/a.tif"),
+        pathlib.Path("masks") / mask,
+    )
+
+
+def test_only_names_of_files_count(tree):
+    """A suffix inside a folder name or in the middle of a name means nothing."""
+    tree(["x.tif_mask/a.tif.tif", "x.tif_mask/a_mask.tif"])
+    tree([], ["y_mask.tif/a.tif_mask.png", "y_mask.tif/a_mask.png"])
+    pairs = folder.pair("x.tif_mask", "y_mask.tif")
+    assert [(pair.image.name, pair.mask.name) for pair in pairs] == [
+        ("a.tif.tif", "a.tif_mask.png"),
+        ("a_mask.tif", "a_mask.png"),
+    ]
+
+
+def test_both_may_lie_in_one_folder_or_be_two_files(tree):
+    tree(["all/a.tif", "all/b.ome.tif"], ["all/a_masks.png", "all/b_mask.png"])
+    assert [pair.mask.name for pair in folder.pair("all", "./all")] == [
+        "a_masks.png",
+        "b_mask.png",
+    ]
+    (pair,) = folder.pair("all/a.tif", "all/b_mask.png")
+    assert pair.mask.name == "b_mask.png"
+
+
+def test_every_missing_mask_is_named_at_once(tree):
+    tree([f"images/0{i}.tif" for i in range(4)], ["masks/00.tif", "masks/03_mask.tif"])
+    with pytest.raises(ValueError, match="images are paired") as error:
+        folder.pair("images", "masks")
+    assert str(error.value).splitlines() == [
+        "images/01.tif has no mask: looked for masks/01.tif, masks/01_mask.tif, "
+        "masks/01_masks.tif, masks/01_label.tif, masks/01_labels.tif.",
+        "images/02.tif has no mask: looked for masks/02.tif, masks/02_mask.tif, "
+        "masks/02_masks.tif, masks/02_label.tif, masks/02_labels.tif. 2 of 4 images "
+        "are paired.",
+    ]
+
+
+def test_pairs_are_unique(tree):
+    tree(["images/a.tif"], ["masks/a_mask.tif", "masks/a_mask.png"])
+    with pytest.raises(
+        ValueError, match=r"a\.tif has several masks, .*png, .*tif; keep"
+    ):
+        folder.pair("images", "masks")
+    tree(["more/a.tif", "more/a.png"], ["truth/a.tif"])
+    with pytest.raises(
+        ValueError, match=r"a\.tif would be the mask of more/a\.png, more"
+    ):
+        folder.pair("more", "truth")
+
+
+def test_masks_without_image_are_a_warning(tree):
+    tree(["images/a.tif"], ["masks/a.tif", "masks/b.tif"])
+    ((severity, text),) = folder.read("images", "masks").problems
+    assert severity == "warning"
+    assert text.startswith("1 of 2 masks have no image and are not used: masks/b.tif;")
+
+
+def test_folders_without_images_are_named(tree):
+    tree(["images/a.tif", "images/.hidden.tif"])
+    pathlib.Path("empty").mkdir()
+    pathlib.Path("empty/notes.txt").touch()
+    assert len(folder.list_images("images")) == 1
+    with pytest.raises(ValueError, match=r"empty holds no images; accepted are \.tif,"):
+        folder.pair("images", "empty")
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        folder.pair("nowhere", "images")
+
+
+def test_what_was_understood_fits_one_line(tree):
+    tree(["images/a.tif", "images/b.png"], ["masks/a.tif", "masks/b.tif"])
+    examples, summary, problems = folder.read("images", "masks")
+    assert problems == []
+    assert [example.name for example in examples] == ["a.tif", "b.png"]
+    np.testing.assert_array_equal(examples[1].image[..., 0], photograph(1))
+    np.testing.assert_array_equal(examples[1].instances, CELLS)
+    assert str(summary) == (
+        "2 images 16x20 uint8, 1 channel; masks: numbered cells, 2 to 2 in an image"
+    )
+    save(pathlib.Path("images/c.png"), photograph(0, 18, 20, 3))
+    save(pathlib.Path("masks/c.png"), np.pad(CELLS, ((1, 1), (0, 0))))
+    summary = folder.read("images", "masks").summary
+    assert str(summary).startswith("3 images 16x20 to 18x20 uint8, 1 or 3 channels; ")
+
+
+def test_the_type_of_the_masks_can_be_told(tree):
+    tree(["images/a.tif"], ["masks/a.tif"])
+    (example,) = folder.load("images", "masks")
+    assert example.label.max() == 1
+    (example,) = folder.load("images", "masks", mask_type="classes")
+    assert example.label.max() == 2
+
+
+def test_stacks_are_their_pages(tree):
+    tree([])
+    save(pathlib.Path("a.tif"), photograph(0, 3, 16, 20))
+    save(pathlib.Path("b.tif"), np.stack([CELLS] * 3))
+    save(pathlib.Path("c.tif"), np.stack([CELLS] * 2))
+    examples = folder.load("a.tif", "b.tif")
+    assert [example.name for example in examples] == [
+        "a.tif[0]",
+        "a.tif[1]",
+        "a.tif[2]",
+    ]
+    np.testing.assert_array_equal(
+        examples[2].image, photograph(0, 3, 16, 20)[2, ..., None]
+    )
+    with pytest.raises(
+        ValueError, match=r"a\.tif holds 3 images but c\.tif 2 masks; bo"
+    ):
+        folder.load("a.tif", "c.tif")
+
+
+def test_everything_wrong_is_said_at_once(tree):
+    """Every file is looked at, also after the first broken one."""
+    tree(
+        [f"images/{name}.png" for name in "abcdef"], [f"masks/{n}.tif" for n in "abcd"]
+    )
+    pathlib.Path("images/a.png").write_bytes(b"")
+    save(pathlib.Path("masks/b.tif"), CELLS[:8])
+    save(pathlib.Path("masks/e.jpg"), CELLS.astype(np.uint8))
+    save(pathlib.Path("images/c.png"), photograph(2, 16, 20, 3))
+    _, summary, problems = folder.read("images", "masks")
+    texts = "\n".join(problem.text for problem in problems)
+    for expected in (
+        "images/f.png has no mask",
+        "images/a.png is empty",
+        "images/b.png is 16x20 but its mask 8x20",
+        "masks/e.jpg is a JPEG",
+        "Numbers of channels differ",
+    ):
+        assert texts.count(expected) == 1
+    assert len(problems) == 5
+    assert summary.num_images == 2
+    with pytest.raises(ValueError, match=r"images/f\.png") as error:
+        folder.load("images", "masks")
+    assert str(error.value) == texts
+
+
+def test_nothing_readable_is_said_as_well(tree):
+    tree(["images/a.png"], ["masks/a.png"])
+    pathlib.Path("images/a.png").write_bytes(b"")
+    examples, summary, problems = folder.read("images", "masks")
+    assert (examples, summary, len(problems)) == ([], None, 1)
+    save(pathlib.Path("images/a.png"), photograph(0))
+    save(pathlib.Path("masks/a.png"), CELLS * 3 + 1)
+    with pytest.raises(
+        ValueError, match=r"^masks has masks with the values 1, 4, 7: nei"
+    ):
+        folder.load("images", "masks")
+
+
+SWAPPED = "holds label images and .* photographs: are the two folders swapped?"
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_swapped_folders_are_named(tree, channels):
+    """Photographs in colour are no label images at all; grey ones are bad ones."""
+    tree([], ["masks/a.png"])
+    save(pathlib.Path("images/a.png"), photograph(0, 16, 20, *channels))
+    assert len(folder.load("images", "masks")) == 1
+    with pytest.raises(ValueError, match=SWAPPED) as error:
+        folder.load("masks", "images")
+    assert str(error.value).startswith("masks holds label images and images photo")
+
+
+@pytest.mark.parametrize(
+    ("name", "summary"),
+    [
+        (
+            "isbi2012_em",
+            "24 images 512x512 uint8, 1 channel; masks: 0/255 read as background and "
+            "foreground",
+        ),
+        (
+            "dsb2018_nuclei/val",
+            "15 images 256x256 to 520x696 uint8, 1 channel; masks: numbered cells",
+        ),
+        (
+            "dsb2018_histology/val",
+            "4 images 256x320 uint8, 3 channels; masks: numbered cells",
+        ),
+    ],
+)
+def test_real_data_sets_are_understood(shared_data, name, summary):
+    images, masks = shared_data / name / "images", shared_data / name / "labels"
+    understood = folder.read(images, masks)
+    assert str(understood.summary).startswith(summary)
+    assert understood.problems == []
+    with pytest.raises(ValueError, match=SWAPPED):
+        folder.load(masks, images)

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+from skimage import measure
+
+from unetjax.data import source, splits, synthetic
+
+
+def example(seed, name=None):
+    image = np.random.default_rng(seed).integers(0, 255, (6, 5, 1), np.uint8)
+    return source.from_instances(image, np.ones((6, 5), np.int32), name or f"{seed}")
+
+
+def names(examples):
+    return [e.name for e in examples]
+
+
+def cut(instances, fraction, guard, **changes):
+    """Splits an image whose grey values count its pixels."""
+    image = np.arange(instances.size, dtype=np.uint16).reshape(*instances.shape, 1)
+    whole = source.from_instances(image, instances, "a")._replace(**changes)
+    (train,), (held_out,) = splits.split_image(whole, fraction=fraction, guard=guard)
+    return whole, train, held_out
+
+
+def test_the_hash_is_of_type_shape_and_pixels():
+    one = example(0)
+    image = one.image
+    assert splits.content_hash(one) == splits.content_hash(example(0, "renamed"))
+    others = [image.view(np.int8), image.reshape(5, 6, 1), image ^ 1, image[::-1]]
+    hashes = {splits.content_hash(one._replace(image=other)) for other in others}
+    assert len(hashes | {splits.content_hash(one)}) == 5
+
+
+def test_holdout_is_a_partition_of_the_asked_size():
+    examples = [example(i) for i in range(20)]
+    for fraction, expected in ((0.2, 4), (0.5, 10), (0.001, 1), (0.999, 19)):
+        split = splits.holdout(examples, fraction=fraction)
+        assert len(split.held_out) == expected
+        assert sorted(names(split.train) + names(split.held_out)) == sorted(
+            names(examples)
+        )
+        assert names(split.train) == sorted(names(split.train), key=int)
+
+
+def test_holdout_depends_on_content_and_seed_alone():
+    """Not on names or order, so that a new folder listing changes nothing."""
+    examples = [example(i) for i in range(20)]
+    expected = [
+        names(splits.holdout(examples, fraction=0.3, seed=s)[1]) for s in (0, 1)
+    ]
+    assert expected[0] != expected[1]
+    renamed = [e._replace(name=f"new {e.name}") for e in reversed(examples)]
+    held_out = splits.holdout(renamed, fraction=0.3).held_out
+    assert sorted(names(held_out)) == sorted(f"new {name}" for name in expected[0])
+    # Golden: runs of last year must find the same images held out today.
+    assert expected[0] == ["3", "4", "5", "9", "17", "18"]
+
+
+def test_a_renamed_duplicate_stays_on_the_side_of_its_twin():
+    examples = [example(i // 2, f"{i // 2}{'ab'[i % 2]}") for i in range(20)]
+    for seed in range(20):
+        split = splits.holdout(examples, fraction=0.5, seed=seed)
+        assert len(split.held_out) == len(split.train) == 10
+        splits.check_disjoint(*split)
+
+
+def test_a_leak_is_refused_with_every_name():
+    train, held_out = [example(i) for i in range(5)], [example(i) for i in (5, 6)]
+    splits.check_disjoint(train, held_out)
+    leaks = [*held_out, example(1, "copy of 1.tif"), example(4, "x")]
+    with pytest.raises(
+        ValueError, match=r"but copy of 1\.tif is 1, x is 4 by content;"
+    ):
+        splits.check_disjoint(train, leaks)
+
+
+def test_one_image_cannot_be_held_out():
+    with pytest.raises(
+        ValueError, match="at least 2 different images, got 1; annotate"
+    ):
+        splits.holdout([example(0), example(0, "copy")], fraction=0.5)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 20.0])
+def test_a_fraction_is_between_0_and_1(fraction):
+    with pytest.raises(ValueError, match=f"both excluded, got {fraction}; 0.2 holds"):
+        splits.holdout([example(0), example(1)], fraction=fraction)
+    with pytest.raises(ValueError, match=f"both excluded, got {fraction}; 0.2 holds"):
+        splits.split_image(example(0), fraction=fraction, guard=0)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (30, 40), (40, 40)])
+def test_parts_lie_at_the_ends_with_the_guard_between(shape):
+    instances = np.zeros(shape, np.int32)
+    label = (np.arange(instances.size).reshape(shape) % 3 - 1).astype(np.int32)
+    whole, train, held_out = cut(instances, 0.25, 8, label=label)
+    axis = int(shape[1] > shape[0])  # of the longer side; rows where it is equal
+    for part, box in ((train, slice(0, 24)), (held_out, slice(32, 40))):
+        box = (box, slice(None)) if axis == 0 else (slice(None), box)
+        np.testing.assert_array_equal(part.image, whole.image[box])
+        np.testing.assert_array_equal(part.label, whole.label[box])
+    assert names([train, held_out]) == ["a-train", "a-held-out"]
+
+
+def test_pieces_of_a_cut_cell_become_cells_and_others_stay_whole():
+    instances = np.zeros((20, 12), np.int32)
+    instances[6:14, 1:3] = instances[6:14, 8:10] = 7  # a horseshoe,
+    instances[11:14, 1:10] = 7  # whose arms the cut at row 10 parts
+    instances[0:2, 4:6] = instances[4:6, 5:7] = 9  # never cut: two pieces, one cell
+    instances[16:19, 3:5] = 4
+    _, train, held_out = cut(instances, 0.5, 0)
+
+    assert np.unique(train.instances).tolist() == [0, 1, 2, 3]
+    arms = {int(train.instances[8, 1]), int(train.instances[8, 8])}
+    assert arms == {2, 3}
+    assert train.instances[0, 4] == train.instances[4, 5] == 1
+    np.testing.assert_array_equal(held_out.instances > 0, instances[10:] > 0)
+    assert np.unique(held_out.instances).tolist() == [0, 1, 2]
+    assert held_out.instances[7, 3] == 1  # the order of the numbers is kept
+    assert held_out.instances[1, 1] == held_out.instances[1, 8] == 2
+
+
+def test_a_part_of_real_clusters_has_connected_cells_of_their_own():
+    whole = synthetic.touching_cells(3)
+    (train,), (held_out,) = splits.split_image(whole, fraction=0.3, guard=0)
+    parts = np.split(whole.instances, [len(train.instances)])
+    for part, original in zip((train, held_out), parts, strict=True):
+        pairs = np.unique(
+            np.stack([part.instances, original], -1).reshape(-1, 2), axis=0
+        )
+        assert pairs[:, 0].tolist() == list(range(part.instances.max() + 1))
+        for number in range(1, part.instances.max() + 1):
+            assert measure.label(part.instances == number, connectivity=1).max() == 1
+
+
+@pytest.mark.parametrize("guard", [-1, 19, 20, 25])
+def test_a_guard_must_leave_something(guard):
+    whole = source.from_instances(np.zeros((20, 9, 1)), np.zeros((20, 9), int), "a.tif")
+    splits.split_image(whole, fraction=0.2, guard=18)
+    message = f"of a.tif, 20 x 9 pixels, got {guard}; try 5"
+    with pytest.raises(ValueError, match=message):
+        splits.split_image(whole, fraction=0.2, guard=guard)
+    splits.split_image(whole, fraction=0.2, guard=5)

@@ -1,0 +1,51 @@
+import pytest
+
+from experiments import launch
+
+SMOKE = "ml_collections_configs/smoke.py"
+
+
+def test_overrides_reach_every_option():
+    """Also those that the file does not spell."""
+    config = launch.read_config(
+        SMOKE,
+        ["--config.optimizer.momentum=0.5", "--config.num_steps=7", "-config.seed=3"],
+    )
+    assert (config.optimizer.momentum, config.num_steps, config.seed) == (0.5, 7, 3)
+    assert config.model.features == 4  # as the file has it
+
+
+def test_words_are_told_apart():
+    words = ["x", "--config", "a.py:cpu", "--config.seed", "3", "--workdir=w", "-v"]
+    assert launch.split_words(words) == (
+        "a.py:cpu",
+        ["--config.seed=3"],
+        ["x", "--workdir=w", "-v"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides", "error", "message"),
+    [
+        ("", [], ValueError, "--config names no file; try --config=ml_collections"),
+        ("absent.py", [], FileNotFoundError, "--config=absent.py is no file"),
+        ("experiments/launch.py", [], ValueError, "has no function get_config"),
+        (
+            SMOKE,
+            ["--config.optimizer.lerning_rate=1"],
+            ValueError,
+            r"no option 'optimizer.lerning_rate'; did you mean optimizer.learning_rate",
+        ),
+        (
+            SMOKE,
+            ["--config.learning_rate=1"],
+            ValueError,
+            r"no option 'learning_rate'; did you mean optimizer.learning_rate",
+        ),
+        (SMOKE, ["--config.num_steps=many"], ValueError, "num_steps"),
+        (SMOKE, ["--config.tile_size=90"], ValueError, "got 90; try 88 or 92"),
+    ],
+)
+def test_errors_name_the_way_out(file, overrides, error, message):
+    with pytest.raises(error, match=message):
+        launch.read_config(file, overrides)

@@ -1,0 +1,43 @@
+import pytest
+
+from unetjax.files import limits
+
+
+def test_what_is_claimed_is_bounded_by_the_file(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(bytes(100))
+    limits.check_size(path, 100 * 10_000)
+    with pytest.raises(
+        ValueError, match=r"claims 976\.6 KiB of pixels, the file has 100"
+    ):
+        limits.check_size(path, 100 * 10_000 + 1)
+
+
+def test_what_is_claimed_is_bounded_by_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    path.write_bytes(bytes(100))
+    monkeypatch.setattr(limits, "installed_memory", lambda: 2048)
+    limits.check_size(path, 1024)
+    with pytest.raises(
+        ValueError, match=r"a\.tif needs 1\.0 KiB of memory, .* 2\.0 KiB"
+    ):
+        limits.check_size(path, 1025)
+    monkeypatch.setattr(limits, "installed_memory", lambda: None)
+    limits.check_size(path, 1025)
+
+
+def test_the_memory_of_this_machine_is_believable():
+    assert limits.installed_memory() > 2**28
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "words"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (25 * 10**14, "2273.7 TiB"),
+    ],
+)
+def test_sizes_in_words(num_bytes, words):
+    assert limits.in_words(num_bytes) == words

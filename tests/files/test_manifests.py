@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from unetjax.files import folders, manifests
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "model"
+    (folder / "arrays").mkdir(parents=True)
+    (folder / "arrays" / "a b.npz").write_bytes(bytes(range(256)))
+    (folder / ".hidden").write_text("x")
+    manifests.write_manifest(folder)
+    return folder
+
+
+def test_an_untouched_folder_is_verified(folder):
+    manifests.verify_manifest(folder)
+    names = json.loads((folder / manifests.MANIFEST).read_text())["sha256"]
+    assert sorted(names) == [".hidden", "arrays/a b.npz"]
+    (folder / "notes.txt").write_text("of the user, none of our business")
+    (folder / folders.LOCK).write_text("comes and goes")
+    manifests.verify_manifest(folder)
+    manifests.write_manifest(folder)
+    names = json.loads((folder / manifests.MANIFEST).read_text())["sha256"]
+    assert sorted(names) == [".hidden", "arrays/a b.npz", "notes.txt"]
+
+
+@pytest.mark.parametrize("place", [0, 100, 255])
+def test_one_flipped_bit_is_noticed(folder, place):
+    path = folder / "arrays" / "a b.npz"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(manifests.CorruptFiles, match=r"a b\.npz has changed: .*anew"):
+        manifests.verify_manifest(folder)
+
+
+def test_everything_missing_is_named(folder):
+    (folder / "arrays" / "a b.npz").unlink()
+    (folder / ".hidden").write_text("y")
+    expected = (
+        r"\.hidden has changed; .*a b\.npz is missing: .* is not what was written"
+    )
+    with pytest.raises(manifests.CorruptFiles, match=expected):
+        manifests.verify_manifest(folder)
+
+
+def test_paths_stay_inside(folder):
+    secret = folder.parent / "secret"
+    secret.write_text("s")
+    for name in ("../secret", str(secret)):
+        content = json.dumps({"sha256": {name: "0"}})
+        (folder / manifests.MANIFEST).write_text(content)
+        with pytest.raises(manifests.CorruptFiles, match=r"secret lies outside of"):
+            manifests.verify_manifest(folder)
+    (folder / "link").symlink_to(secret)
+    with pytest.raises(ValueError, match="link lies outside of"):
+        manifests.write_manifest(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"sha256": 1}', "{}", "\xff"])
+def test_a_damaged_manifest_is_no_manifest(folder, content):
+    (folder / manifests.MANIFEST).write_text(content, encoding="latin-1")
+    with pytest.raises(manifests.CorruptFiles, match=r"manifest\.json is damaged"):
+        manifests.verify_manifest(folder)
+    (folder / manifests.MANIFEST).unlink()
+    with pytest.raises(manifests.CorruptFiles, match=r"manifest\.json is missing"):
+        manifests.verify_manifest(folder)

@@ -1,0 +1,78 @@
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unetjax.files import images, png
+
+
+def raw_png(path, width, height, depth, colour, rows):
+    """Writes a PNG by hand, of kinds that Pillow does not write."""
+
+    def chunk(kind, body):
+        checksum = zlib.crc32(kind + body).to_bytes(4, "big")
+        return len(body).to_bytes(4, "big") + kind + body + checksum
+
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", size + bytes([depth, colour, 0, 0, 0]))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("depth", "row"), [(1, 0b0101 << 4), (2, 0b00_01_10_11)])
+def test_few_bits_are_not_stretched(tmp_path, depth, row):
+    """Pillow turns grey values 0..3 of 2 bits into 0..255: classes would change."""
+    raw_png(tmp_path / "a.png", 4, 1, depth, 0, bytes([0, row]))
+    expected = {1: [0, 1, 0, 1], 2: [0, 1, 2, 3]}[depth]
+    assert images.read_labels(tmp_path / "a.png").tolist() == [expected]
+    assert images.read_image(tmp_path / "a.png").dtype == np.uint8
+
+
+@pytest.mark.parametrize("colour", [2, 4, 6])
+def test_colours_of_16_bits_are_refused(tmp_path, colour):
+    """Pillow would keep 8 of their bits and say nothing."""
+    raw_png(tmp_path / "a.png", 1, 1, 16, colour, bytes(9))
+    with pytest.raises(ValueError, match=r"a\.png is a PNG of 16-bit colours, .* TIFF"):
+        png.read(tmp_path / "a.png")
+
+
+def test_a_palette_gives_its_places(tmp_path):
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8))
+    image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
+    image.save(tmp_path / "a.png")
+    assert images.read_labels(tmp_path / "a.png").tolist() == [[0, 1], [2, 1]]
+    with pytest.raises(ValueError, match=r"a\.png stores places in a palette"):
+        images.read_image(tmp_path / "a.png")
+
+
+def test_a_turned_photograph_is_refused(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
+    with pytest.raises(ValueError, match=r"a\.jpg is marked as turned"):
+        images.read_image(tmp_path / "a.jpg")
+
+
+def test_print_colours_and_animations_are_refused(tmp_path):
+    Image.new("CMYK", (8, 4)).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg stores colours as CMYK; accepted"):
+        images.read_image(tmp_path / "a.jpg")
+    frames = [Image.new("L", (8, 4), grey) for grey in (0, 1)]
+    frames[0].save(tmp_path / "b.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match=r"b\.png is an animation"):
+        images.read_image(tmp_path / "b.png")
+
+
+def test_a_header_that_claims_too_much_is_refused(tmp_path):
+    raw_png(tmp_path / "a.png", 12_000, 12_000, 8, 0, bytes(9))
+    with pytest.raises(
+        ValueError, match=r"a\.png is damaged: its header claims 137\.3"
+    ):
+        images.read_image(tmp_path / "a.png")
+    raw_png(tmp_path / "b.png", 100_000, 100_000, 8, 0, bytes(9))
+    with pytest.raises(ValueError, match=r"b\.png has more pixels .* save it as TIFF"):
+        images.read_image(tmp_path / "b.png")

@@ -1,0 +1,135 @@
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+import tifffile
+
+from unetjax.files import images, tiff
+
+COLOURS = np.random.default_rng(0).integers(0, 255, (3, 40, 50), dtype=np.uint8)
+GREY = {"photometric": "minisblack"}
+
+
+def read(tmp_path, array, **how):
+    tifffile.imwrite(tmp_path / "a.tif", array, **how)
+    return tiff.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("array", "how", "shape"),
+    [
+        (COLOURS[0], GREY, (1, 40, 50, 1)),
+        (COLOURS, GREY, (3, 40, 50, 1)),  # nothing says that these are channels
+        (COLOURS, GREY | {"metadata": {"axes": "CYX"}}, (1, 40, 50, 3)),
+        (COLOURS, {"imagej": True, "metadata": {"axes": "ZYX"}}, (3, 40, 50, 1)),
+        (COLOURS, {"photometric": "rgb", "planarconfig": "separate"}, (1, 40, 50, 3)),
+        (np.moveaxis(COLOURS, 0, 2), {"photometric": "rgb"}, (1, 40, 50, 3)),
+        (COLOURS[:1], GREY | {"metadata": {"axes": "CYX"}}, (1, 40, 50, 1)),
+        (
+            np.stack([COLOURS, COLOURS + 1]),
+            {"imagej": True, "metadata": {"axes": "TCYX"}},
+            (2, 40, 50, 3),
+        ),
+        (COLOURS[:, :1, :1], GREY | {"metadata": {"axes": "CYX"}}, (1, 1, 1, 3)),
+    ],
+)
+def test_axes_are_those_the_file_names(tmp_path, array, how, shape):
+    pixels = read(tmp_path, array, **how).pixels
+    assert pixels.shape == shape
+    if shape[-1] == 3:  # the colours of one pixel, wherever the file keeps them
+        np.testing.assert_array_equal(pixels[0, 0, 0], COLOURS[:, 0, 0])
+    else:
+        np.testing.assert_array_equal(pixels[0, ..., 0], COLOURS[0, :40, :50])
+
+
+def test_a_hyperstack_is_refused(tmp_path):
+    stack = np.zeros((2, 3, 8, 9), np.uint8)
+    with pytest.raises(ValueError, match="has axes TZYX of size 2x3x8x9; accepted are"):
+        read(tmp_path, stack, imagej=True, metadata={"axes": "TZYX"})
+
+
+def test_several_kinds_of_images_are_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(COLOURS[0], **GREY)
+        file.write(COLOURS[0, ::2, ::2], **GREY)
+    with pytest.raises(ValueError, match="holds 2 images of different kinds"):
+        tiff.read(tmp_path / "a.tif")
+
+
+def test_complex_values_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="type complex64; accepted are integers"):
+        read(tmp_path, np.zeros((4, 4), np.complex64))
+
+
+def test_alpha_and_palettes_are_seen(tmp_path):
+    rgba = np.zeros((8, 9, 4), np.uint8)
+    assert read(tmp_path, rgba, photometric="rgb").has_alpha
+    how = {"photometric": "rgb", "extrasamples": ["unspecified"]}
+    assert not read(tmp_path, rgba, **how).has_alpha
+    colormap = np.zeros((3, 256), np.uint16)
+    pages = read(tmp_path, rgba[..., 0], photometric="palette", colormap=colormap)
+    assert pages.is_indexed
+    assert pages.pixels.shape == (1, 8, 9, 1)
+
+
+@pytest.mark.parametrize("side", [100_000, 40_000])
+def test_a_header_that_claims_too_much_takes_no_memory(tmp_path, side):
+    """126 bytes that claim 100,000 x 100,000 made tifffile allocate 9.3 GiB."""
+    entries = [(256, side), (257, side), (258, 8), (259, 1), (262, 1)]
+    entries += [(273, 122), (277, 1), (278, side), (279, 4)]
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    body = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    path = tmp_path / "bomb.tif"
+    path.write_bytes(head + body + bytes(4 + 4))
+    assert path.stat().st_size == 126
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"bomb\.tif is damaged: its header claims"):
+        images.read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("how", [{}, {"compression": "zlib", "tile": (16, 16)}])
+def test_a_cut_stack_is_refused(tmp_path, share, how):
+    """tifffile returns one page of such a file and only logs the loss."""
+    stack = np.random.default_rng(0).integers(0, 999, (4, 64, 64), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stack, **GREY, **how)
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=r"b\.tif (is damaged|cannot be read)"):
+        images.read_stack(tmp_path / "b.tif")
+
+
+def test_a_circle_of_pages_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint8), metadata=None)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, first)
+    struct.pack_into("<I", content, first + 2 + 12 * count, first)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tif is damaged or cut short"):
+        images.read_stack(tmp_path / "a.tif")
+
+
+def test_other_files_named_by_the_metadata_stay_closed(tmp_path):
+    """OME metadata can name a file next door as one of the pages."""
+    page = '<TiffData IFD="0" FirstT="{0}"><UUID FileName="{1}.ome.tif">urn:{1}</UUID>'
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:a">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" '
+        'SizeX="50" SizeY="40" SizeC="1" SizeZ="1" SizeT="2">'
+        f"{page.format(0, 'a')}</TiffData>{page.format(1, 'b')}</TiffData>"
+        "</Pixels></Image></OME>"
+    )
+    how = GREY | {"metadata": None, "description": xml}
+    tifffile.imwrite(tmp_path / "a.ome.tif", COLOURS[0], **how)
+    tifffile.imwrite(
+        tmp_path / "b.ome.tif",
+        COLOURS[1],
+        **(how | {"description": xml.replace('UUID="urn:a"', 'UUID="urn:b"')}),
+    )
+    pixels = tiff.read(tmp_path / "a.ome.tif").pixels
+    np.testing.assert_array_equal(pixels, COLOURS[0][None, ..., None])

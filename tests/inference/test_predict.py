@@ -1,0 +1,245 @@
+"""Tiled prediction must be one pass over the mirrored image, whatever the tiles."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from unetjax import geometry
+from unetjax.inference import predict as predict_module
+from unetjax.inference import tiles
+from unetjax.inference.predict import class_map, predict
+from unetjax.network import input_scaling
+from unetjax.network.forward import forward
+from unetjax.network.unet import UNet
+
+SIDE = 160  # of the one mirrored image, into which all images of these tests fit
+
+
+def one_pass(model, params, image, mirror="reflect"):
+    """Logits of one pass over the image, mirrored by NumPy to a side of about 160."""
+    network = dict(depth=model.depth, padding=model.padding)
+    side, margin = geometry.input_size(SIDE, **network), geometry.margin(**network)
+    after = [(margin, side - margin - n) for n in image.shape[:2]]
+    padded = np.pad(image, [*after, (0, 0)], mode=mirror)
+    run = jax.jit(forward, static_argnames="model")
+    logits = np.asarray(run(model, params, {}, padded[np.newaxis])[0][0])
+    first = margin if model.padding == "SAME" else 0
+    return logits[first:, first:][: image.shape[0], : image.shape[1]]
+
+
+def random_image(height, width, channels=1, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.random((height, width, channels), np.float32)
+
+
+def largest_error(actual, expected):
+    """In units of the largest logit."""
+    assert actual.shape == expected.shape
+    return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_tiled_equals_one_pass(make_variables, depth, padding):
+    """P10: any size, odd and narrow ones included; any tile; both ways to mirror."""
+    model = UNet(features=2, depth=depth, padding=padding)
+    params = make_variables(model)["params"]
+    step = geometry.period(depth)
+    rim = 2 * geometry.margin(depth, padding="SAME") if padding == "SAME" else 0
+    tile_sizes = [
+        geometry.input_size(n * step + rim, depth=depth, padding=padding)
+        for n in (1, 3)
+    ]
+
+    @settings(max_examples=10, deadline=None, derandomize=True)
+    @given(
+        height=st.integers(1, 50),
+        width=st.integers(1, 50),
+        tile_size=st.sampled_from(tile_sizes),
+        mirror=st.sampled_from(["reflect", "symmetric"]),
+    )
+    def check(height, width, tile_size, mirror):
+        image = random_image(height, width)
+        actual = predict(
+            model,
+            params,
+            image,
+            tile_size=tile_size,
+            batch_size=4,
+            mirror=mirror,
+            softmax=False,
+        )
+        expected = one_pass(model, params, image, mirror)
+        assert largest_error(actual, expected) < 1e-5
+
+    check()
+
+
+def test_stepping_by_the_output_leaves_seams(make_variables, monkeypatch):
+    """P9: at depth 3 the output is 4 modulo 8, so abutting tiles are off phase."""
+    model = UNet(features=2, depth=3)
+    params = make_variables(model)["params"]
+    image = random_image(50, 20)
+    plan = tiles.plan(50, 20, depth=3, tile_size=108)
+    assert (plan.rows.trusted, plan.rows.stride, plan.rows.count) == (20, 16, 3)
+    rows = plan.rows._replace(stride=20)
+    monkeypatch.setattr(tiles, "plan", lambda *_, **__: plan._replace(rows=rows))
+    actual = predict(model, params, image, softmax=False)
+    expected = one_pass(model, params, image)
+    assert largest_error(actual[:20], expected[:20]) < 1e-5
+    assert largest_error(actual[20:], expected[20:]) > 1e-2
+
+
+def test_tiles_of_one_program_agree_bit_for_bit(make_variables):
+    """The place of a tile in image and batch must not change one bit."""
+    model = UNet(features=2, depth=2)
+    params = make_variables(model)["params"]
+    image = random_image(100, 40)
+    settings = dict(tile_size=64, batch_size=3)
+    whole = predict(model, params, image, **settings)
+    rest = predict(model, params, image[24:], **settings)  # one tile less
+    inner = geometry.margin(2)  # beyond what sees the mirrored border
+    np.testing.assert_array_equal(rest[inner:], whole[24 + inner :])
+
+
+def test_batch_size_does_not_matter(make_variables):
+    model = UNet(features=2, depth=1)
+    params = make_variables(model)["params"]
+    image = random_image(30, 22)
+    results = [
+        predict(model, params, image, tile_size=26, batch_size=n) for n in (1, 4, 100)
+    ]
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], atol=1e-5)
+
+
+def test_rgb_and_numbers_of_classes(make_variables):
+    model = UNet(num_classes=3, features=2, depth=1)
+    params = make_variables(model, channels=3)["params"]
+    image = random_image(19, 33, channels=3)
+    probs = predict(model, params, image, tile_size=30)
+    expected = jax.nn.softmax(one_pass(model, params, image))
+    np.testing.assert_allclose(probs, expected, atol=1e-5)
+    np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-6)
+
+
+def test_one_pixel(make_variables):
+    model = UNet(features=2, depth=2)
+    params = make_variables(model)["params"]
+    probs = predict(model, params, np.ones((1, 1)))
+    expected = jax.nn.softmax(one_pass(model, params, np.ones((1, 1, 1), np.float32)))
+    np.testing.assert_allclose(probs, expected, atol=1e-5)
+
+
+def test_grey_values_are_scaled_over_the_whole_image(make_variables):
+    """Scaled tile by tile, a gradient would lose its slope from tile to tile."""
+    model = UNet(features=2, depth=1)
+    params = make_variables(model)["params"]
+    image = np.linspace(0, 60000, 60 * 20).reshape(60, 20, 1).astype(np.uint16)
+    scaled = input_scaling.scale(image, "minmax")
+    np.testing.assert_array_equal(
+        predict(model, params, image[..., 0], scaling="minmax", tile_size=26),
+        predict(model, params, scaled, tile_size=26),
+    )
+
+
+def test_batch_statistics_are_used_and_keep_tiles_exact(make_variables):
+    model = UNet(features=2, depth=1, norm="batch")
+    params, state = (make_variables(model)[k] for k in ("params", "batch_stats"))
+    image = random_image(40, 20)
+    tiled, whole = (
+        predict(
+            model,
+            params,
+            image,
+            model_state={"batch_stats": state},
+            tile_size=tile_size,
+        )
+        for tile_size in (26, None)
+    )
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_group_norm_warns_that_the_tiles_matter(make_variables):
+    model = UNet(features=2, depth=1, norm="group")
+    params = make_variables(model)["params"]
+    with pytest.warns(UserWarning, match="depends on the 6 tiles; a larger tile_size"):
+        predict(model, params, random_image(30, 20), tile_size=26)
+    predict(model, params, random_image(9, 9))  # one tile: nothing to say
+
+
+def test_images_of_near_sizes_share_a_program(make_variables, monkeypatch):
+    """Compiling takes far longer than predicting a small image."""
+    traced = []
+
+    def counting(model, params, model_state, image):
+        traced.append(image.shape)
+        return forward(model, params, model_state, image)
+
+    monkeypatch.setattr(predict_module, "forward", counting)
+    model = UNet(features=3, depth=1)  # of this test alone
+    params = make_variables(model)["params"]
+    for side in (33, 34, 36):
+        predict(model, params, random_image(side, side))
+    assert traced == [(1, 52, 52, 1)]
+
+
+def test_progress_counts_tiles(make_variables):
+    model = UNet(features=2, depth=1)
+    params = make_variables(model)["params"]
+    seen = []
+    image = random_image(30, 20)
+    predict(
+        model,
+        params,
+        image,
+        tile_size=26,
+        batch_size=4,
+        progress=lambda *args: seen.append(args),
+    )
+    assert seen == [(4, 6), (6, 6)]
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (np.zeros((9, 8, 3)), {}, r"\[H, W\] or \[H, W, 1\].* 1 channel, got .*8, 3\]"),
+        (np.zeros((1, 9, 8)), {}, r"with 1 channel, got shape \[1, 9, 8\]; convert it"),
+        (np.zeros((2, 9, 8, 1)), {}, r"image must be .*, got shape \[2, 9, 8, 1\]"),
+        (np.zeros((0, 8)), {}, "at least one pixel, got 0 x 8"),
+        (np.full((9, 8), np.nan), {}, "72 pixels that are NaN or infinite"),
+        (np.zeros((9, 8)), {"batch_size": 0}, "at least 1 tile, got 0"),
+        (np.zeros((9, 8)), {"tile_size": 25}, "got 25; try 24 or 26"),
+    ],
+)
+def test_refusals(make_variables, image, options, message):
+    model = UNet(features=2, depth=1)
+    params = make_variables(model)["params"]
+    with pytest.raises(ValueError, match=message):
+        predict(model, params, image, **options)
+
+
+def test_refusal_names_the_channels_of_the_model(make_variables):
+    model = UNet(features=2, depth=0)
+    params = make_variables(model, channels=3)["params"]
+    with pytest.raises(ValueError, match=r"must be \[H, W, 3\], .* with 3 channels"):
+        predict(model, params, np.zeros((9, 8)))
+
+
+def test_class_map_takes_the_lower_of_equals():
+    probs = np.array([[[0.1, 0.7, 0.2], [0.5, 0.0, 0.5]]], np.float32)
+    np.testing.assert_array_equal(class_map(probs), [[1, 0]])
+
+
+def test_paper_tiles_equal_the_single_tile_on_a_real_slice(make_variables, shared_data):
+    """512 x 512 at depth 4: four tiles of the paper against one of 700."""
+    image = np.asarray(Image.open(shared_data / "isbi2012_em" / "images" / "00.png"))
+    model = UNet(features=2)
+    params = make_variables(model)["params"]
+    settings = dict(scaling="unit", softmax=False)
+    one = predict(model, params, image, **settings)
+    four = predict(model, params, image, tile_size=572, **settings)
+    assert largest_error(four, one) < 1e-5

@@ -1,0 +1,121 @@
+"""The house rules of imports, read off the source."""
+
+import ast
+import graphlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
+FLOORS = (
+    {"geometry"},
+    {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},
+    {"devices", "files"},
+    {"data", "inference", "exchange", "reporting"},
+    {"training"},
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+HOME = {  # libraries that may be named in some places only
+    "orbax": ("training.checkpoints",),
+    "tensorflow_datasets": ("data.datasets",),
+    "tifffile": ("files",),
+    "PIL": ("files", "reporting"),
+    "scipy": ("weight_maps.reference", "metrics", "instances"),
+    "skimage": ("instances", "data"),
+    "argparse": ("cli",),
+    "rich": ("reporting",),
+}
+FOREIGN = {
+    "absl",
+    "chex",
+    "clu",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "marshal",
+    "matplotlib",
+    "ml_collections",
+    "pickle",
+    "shelve",
+    "tensorflow",
+    "torch",
+}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path != PACKAGE / "__init__.py"  # the one module that sees every floor
+}
+
+
+def imports(path):
+    """Every name a module imports, in full; plain `import a.b` as a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    room = module.split(".")[0]
+    for name in imports(MODULES[module]):
+        package, *rest = name.split(".")
+        assert package not in FOREIGN, f"{module} imports {name}"
+        homes = HOME.get(package, ("",))
+        assert module.startswith(homes), f"{module} imports {name}"
+        if package == "unetjax" and rest[0] != room:
+            assert FLOOR[rest[0]] < FLOOR[room], f"{module} imports {name}"
+    assert not any(
+        n.startswith(("flax.training", "flax.jax_utils"))
+        for n in imports(MODULES[module])
+    )
+
+
+def test_no_module_imports_itself_in_the_end():
+    graph = {
+        module: [
+            m
+            for m in MODULES
+            for n in imports(path)
+            if f"{n}.".startswith(f"unetjax.{m}.")
+        ]
+        for module, path in MODULES.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # a CycleError names the circle
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_executed_that_was_read(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec"), f"{module}:{node.lineno}"
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            allowed = isinstance(node.value, ast.Constant) and node.value.value
+            assert not allowed, f"{module}: allow_pickle"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_devices_names_devices(module):
+    if not module.startswith("devices."):
+        source = MODULES[module].read_text()
+        said = ("pmap", "sharding", "shard_map", "distributed")
+        assert not [word for word in said if f"jax.{word}" in source]
+
+
+def test_import_is_light():
+    """No heavy library, no device, in a fresh interpreter."""
+    code = """
+import sys, unetjax
+heavy = {"tensorflow", "tensorflow_datasets", "orbax", "matplotlib", "scipy",
+         "skimage", "tensorstore"} & set(sys.modules)
+assert not heavy, heavy
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

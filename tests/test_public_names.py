@@ -1,0 +1,50 @@
+"""The frozen lists of what others build on: edit a list to mean the change."""
+
+import unetjax
+from unetjax.cli import main
+
+
+def test_public_names():
+    assert sorted(unetjax.__all__) == [
+        "TrainState",
+        "UNet",
+        "augment",
+        "load",
+        "output_size",
+        "predict",
+        "presets",
+        "separation_weight_map",
+        "soft_dice",
+        "train_step",
+        "weighted_cross_entropy",
+    ]
+    assert all(hasattr(unetjax, name) for name in unetjax.__all__)
+
+
+def test_commands():
+    actions = main.parser()._subparsers._group_actions[0].choices
+    options = {
+        name: sorted(
+            option
+            for action in command._actions
+            for option in action.option_strings[-1:] or [action.dest]
+            if option != "--help"
+        )
+        for name, command in actions.items()
+    }
+    assert options == {
+        "demo": ["--out", "--steps"],
+        "check": ["--mask-type", "images", "masks"],
+        "train": [
+            "--features",
+            "--holdout",
+            "--mask-type",
+            "--out",
+            "--seed",
+            "--steps",
+            "images",
+            "masks",
+        ],
+        "predict": ["--labels", "--out", "--probabilities", "input", "model"],
+        "evaluate": ["predicted", "truth"],
+    }

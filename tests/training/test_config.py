@@ -1,0 +1,81 @@
+import json
+
+import pytest
+
+from unetjax.network.unet import UNet
+from unetjax.training import config
+from unetjax.training.config import ExperimentConfig
+
+
+def test_defaults_survive_json():
+    options = json.loads(json.dumps(config.to_dict(ExperimentConfig())))
+    assert config.from_dict(options) == ExperimentConfig()
+    assert options["model"]["features"] == 64
+
+
+def test_sections_become_types():
+    built = config.from_dict(
+        {
+            "tile_size": 44,
+            "model": {"depth": 2, "features": 4},
+            "optimizer": {"learning_rate": 1},  # a whole number is a number
+            "weight_map": {"class_balance": [1.0, 2.0]},
+        }
+    )
+    assert built.model == UNet(depth=2, features=4)
+    assert isinstance(built.optimizer.learning_rate, float)
+    assert built.weight_map.class_balance == (1.0, 2.0)
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"num_step": 3},
+            r"^config has no option 'num_step'; did you mean num_steps\?",
+        ),
+        (
+            {"model": {"feature": 3}},
+            r"^config.model has no option 'feature'; did you mean features\?",
+        ),
+        (
+            {"optimizer": {"lrr": 1e-3}},
+            "^config.optimizer has no option 'lrr'; did you mean name, learning_rate",
+        ),
+        ({"seed": 1.5}, "^config.seed must be a whole number, got 1.5"),
+        ({"seed": True}, "^config.seed must be a whole number, got True"),
+        ({"model": {"remat": 1}}, "^config.model.remat must be True or False, got 1"),
+        (
+            {"loss": {"name": "dice"}},
+            "^config.loss.name must be one of cross_entropy, soft_dice, got 'dice'",
+        ),
+        (
+            {"weight_map": {"class_balance": "equal"}},
+            "^config.weight_map.class_balance must be one of inverse, sqrt_inverse, "
+            "none or a list of numbers, got 'equal'",
+        ),
+        ({"model": {"kernel_size": 4}}, "^config.model.kernel_size must be odd, got 4"),
+        (
+            {"tile_size": 570},
+            "^config.tile_size: .* got 570; try 556 or 572",
+        ),
+        ({"batch_size": 0}, "^config.batch_size must be at least 1, got 0"),
+        ({"model": {"name": "x"}}, "^config.model has no option 'name'"),
+    ],
+)
+def test_bad_options_are_refused_in_one_sentence(options, message):
+    with pytest.raises(ValueError, match=message):
+        config.from_dict(options)
+
+
+def test_differences_leave_out_what_may_change():
+    old = config.to_dict(ExperimentConfig())
+    new = config.to_dict(
+        ExperimentConfig(num_steps=3, log_every=1, seed=4, model=UNet(features=8))
+    )
+    assert config.differences(old, new) == [
+        "model.features: 64, now 8",
+        "seed: 0, now 4",
+    ]
+    assert config.differences(old, old) == []

@@ -1,0 +1,69 @@
+"""unetjax predict: segment images of any size."""
+
+import argparse
+import functools
+import pathlib
+
+from unetjax.exchange import model_folder
+from unetjax.files import images
+from unetjax.training import predictions
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "predict",
+        help="segment images of any size",
+        description="Segment images of any size. For a.tif the folder receives "
+        "a_overlay.png to look at and a_mask.png (0 and 255, or the class), or with "
+        "--labels a_labels.tif (numbered cells).",
+    )
+    parser.add_argument("model", type=pathlib.Path, help="folder of a trained model")
+    parser.add_argument(
+        "input", type=pathlib.Path, nargs="+", help="images, or folders of images"
+    )
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, help="folder for the results"
+    )
+    parser.add_argument(
+        "--labels", action="store_true", help="number the cells instead of a mask"
+    )
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="write a_probs.tif as well: float32, one channel a class",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Segments every image."""
+    trained = model_folder.load(options.model)
+    paths = _images(options.input)
+    inputs = [(_stem(p), functools.partial(images.read_image, p)) for p in paths]
+    predictions.write_all(
+        trained,
+        inputs,
+        options.out,
+        labels=options.labels,
+        probabilities=options.probabilities,
+    )
+    print(f"{len(inputs)} images segmented into {options.out}")
+    return 0
+
+
+def _images(paths: list[pathlib.Path]) -> list[pathlib.Path]:
+    """The image files among the paths and in the folders among them."""
+    found = list[pathlib.Path]()
+    for path in paths:
+        inside = [path]
+        if path.is_dir():
+            inside = [p for p in sorted(path.iterdir()) if images.is_image(p)]
+        if not inside or not path.exists():
+            raise FileNotFoundError(f"{path} holds no image; name images or folders.")
+        found += inside
+    return found
+
+
+def _stem(path: pathlib.Path) -> str:
+    return path.stem.removesuffix(".ome")

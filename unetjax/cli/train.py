@@ -1,0 +1,83 @@
+"""unetjax train: from annotated images to a model."""
+
+import argparse
+import pathlib
+import shlex
+
+from unetjax.cli import check, terminal
+from unetjax.data import checks, folder, sources
+from unetjax.data.sources import DataSettings
+from unetjax.training import experiment, proposals
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "train",
+        help="learn from annotated images",
+        description="Learn from annotated images, one is enough. Part of them is held "
+        "out to choose and score the model. The same command again goes on after an "
+        "interruption; Ctrl-C keeps the best model so far.",
+    )
+    check.add_data_arguments(parser)
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, help="folder of the model, new"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=1500, help="number of updates (default 1500)"
+    )
+    parser.add_argument(
+        "--features",
+        type=int,
+        default=16,
+        help="channels at full resolution: more learn more, slower (default 16)",
+    )
+    parser.add_argument(
+        "--holdout",
+        type=float,
+        default=0.2,
+        help="part of the images, or of a single one, to hold out (default 0.2)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of all randomness")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains and prints the scores."""
+    examples, summary, problems = folder.read(
+        options.images, options.masks, mask_type=options.mask_type
+    )
+    checks.raise_errors(problems)
+    print(summary)
+    for problem in problems:
+        print(f"warning: {problem.text}")
+    settings = DataSettings(
+        images=str(options.images),
+        masks=str(options.masks),
+        mask_type=options.mask_type,
+        holdout=options.holdout,
+    )
+    split = sources.hold_out(examples, settings, seed=options.seed)
+    proposal = proposals.propose(
+        split.train, num_steps=options.steps, features=options.features
+    )
+    for reason in proposal.reasons:
+        print(f"  {reason}")
+    outcome = experiment.run(
+        proposal.config._replace(seed=options.seed, data=settings),
+        split,
+        options.out,
+        title=f"{options.out.name}: {summary}",
+        command=_command(options),
+    )
+    print(outcome.text)
+    terminal.show_file("report", outcome.report)
+    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER --labels")
+    return 0
+
+
+def _command(options: argparse.Namespace) -> str:
+    words = ["unetjax", "train", options.images, options.masks, "--out", options.out]
+    for name in ("mask_type", "steps", "features", "holdout", "seed"):
+        words += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    return shlex.join(map(str, words))

@@ -1,0 +1,236 @@
+"""Every problem of a data set at once, each with its remedy."""
+
+import collections
+import hashlib
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from unetjax.data.source import IGNORED, Example, Source
+
+# Share of pixels equal to their neighbour: in labels above, in photographs below.
+_FLAT = 0.85
+
+
+class Problem(NamedTuple):
+    """Something wrong with a data set, in one sentence.
+
+    Attributes:
+      severity: `error` forbids training, `warning` does not.
+      text: What was found, what is accepted, the way out.
+    """
+
+    severity: Literal["error", "warning"]
+    text: str
+
+
+def raise_errors(problems: Sequence[Problem]) -> None:
+    """Raises one ValueError of all errors, a line each; warnings pass."""
+    errors = [problem.text for problem in problems if problem.severity == "error"]
+    if errors:
+        raise ValueError("\n".join(errors))
+
+
+def check(source: Source, *, num_classes: int | None = None) -> list[Problem]:
+    """Returns everything wrong with a data set, errors first.
+
+    Args:
+      source: The examples; all of them are read once.
+      num_classes: Where given, labels must be below it.
+
+    Example:
+      >>> image, blank = np.ones((4, 4, 1), np.uint8), np.zeros((4, 4), np.int32)
+      >>> check([Example(image, blank, blank, "a.tif")])[0].text
+      'No mask has a cell or a class above 0; there is nothing to learn from.'
+    """
+    if len(source) == 0:
+        return [Problem("error", "The data set has no images.")]
+    examples = [source[i] for i in range(len(source))]
+    problems = [
+        *_channels(examples),
+        *_types(examples),
+        *_empty(examples),
+        *_duplicates(examples),
+        *_split(examples),
+    ]
+    for example in examples:
+        problems += size(example.name, example.image, example.label)
+        problems += _finite(example)
+        if num_classes is not None:
+            problems += class_range(example.name, example.label, num_classes)
+    return sorted(problems, key=lambda problem: problem.severity)
+
+
+def size(
+    name: str, image: Shaped[np.ndarray, "H W C"], mask: Shaped[np.ndarray, "h w"]
+) -> list[Problem]:
+    """Returns the problem of a mask that is not as large as its image."""
+    if image.shape[:2] == mask.shape:
+        return []
+    return _error(
+        f"{name} is {in_pixels(image.shape)} but its mask {in_pixels(mask.shape)}; "
+        "both must have one size: export the mask without scaling or cropping."
+    )
+
+
+def class_range(
+    name: str, label: Int[np.ndarray, "H W"], num_classes: int
+) -> list[Problem]:
+    """Returns the problem of labels that are no class and not `IGNORED`."""
+    wrong = label[(label != IGNORED) & ((label < 0) | (label >= num_classes))]
+    if not wrong.size:
+        return []
+    return _error(
+        f"{name} has label {wrong.flat[0]} at {wrong.size} pixels; accepted are 0 to "
+        f"{num_classes - 1}, and {IGNORED} for ignored pixels: renumber the classes or "
+        "raise num_classes."
+    )
+
+
+def are_swapped(
+    images: Sequence[Shaped[np.ndarray, "..."]],
+    masks: Sequence[Shaped[np.ndarray, "..."]],
+) -> bool:
+    """Says whether the images look like labels and the masks like photographs.
+
+    Labels are flat, nearly every pixel equals its neighbour; photographs are noisy.
+
+    Args:
+      images: What was given as images, [H, W] or [H, W, C] each.
+      masks: What was given as masks, likewise.
+    """
+    if not images or not masks:
+        return False
+    flat = np.median([_flatness(image) for image in images])
+    rough = np.median([_flatness(mask) for mask in masks])
+    return bool(flat > _FLAT > rough)
+
+
+def split_cells(instances: Int[np.ndarray, "H W"]) -> list[int]:
+    """Returns the numbers that mark more than one 8-connected piece."""
+    from skimage import measure
+
+    pieces = measure.label(instances, background=0, connectivity=2)
+    _, first = np.unique(pieces, return_index=True)
+    cells = instances.ravel()[first]
+    counts = collections.Counter(cells[cells > 0].tolist())
+    return sorted(cell for cell, count in counts.items() if count > 1)
+
+
+def in_pixels(shape: Sequence[int]) -> str:
+    """Returns height and width in words, as in 512x512."""
+    return f"{shape[0]}x{shape[1]}"
+
+
+def listed(names: Sequence[str], *, most: int = 5) -> str:
+    """Returns the first names in a row, and how many follow.
+
+    Example:
+      >>> listed(["a", "b", "c"], most=2)
+      'a, b and 1 more'
+    """
+    shown = ", ".join(names[:most])
+    rest = len(names) - most
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def _error(text: str) -> list[Problem]:
+    return [Problem("error", text)]
+
+
+def _warning(text: str) -> list[Problem]:
+    return [Problem("warning", text)]
+
+
+def _differing(
+    examples: Sequence[Example], what: Sequence[object], noun: str, remedy: str
+) -> list[Problem]:
+    """Names the images that are not like most of the others."""
+    usual, count = collections.Counter(what).most_common(1)[0]
+    odd = [
+        f"{example.name} ({value})"
+        for example, value in zip(examples, what, strict=True)
+        if value != usual
+    ]
+    if not odd:
+        return []
+    return _error(
+        f"{noun} differ: {count} of {len(examples)} images have {usual}, not so "
+        f"{listed(odd)}; {remedy}."
+    )
+
+
+def _channels(examples: Sequence[Example]) -> list[Problem]:
+    channels = [example.image.shape[-1] for example in examples]
+    return _differing(
+        examples, channels, "Numbers of channels", "convert all to grey or all to RGB"
+    )
+
+
+def _types(examples: Sequence[Example]) -> list[Problem]:
+    types = [example.image.dtype.name for example in examples]
+    return _differing(
+        examples, types, "Types of the grey values", "save all images in one type"
+    )
+
+
+def _empty(examples: Sequence[Example]) -> list[Problem]:
+    empty = [example.name for example in examples if not (example.label > 0).any()]
+    if len(empty) == len(examples):
+        return _error(
+            "No mask has a cell or a class above 0; there is nothing to learn from."
+        )
+    if empty:
+        return _warning(
+            f"{len(empty)} of {len(examples)} masks are empty: {listed(empty)}; leave "
+            "out images that nobody annotated."
+        )
+    return []
+
+
+def _duplicates(examples: Sequence[Example]) -> list[Problem]:
+    same: dict[str, list[str]] = {}
+    for example in examples:
+        content = hashlib.sha256(
+            repr((example.image.shape, example.image.dtype)).encode()
+        )
+        content.update(example.image.tobytes())
+        same.setdefault(content.hexdigest(), []).append(example.name)
+    return [
+        Problem(
+            "warning",
+            f"{listed(names)} are the same image; keep one, or scores on held-out "
+            "images come out too high.",
+        )
+        for names in same.values()
+        if len(names) > 1
+    ]
+
+
+def _finite(example: Example) -> list[Problem]:
+    broken = example.image.size - np.count_nonzero(np.isfinite(example.image))
+    if not broken:
+        return []
+    return _error(
+        f"{example.name} has {broken} values that are NaN or infinite; replace them "
+        "before use."
+    )
+
+
+def _split(examples: Sequence[Example]) -> list[Problem]:
+    cells = [(example.name, split_cells(example.instances)) for example in examples]
+    split = [f"{name} ({listed(list(map(str, ids)))})" for name, ids in cells if ids]
+    if not split:
+        return []
+    return _warning(
+        f"{len(split)} of {len(examples)} masks have numbers that mark more than one "
+        f"piece: {listed(split)}; give each cell a number of its own."
+    )
+
+
+def _flatness(values: Shaped[np.ndarray, "H W ..."]) -> float:
+    """The share of pixels that equal their right neighbour."""
+    equal = values[:, 1:] == values[:, :-1]
+    return float(equal.mean()) if equal.size else 0.0

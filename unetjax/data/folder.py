@@ -1,0 +1,282 @@
+"""A folder of images and a folder of masks, paired by name."""
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from unetjax.data import checks, mask_types
+from unetjax.data.checks import Problem
+from unetjax.data.mask_types import MaskType, Meaning
+from unetjax.data.source import Example
+from unetjax.files import images as image_files
+
+Path = str | os.PathLike[str]
+
+_ENDINGS = ("", "_mask", "_masks", "_label", "_labels")  # looked for in this order
+
+
+class Pair(NamedTuple):
+    """An image file and the file of its mask; both may be stacks of equal length."""
+
+    image: pathlib.Path
+    mask: pathlib.Path
+
+
+class Summary(NamedTuple):
+    """What was understood of a data set; `str` of it is one line for a person.
+
+    Attributes:
+      num_images: Number of examples.
+      sizes: Heights and widths that occur, from small to large.
+      types: Types of stored values that occur.
+      channels: Numbers of channels that occur.
+      masks: What the masks mean.
+    """
+
+    num_images: int
+    sizes: list[tuple[int, ...]]
+    types: list[str]
+    channels: list[int]
+    masks: Meaning
+
+    def __str__(self) -> str:
+        """Returns for instance: 2 images 512x512 uint8, 1 channel; masks: ..."""
+        sizes = [checks.in_pixels(self.sizes[i]) for i in (0, -1)]
+        channels = " or ".join(map(str, self.channels))
+        return (
+            f"{self.num_images} {'image' if self.num_images == 1 else 'images'} "
+            f"{' to '.join(dict.fromkeys(sizes))} {' or '.join(self.types)}, "
+            f"{channels} {'channel' if channels == '1' else 'channels'}; "
+            f"masks: {self.masks.words}"
+        )
+
+
+class Understood(NamedTuple):
+    """Everything known about a data set after reading it.
+
+    Attributes:
+      examples: What could be read.
+      summary: What it is; None if nothing could be read.
+      problems: What is wrong with it, errors first.
+    """
+
+    examples: list[Example]
+    summary: Summary | None
+    problems: list[Problem]
+
+
+def load(images: Path, masks: Path, *, mask_type: MaskType = "auto") -> list[Example]:
+    """Returns the examples of a data set that has no errors; see `read`.
+
+    Raises:
+      FileNotFoundError: If a folder or file does not exist.
+      ValueError: If anything is wrong with the data set: all of it, a line each.
+    """
+    examples, _, problems = read(images, masks, mask_type=mask_type)
+    checks.raise_errors(problems)
+    return examples
+
+
+def read(images: Path, masks: Path, *, mask_type: MaskType = "auto") -> Understood:
+    """Reads a whole data set, and says what it is and everything wrong with it.
+
+    Args:
+      images: A folder of images, or one file; a TIFF stack counts as its pages.
+      masks: The folder or the file of their masks, found as `pair` does.
+      mask_type: What the numbers of the masks mean; see `mask_types.understand`.
+
+    Raises:
+      FileNotFoundError: If a folder or file does not exist.
+      ValueError: If a folder holds no image at all.
+    """
+    pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks))
+    contents = [_read_pair(each) for each in pairs]
+    if checks.are_swapped(
+        [page for content in contents for page in content.images[:1]],
+        [page for content in contents for page in content.masks[:1]],
+    ):
+        text = (
+            f"{images} holds label images and {masks} photographs: are the two "
+            "folders swapped? Nothing was trained."
+        )
+        return Understood([], None, [Problem("error", text)])
+    problems += [problem for content in contents for problem in content.problems]
+    whole = [content for content in contents if not content.problems]
+    examples, summary = [], None
+    if whole:
+        pages = [page for content in whole for page in content.masks]
+        try:
+            meaning = mask_types.understand(pages, mask_type, where=str(masks))
+        except ValueError as error:
+            problems.append(Problem("error", str(error)))
+        else:
+            examples = [e for content in whole for e in _examples(content, meaning)]
+            summary = summarize(examples, meaning)
+            problems += checks.check(examples)
+    problems.sort(key=lambda problem: problem.severity)
+    return Understood(examples, summary, problems)
+
+
+def pair(images: Path, masks: Path) -> list[Pair]:
+    """Returns the image files of a folder, each with the file of its mask.
+
+    The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif or a_labels.tif, in
+    this order and with any suffix that can be read. Only file names count, not folders.
+    Both may lie in one folder, and two files make one pair.
+
+    Raises:
+      FileNotFoundError: If a folder or file does not exist.
+      ValueError: If masks are missing or not unique: all of them, a line each.
+    """
+    pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks))
+    checks.raise_errors(problems)
+    return pairs
+
+
+def list_images(folder: Path) -> list[pathlib.Path]:
+    """Returns the image files of a folder by name, without hidden ones.
+
+    Raises:
+      FileNotFoundError: If there is no such folder.
+      ValueError: If it holds no image.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; name a folder of images.")
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if image_files.is_image(path) and not path.name.startswith(".")
+    ]
+    if not found:
+        accepted = ", ".join(image_files.SUFFIXES)
+        raise ValueError(f"{folder} holds no images; accepted are {accepted}.")
+    return found
+
+
+def summarize(examples: Sequence[Example], meaning: Meaning) -> Summary:
+    """Returns what a data set of at least one example is."""
+    images = [example.image for example in examples]
+    return Summary(
+        num_images=len(images),
+        sizes=sorted({image.shape[:2] for image in images}),
+        types=sorted({image.dtype.name for image in images}),
+        channels=sorted({image.shape[-1] for image in images}),
+        masks=meaning,
+    )
+
+
+class _Content(NamedTuple):
+    """The pages of two files as far as they could be read, and what is wrong."""
+
+    pair: Pair
+    images: list[np.ndarray]
+    masks: list[np.ndarray]
+    problems: list[Problem]
+
+
+def _match(
+    images: pathlib.Path, masks: pathlib.Path
+) -> tuple[list[Pair], list[Problem]]:
+    """Pairs what can be paired, and says what cannot."""
+    if images.is_file() and masks.is_file():
+        return [Pair(images, masks)], []
+    files, mask_files = list_images(images), list_images(masks)
+    if images.resolve() == masks.resolve():
+        mask_files = [path for path in files if _stem(path).endswith(_ENDINGS[1:])]
+        files = [path for path in files if path not in mask_files]
+    candidates = [(image, _candidates(image, mask_files)) for image in files]
+    pairs = [Pair(image, found[0]) for image, found in candidates if len(found) == 1]
+    missing = [
+        _unpaired(image, found, masks) for image, found in candidates if len(found) != 1
+    ]
+    if missing:
+        missing[-1] += f" {len(pairs)} of {len(files)} images are paired."
+    used = [path for _, found in candidates for path in found]
+    unused = [str(path) for path in mask_files if path not in used]
+    problems = [Problem("error", text) for text in missing + _shared(pairs)]
+    if unused:
+        text = (
+            f"{len(unused)} of {len(mask_files)} masks have no image and are not used: "
+            f"{checks.listed(unused)}; name them like their images."
+        )
+        problems.append(Problem("warning", text))
+    return pairs, problems
+
+
+def _candidates(
+    image: pathlib.Path, mask_files: Sequence[pathlib.Path]
+) -> list[pathlib.Path]:
+    """The masks that go with an image, all of one stem."""
+    for ending in _ENDINGS:
+        found = [path for path in mask_files if _stem(path) == _stem(image) + ending]
+        if found:
+            return found
+    return []
+
+
+def _unpaired(
+    image: pathlib.Path, found: Sequence[pathlib.Path], masks: pathlib.Path
+) -> str:
+    if found:
+        several = checks.listed([str(path) for path in found])
+        return f"{image} has several masks, {several}; keep one."
+    looked = [str(masks / f"{_stem(image)}{end}{image.suffix}") for end in _ENDINGS]
+    return f"{image} has no mask: looked for {', '.join(looked)}."
+
+
+def _shared(pairs: Sequence[Pair]) -> list[str]:
+    """Complains about images of one stem, which would all get the same mask."""
+    by_mask: dict[pathlib.Path, list[str]] = {}
+    for image, mask in pairs:
+        by_mask.setdefault(mask, []).append(str(image))
+    return [
+        f"{mask} would be the mask of {checks.listed(of)}; keep one image of that name."
+        for mask, of in by_mask.items()
+        if len(of) > 1
+    ]
+
+
+def _read_pair(pair: Pair) -> _Content:
+    images, problems = _attempt(image_files.read_stack, pair.image)
+    masks, unlabelled = _attempt(image_files.read_label_stack, pair.mask)
+    if unlabelled:  # perhaps a photograph, which `are_swapped` wants to see
+        masks, _ = _attempt(image_files.read_stack, pair.mask)
+    problems += unlabelled
+    if not problems and len(images) != len(masks):
+        text = (
+            f"{pair.image} holds {len(images)} images but {pair.mask} {len(masks)} "
+            "masks; both need the same number of pages."
+        )
+        problems = [Problem("error", text)]
+    elif not problems:
+        problems = checks.size(str(pair.image), images[0], masks[0])
+    return _Content(pair, images, masks, problems)
+
+
+def _attempt(
+    read_pages: Callable[[pathlib.Path], np.ndarray], path: pathlib.Path
+) -> tuple[list[np.ndarray], list[Problem]]:
+    try:
+        return list(read_pages(path)), []
+    except (ValueError, OSError) as error:
+        return [], [Problem("error", str(error))]
+
+
+def _examples(content: _Content, meaning: Meaning) -> list[Example]:
+    file = content.pair.image.name
+    several = len(content.images) > 1
+    return [
+        mask_types.to_example(image, mask, f"{file}[{i}]" if several else file, meaning)
+        for i, (image, mask) in enumerate(
+            zip(content.images, content.masks, strict=True)
+        )
+    ]
+
+
+def _stem(path: pathlib.Path) -> str:
+    """The name of a file without what says its format."""
+    return path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem

@@ -1,0 +1,131 @@
+"""Which images train and which are held out: from settings to a split."""
+
+from typing import NamedTuple
+
+from unetjax.data import checks, datasets, folder, splits, synthetic
+from unetjax.data.mask_types import MaskType
+from unetjax.data.source import Example
+from unetjax.data.splits import Split
+
+
+class DataSettings(NamedTuple):
+    """Where annotated images are, and which of them are held out.
+
+    Attributes:
+      name: `folder`, `synthetic` (touching cells drawn from a seed), or a public data
+        set: one of `unetjax.data.datasets.NAMES`.
+      images: Of `folder`: folder of images, or one file.
+      masks: Of `folder`: folder of their masks, or one file.
+      mask_type: Of `folder`: what the numbers in masks mean.
+      train: Which images train. Of a public data set a split or a slice of it such as
+        "train[:20]"; of others a slice such as ":20" of the images in order; "" is all
+        that are not held out.
+      validation: Which images are held out, likewise; "" draws them.
+      validation_images: Of `folder`: folder of held-out images, if they have their own.
+      validation_masks: Of `folder`: folder of their masks.
+      holdout: Part of the images drawn as held out where nothing else names them; of a
+        single image, part of its longer side.
+      guard: Width in pixels of the band between the two parts of a single image.
+      num_images: Of `synthetic`: number of images.
+      data_dir: Of a public data set: folder of prepared data; "" is that of TFDS.
+      manual_dir: Of a public data set: folder of files fetched by hand; "" downloads.
+    """
+
+    name: str = "folder"
+    images: str = ""
+    masks: str = ""
+    mask_type: MaskType = "auto"
+    train: str = ""
+    validation: str = ""
+    validation_images: str = ""
+    validation_masks: str = ""
+    holdout: float = 0.2
+    guard: int = 64
+    num_images: int = 10
+    data_dir: str = ""
+    manual_dir: str = ""
+
+
+def open_split(settings: DataSettings, *, seed: int = 0) -> Split:
+    """Returns the images to train on and those held out, none of them in both.
+
+    Args:
+      settings: Where and which.
+      seed: Of the draw, where images are drawn.
+
+    Raises:
+      FileNotFoundError: If files are missing.
+      ValueError: If settings do not go together, or a data set has errors.
+    """
+    split = _open(settings, seed)
+    for part, name in ((split.train, "train"), (split.held_out, "validation")):
+        if not len(part):
+            raise ValueError(f"config.data.{name} selects no image; select at least 1.")
+    splits.check_disjoint(*split)
+    checks.raise_errors(checks.check([*split.train, *split.held_out]))
+    return split
+
+
+def hold_out(
+    examples: list[Example], settings: DataSettings, *, seed: int = 0
+) -> Split:
+    """Returns the examples with some drawn as held out; of one, a part of it."""
+    if len(examples) == 1:
+        return splits.split_image(
+            examples[0], fraction=settings.holdout, guard=settings.guard
+        )
+    return splits.holdout(examples, fraction=settings.holdout, seed=seed)
+
+
+def _open(settings: DataSettings, seed: int) -> Split:
+    train = _read(settings, settings.train, "train")
+    if settings.validation_images:
+        held_out = folder.load(
+            settings.validation_images,
+            settings.validation_masks,
+            mask_type=settings.mask_type,
+        )
+        return Split(train, held_out)
+    if settings.validation:
+        held_out = _read(settings, settings.validation, "validation")
+        if not settings.train:
+            train = splits.without(train, held_out)
+        return Split(train, held_out)
+    return hold_out(train, settings, seed=seed)
+
+
+def _read(settings: DataSettings, which: str, field: str) -> list[Example]:
+    if settings.name == "folder":
+        if not settings.images or not settings.masks:
+            raise ValueError(
+                "config.data.images and config.data.masks must name the folders of "
+                f"images and masks, got {settings.images!r} and {settings.masks!r}."
+            )
+        examples = folder.load(
+            settings.images, settings.masks, mask_type=settings.mask_type
+        )
+        return _slice(examples, which, field)
+    if settings.name == "synthetic":
+        examples = [synthetic.touching_cells(0, i) for i in range(settings.num_images)]
+        return _slice(examples, which, field)
+    source = datasets.load(
+        settings.name,
+        split=which or "train",
+        data_dir=settings.data_dir or None,
+        manual_dir=settings.manual_dir or None,
+    )
+    return [source[i] for i in range(len(source))]
+
+
+def _slice(examples: list[Example], which: str, field: str) -> list[Example]:
+    """The examples of a Python slice such as ":20"; all of them for ""."""
+    try:
+        bounds = [int(part) if part else None for part in which.split(":")]
+        if which and len(bounds) != 2:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"config.data.{field} must be a slice such as ':20' or '20:', got "
+            f"{which!r}."
+        ) from None
+    return examples[slice(*bounds)] if which else examples

@@ -1,0 +1,181 @@
+"""Touching cells drawn from a seed: for the demo, for tests and for benchmarks."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int32, UInt16
+
+from unetjax.data import source
+
+# All of this is ours: the values give 12-bit camera counts of nuclei as they look under
+# a fluorescence microscope, too dense and too uneven for a threshold.
+_ORDERS = np.arange(2, 5)  # harmonics of an outline: elongation, then bumps
+_BUMPS = np.array([0.14, 0.05, 0.03])  # their largest amplitudes, of the radius
+_SIZES = (0.75, 1.3)  # smallest and largest radius, of the mean
+_PRESSED = (0.84, 0.95)  # distance of two touching cells, of the sum of their radii
+_CLUSTER = 6  # cells in a cluster, on average
+_PHOTONS = 260.0  # of the brightest nuclei; the noise is their square root
+_GAIN = 9.0  # counts a photon
+_READ_NOISE = 12.0  # counts
+_OFFSET = 100.0  # counts of a dark camera
+
+
+class _Cell(NamedTuple):
+    centre: Float[np.ndarray, "2"]  # row and column
+    radius: float  # pixels, mean over the outline
+    bumps: Float[np.ndarray, "3"]
+    turns: Float[np.ndarray, "3"]  # radians
+
+
+def touching_cells(
+    seed: int,
+    index: int = 0,
+    *,
+    size: tuple[int, int] = (256, 256),
+    num_cells: int = 40,
+    radius: float = 11.0,
+) -> source.Example:
+    """Returns image `index` of the endless data set `seed`: bright nuclei in clusters.
+
+    Nuclei of a cluster are pressed together and share borders; the image has texture,
+    blur, an uneven background and the noise of a camera. The same arguments give the
+    same cells always and everywhere, and the same grey values up to rounding.
+
+    Args:
+      seed: Which data set, at least 0.
+      index: Which image of it, at least 0.
+      size: Height and width in pixels.
+      num_cells: Number of nuclei; those at the border are cut by it.
+      radius: Mean radius of the nuclei in pixels, at least 3.
+
+    Returns:
+      An example with a uint16 image of one channel and `num_cells` numbered nuclei.
+
+    Raises:
+      ValueError: If the nuclei do not fit.
+
+    Example:
+      >>> example = touching_cells(0, num_cells=7, size=(64, 96))
+      >>> example.image.shape, str(example.image.dtype), example.instances.max()
+      ((64, 96, 1), 'uint16', np.int32(7))
+    """
+    if radius < 3:
+        raise ValueError(f"radius must be at least 3 pixels, got {radius}.")
+    rng = np.random.default_rng([seed, index])
+    cells = _place(rng, size, num_cells, radius)
+    instances, depth = _rasterize(cells, size)
+    image = _photograph(rng, instances, depth, radius)
+    return source.from_instances(
+        image[..., None], instances, f"synthetic-{seed}-{index:03d}"
+    )
+
+
+def _place(
+    rng: np.random.Generator, size: tuple[int, int], num_cells: int, radius: float
+) -> list[_Cell]:
+    """Grows clusters cell by cell, each pressed against one that is there."""
+    cells = list[_Cell]()
+    for _ in range(100 * num_cells):
+        if len(cells) == num_cells:
+            break
+        cell = _Cell(
+            rng.uniform((0, 0), size),
+            radius * rng.uniform(*_SIZES),
+            _BUMPS * rng.uniform(size=3),
+            rng.uniform(0, 2 * np.pi, 3),
+        )
+        if cells and rng.uniform() > 1 / _CLUSTER:
+            neighbour = cells[rng.integers(len(cells))]
+            angle = rng.uniform(0, 2 * np.pi)
+            apart = rng.uniform(*_PRESSED) * _meet(neighbour, cell, angle)
+            step = apart * np.array([np.sin(angle), np.cos(angle)])
+            cell = cell._replace(centre=neighbour.centre + step)
+        inside = np.all((cell.centre >= 0) & (cell.centre < size))
+        if inside and not any(_overlap(cell, other) for other in cells):
+            cells.append(cell)
+    if len(cells) < num_cells:
+        raise ValueError(
+            f"num_cells must leave room in {size[0]} x {size[1]} pixels, got "
+            f"{num_cells} of radius {radius:g}; try {len(cells)} or a larger size."
+        )
+    return cells
+
+
+def _reach(cell: _Cell, angle: Float[np.ndarray, "*d"]) -> Float[np.ndarray, "*d"]:
+    """Distance of the outline from the centre, in pixels, in every direction."""
+    phase = _ORDERS * angle[..., None] - cell.turns
+    return np.asarray(cell.radius * (1 + np.cos(phase) @ cell.bumps))
+
+
+def _meet(a: _Cell, b: _Cell, angle: float) -> float:
+    """Distance at which two outlines meet, b lying in direction `angle` from a."""
+    there, back = np.asarray(angle), np.asarray(angle + np.pi)
+    return float(_reach(a, there) + _reach(b, back))
+
+
+def _overlap(a: _Cell, b: _Cell) -> bool:
+    """Whether two cells are closer than cells pressed together."""
+    rows, columns = b.centre - a.centre
+    angle = np.arctan2(rows, columns)
+    return bool(np.hypot(rows, columns) < _PRESSED[0] * _meet(a, b, angle))
+
+
+def _rasterize(
+    cells: list[_Cell], size: tuple[int, int]
+) -> tuple[Int32[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
+    """Numbers the cells; where outlines cross, the nearer centre wins.
+
+    Returns:
+      Instances, and the distance from the centre over that of the outline.
+    """
+    instances = np.zeros(size, np.int32)
+    nearest = np.ones(size)  # 1 is the outline
+    for number, cell in enumerate(cells, start=1):
+        margin = cell.radius * (1 + _BUMPS.sum()) + 1
+        low = np.maximum(cell.centre - margin, 0).astype(int)
+        high = np.minimum(cell.centre + margin + 1, size).astype(int)
+        box = np.s_[low[0] : high[0], low[1] : high[1]]
+        rows, columns = np.ogrid[box]
+        rows, columns = rows - cell.centre[0], columns - cell.centre[1]
+        distance = np.hypot(rows, columns) / _reach(cell, np.arctan2(rows, columns))
+        wins = distance < nearest[box]
+        instances[box][wins] = number
+        nearest[box][wins] = distance[wins]
+    return instances, nearest
+
+
+def _photograph(
+    rng: np.random.Generator,
+    instances: Int32[np.ndarray, "H W"],
+    depth: Float[np.ndarray, "H W"],
+    radius: float,
+) -> UInt16[np.ndarray, "H W"]:
+    """Light of the nuclei through the optics onto a camera; 1 is the brightest."""
+    size = instances.shape
+    brightness = np.append(0.0, rng.uniform(0.45, 1.0, instances.max()))
+    coarse, fine = _texture(rng, size, radius / 4), _texture(rng, size, 1.2)
+    chromatin = 1 + 0.2 * coarse + 0.12 * fine
+    nuclei = brightness[instances] * (1 - 0.45 * depth**2) * chromatin
+    haze = 0.12 * _blur(nuclei, 1.5 * radius)  # light from out of focus
+    lamp = 1 + 0.25 * _texture(rng, size, max(size) / 4)
+    light = lamp * (_blur(nuclei, 1.0) + haze + 0.09)
+    photons = _PHOTONS * np.maximum(light, 0.0)
+    photons += np.sqrt(photons) * rng.standard_normal(size)
+    counts = _OFFSET + _GAIN * photons + _READ_NOISE * rng.standard_normal(size)
+    return np.clip(np.rint(counts), 0, 4095).astype(np.uint16)
+
+
+def _texture(
+    rng: np.random.Generator, size: tuple[int, ...], sigma: float
+) -> Float[np.ndarray, "H W"]:
+    """Smooth noise of mean 0 and standard deviation 1."""
+    noise = _blur(rng.standard_normal(size), sigma)
+    return (noise - noise.mean()) / noise.std()
+
+
+def _blur(image: Float[np.ndarray, "H W"], sigma: float) -> Float[np.ndarray, "H W"]:
+    """Gaussian blur of `sigma` pixels on the torus, in Fourier space: NumPy alone."""
+    height, width = image.shape
+    rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
+    transfer = np.exp(-2 * (np.pi * sigma) ** 2 * (rows**2 + columns**2))
+    return np.fft.irfft2(np.fft.rfft2(image) * transfer, s=image.shape)

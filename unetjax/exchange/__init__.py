@@ -1,0 +1,1 @@
+"""Trained networks leaving and entering."""

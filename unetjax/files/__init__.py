@@ -1,0 +1,1 @@
+"""Bytes on disk: image formats, limits, atomic writes, manifests."""

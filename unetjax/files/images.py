@@ -1,0 +1,145 @@
+"""Images and label images by file name: stored values, never a silent cast."""
+
+import os
+import pathlib
+
+import numpy as np
+from jaxtyping import Int32, Integer, Shaped
+
+from unetjax.files import folders, pages, png, tiff
+
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+_TIFF = (".tif", ".tiff")
+_LOSSY = (".jpg", ".jpeg")
+
+Path = str | os.PathLike[str]
+
+
+def is_image(path: Path) -> bool:
+    """Says whether the name of a file ends like an image that can be read.
+
+    Example:
+      >>> is_image("a.ome.TIF"), is_image("a.csv")
+      (True, False)
+    """
+    return pathlib.Path(path).suffix.lower() in SUFFIXES
+
+
+def read_image(path: Path) -> Shaped[np.ndarray, "H W C"]:
+    """Returns the one image of a file with the type it is stored in.
+
+    The channels are those that the file names; grey values give one channel, booleans
+    become uint8, and an alpha channel that is opaque everywhere is dropped.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If the file is unreadable, too large, holds several images, or has
+        pixels that are NaN or infinite.
+    """
+    return _single(read_stack(path), path, "read_stack")
+
+
+def read_stack(path: Path) -> Shaped[np.ndarray, "N H W C"]:
+    """Returns all images of a file, such as the pages of a TIFF; see `read_image`."""
+    path = pathlib.Path(path)
+    return pages.as_image(_read(path), path)
+
+
+def read_labels(path: Path) -> Int32[np.ndarray, "H W"]:
+    """Returns the one label image of a file: a number for each pixel.
+
+    A palette gives its places, RGB is accepted where the three are equal, floating
+    values where all are integers.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If the file is unreadable, too large, holds several images, or is
+        lossy (JPEG), in colour, not integral or beyond 32 bits.
+    """
+    return _single(read_label_stack(path), path, "read_label_stack")
+
+
+def read_label_stack(path: Path) -> Int32[np.ndarray, "N H W"]:
+    """Returns all label images of a file; see `read_labels`."""
+    path = pathlib.Path(path)
+    if path.suffix.lower() in _LOSSY:
+        raise ValueError(
+            f"{path} is a JPEG, whose compression changes the labels at every edge; "
+            "save the mask as .png or .tif from where it was drawn."
+        )
+    return pages.as_labels(_read(path), path)
+
+
+def write_image(path: Path, image: Shaped[np.ndarray, "H W C"]) -> None:
+    """Writes an image as deflated TIFF or PNG, by suffix; booleans become uint8.
+
+    Raises:
+      FileExistsError: If the file exists.
+      ValueError: If the suffix is another, or the format cannot hold the values.
+    """
+    path = pathlib.Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (*_TIFF, ".png"):
+        raise ValueError(
+            f"{path} cannot be written: accepted are .tif, .tiff and .png, which keep "
+            "every value."
+        )
+    if image.dtype.kind not in "buif":
+        raise ValueError(
+            f"{path} cannot hold values of type {image.dtype}; accepted are integers "
+            "and real numbers."
+        )
+    image = image.astype(np.uint8) if image.dtype == np.bool_ else image
+    with folders.write_atomically(path) as temporary:
+        if suffix in _TIFF:
+            ome = path.stem.lower().endswith(".ome")
+            tiff.write(temporary, image, ome=ome)
+        else:
+            png.write(temporary, image)
+
+
+def write_labels(path: Path, instances: Integer[np.ndarray, "H W"]) -> None:
+    """Writes numbered cells as uint16, or as uint32 above 65,535.
+
+    Raises:
+      FileExistsError: If the file exists.
+      ValueError: If a number is negative or beyond 32 bits, or beyond 16 bits in PNG.
+    """
+    path = pathlib.Path(path)
+    low, high = int(instances.min()), int(instances.max())
+    if low < 0 or high > np.iinfo(np.uint32).max:
+        raise ValueError(
+            f"{path} cannot hold cells numbered from {low} to {high}; accepted are 0 "
+            f"to {np.iinfo(np.uint32).max}."
+        )
+    dtype = np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32
+    if dtype == np.uint32 and path.suffix.lower() == ".png":
+        raise ValueError(
+            f"{path} cannot hold cell {high}: PNG ends at 65,535; write .tif instead."
+        )
+    write_image(path, instances.astype(dtype)[..., None])
+
+
+def _read(path: pathlib.Path) -> pages.Pages:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist.")
+    if not is_image(path):
+        accepted = ", ".join(SUFFIXES)
+        raise ValueError(f"{path} is not an image; accepted are {accepted}.")
+    if not path.is_file():
+        raise ValueError(f"{path} is a folder; name one image.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes); get the file anew.")
+    reader = tiff.read if path.suffix.lower() in _TIFF else png.read
+    return reader(path)
+
+
+def _single(
+    stack: Shaped[np.ndarray, "N ..."], path: Path, name: str
+) -> Shaped[np.ndarray, "..."]:
+    if len(stack) != 1:
+        raise ValueError(
+            f"{path} holds {len(stack)} images where one is expected, and names no "
+            f"axis of channels; use {name} for a stack, or save the file with axes CYX."
+        )
+    return stack[0]

@@ -1,0 +1,76 @@
+"""Digests of every file of a folder, so that a flipped bit is noticed."""
+
+import hashlib
+import json
+import os
+import pathlib
+
+from unetjax.files import folders
+
+MANIFEST = "manifest.json"
+
+
+class CorruptFiles(ValueError):  # noqa: N818
+    """A folder does not hold what its manifest says."""
+
+
+def write_manifest(folder: str | os.PathLike[str]) -> None:
+    """Writes the SHA-256 of every file below `folder` into its manifest.json.
+
+    A manifest of before is replaced. The manifest itself and the lock file of a run are
+    left out.
+
+    Raises:
+      ValueError: If a file lies outside of the folder, behind a link.
+    """
+    folder = pathlib.Path(folder)
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != folders.LOCK
+    )
+    digests = {name: _digest(folder, name) for name in names if name != MANIFEST}
+    with folders.write_atomically(folder / MANIFEST, replace=True) as temporary:
+        temporary.write_text(json.dumps({"sha256": digests}, indent=2) + "\n")
+
+
+def verify_manifest(folder: str | os.PathLike[str]) -> None:
+    """Checks every file that the manifest of `folder` names; others are not looked at.
+
+    Raises:
+      CorruptFiles: If the manifest is absent or unreadable, or if files are missing,
+        changed or outside of the folder; all of them are named.
+    """
+    folder = pathlib.Path(folder)
+    problems = []
+    for name, digest in _read(folder / MANIFEST).items():
+        try:
+            if _digest(folder, name) != digest:
+                problems.append(f"{folder / name} has changed")
+        except FileNotFoundError:
+            problems.append(f"{folder / name} is missing")
+        except (OSError, ValueError) as error:
+            problems.append(str(error).rstrip("."))
+    if problems:
+        raise CorruptFiles(
+            f"{'; '.join(problems)}: {folder} is not what was written; get it anew."
+        )
+
+
+def _read(manifest: pathlib.Path) -> dict[str, str]:
+    try:
+        digests = json.loads(manifest.read_text())["sha256"]
+        return {str(name): str(digest) for name, digest in digests.items()}
+    except FileNotFoundError:
+        message = f"{manifest} is missing: {manifest.parent} is not complete."
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{manifest} is damaged ({error}): {manifest.parent} cannot be used."
+    raise CorruptFiles(message)
+
+
+def _digest(folder: pathlib.Path, name: str) -> str:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path} lies outside of {folder}.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,147 @@
+"""TIFF through tifffile."""
+
+import contextlib
+import logging
+import math
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import tifffile
+from jaxtyping import Shaped
+
+from unetjax.files import limits
+from unetjax.files.pages import Pages
+
+
+def read(path: pathlib.Path) -> Pages:
+    """Returns all pages of a TIFF, its axes ordered as the file names them.
+
+    Raises:
+      ValueError: If the file is damaged, too large, compressed with a codec that is not
+        installed, or holds more than channels and one sequence of images.
+    """
+    with contextlib.ExitStack() as stack:
+        complaints = stack.enter_context(_complaints())
+        with _explained(path):
+            # Not the other files that OME metadata may name.
+            file = tifffile.TiffFile(path, _multifile=False)
+            series = stack.enter_context(file).series
+        _check_header(series, path)
+        with _explained(path):
+            pixels = series[0].asarray()
+    if complaints:
+        # tifffile returns what it could read of a cut stack and only logs the loss.
+        raise ValueError(
+            f"{path} is damaged or cut short: {complaints[0]}; get the file anew."
+        )
+    page = series[0].keyframe
+    pixels = _order(pixels, series[0].axes, path)
+    return Pages(
+        pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels,
+        has_alpha=any(sample in (1, 2) for sample in page.extrasamples),
+        is_indexed=page.photometric == tifffile.PHOTOMETRIC.PALETTE,
+    )
+
+
+def write(path: pathlib.Path, image: Shaped[np.ndarray, "H W C"], *, ome: bool) -> None:
+    """Writes a deflated TIFF that names its axes: grey, RGB or channels as pages.
+
+    Raises:
+      ValueError: If the metadata of OME cannot name the type.
+    """
+    if ome and image.dtype in (np.int64, np.uint64, np.float16):
+        raise ValueError(
+            f"OME-TIFF cannot hold {image.dtype} without a loss; write .tif instead."
+        )
+    is_rgb = image.shape[-1] == 3 and image.dtype in (np.uint8, np.uint16)
+    if is_rgb:
+        axes = "YXS"
+    elif image.shape[-1] == 1:
+        axes, image = "YX", image[..., 0]
+    else:
+        axes, image = "CYX", np.moveaxis(image, -1, 0)
+    tifffile.imwrite(
+        path,
+        image,
+        ome=ome,
+        bigtiff=image.nbytes >= 2**31,  # offsets of 32 bits end at 4 GiB
+        photometric="rgb" if is_rgb else "minisblack",
+        compression="zlib",
+        metadata={"axes": axes},
+    )
+
+
+def _check_header(series: list[tifffile.TiffPageSeries], path: pathlib.Path) -> None:
+    if len(series) != 1:
+        raise ValueError(
+            f"{path} holds {len(series)} images of different kinds; save the one to "
+            "use as a file of its own."
+        )
+    dtype = np.dtype(series[0].dtype)
+    if dtype.kind not in "buif":
+        raise ValueError(
+            f"{path} has values of type {dtype}; accepted are integers and real "
+            "numbers."
+        )
+    largest = max(math.prod(series[0].shape), math.prod(series[0].keyframe.chunks))
+    limits.check_size(path, largest * dtype.itemsize)
+
+
+def _order(
+    pixels: Shaped[np.ndarray, "..."], axes: str, path: pathlib.Path
+) -> Shaped[np.ndarray, "N H W C"]:
+    """Moves the axes to [N, H, W, C]; C and S are channels, any other is a sequence."""
+    named = "".join(a for a, size in zip(axes, pixels.shape, strict=True) if size > 1)
+    channels = [a for a in named if a in "CS"]
+    sequence = [a for a in named if a not in "CSYX"]
+    if not {"Y", "X"} <= set(axes) or len(channels) > 1 or len(sequence) > 1:
+        shape = "x".join(str(size) for size in pixels.shape)
+        raise ValueError(
+            f"{path} has axes {axes} of size {shape}; accepted are Y and X, one axis "
+            "of channels and one sequence of images; save each image as its own file."
+        )
+    target = [*sequence, "Y", "X", *channels]
+    kept = [a for a in axes if a in target]
+    pixels = pixels.reshape(
+        [n for a, n in zip(axes, pixels.shape, strict=True) if a in target]
+    ).transpose([kept.index(a) for a in target])
+    if not sequence:
+        pixels = pixels[None]
+    return pixels if channels else pixels[..., None]
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collects what tifffile would only log."""
+    messages: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    collector = Collector(logging.WARNING)
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(collector)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(collector)
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path) -> Iterator[None]:
+    """Makes one sentence of what tifffile raises; damaged files raise anything."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        message = f"{path} cannot be read as TIFF ({error}); get the file anew."
+        if "imagecodecs" in str(error):
+            codec = str(error).split(":")[0].rpartition(".")[2]
+            message = (
+                f"{path} is {codec}-compressed, which needs imagecodecs: "
+                'pip install "unetjax[codecs]".'
+            )
+        raise ValueError(message) from error

@@ -1,0 +1,171 @@
+"""Class probabilities of an image of any size, tile by tile."""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
+
+from unetjax.inference import tiles
+from unetjax.inference.tiles import Mirror
+from unetjax.network import input_scaling, norms
+from unetjax.network.forward import forward
+from unetjax.network.input_scaling import Scaling
+from unetjax.network.unet import UNet
+
+# Pixels times features of one batch of tiles: some 2 GB of activations in float32.
+_BATCH_VALUES = 2**26
+
+
+def predict(
+    model: UNet,
+    params: PyTree,
+    image: Shaped[np.ndarray | Array, "H W *C"],
+    *,
+    model_state: dict[str, Any] | None = None,
+    scaling: Scaling = "none",
+    softmax: bool = True,
+    tile_size: int | None = None,
+    batch_size: int | None = None,
+    mirror: Mirror = "reflect",
+    progress: Callable[[int, int], object] | None = None,
+) -> Float32[np.ndarray, "H W K"]:
+    """Returns the class probabilities of every pixel of an image of any size.
+
+    The context missing at the border is mirrored, and the image is cut into
+    overlapping tiles (paper, Sec. 2 and Fig. 2). The tiles lie on multiples of
+    2^depth, so that the result is that of one pass over the whole mirrored image,
+    whatever their size. The one exception is `norm="group"`, whose statistics are
+    taken over the tile: there is a warning if such a network meets several tiles.
+
+    Args:
+      model: The network.
+      params: Its parameters.
+      image: Grey values as stored, [H, W] or [H, W, C].
+      model_state: Its other collections (batch statistics); none by default.
+      scaling: From grey values to network input, as in training; measured on the whole
+        image.
+      softmax: Whether to return probabilities; logits otherwise.
+      tile_size: Side of square tiles as the network reads them, in pixels. The default
+        is the size that makes the least work within a bound on memory.
+      batch_size: Number of tiles computed at once; by default as many as fit.
+      mirror: Whether the pixel at the border is repeated (`symmetric`) or not
+        (`reflect`).
+      progress: Called after every batch with the number of tiles done and of all.
+
+    Raises:
+      ValueError: If the image has another number of channels than the network, is empty
+        or not finite, or if an option is out of range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> model = UNet(features=2, depth=1)
+      >>> tile = jnp.zeros((1, 20, 20, 1))
+      >>> params = model.init(jax.random.key(0), tile, train=False)["params"]
+      >>> predict(model, params, np.zeros((33, 21))).shape
+      (33, 21, 2)
+    """
+    pixels = _with_channels(np.asarray(image), params)
+    plan = tiles.plan(
+        *pixels.shape[:2],
+        depth=model.depth,
+        kernel_size=model.kernel_size,
+        padding=model.padding,
+        tile_size=tile_size,
+        max_pixels=_BATCH_VALUES // model.features,
+    )
+    pixels = input_scaling.scale(pixels, scaling)
+    todo = tiles.tiles(plan)
+    if len(todo) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
+        warnings.warn(
+            f"norm {model.norm!r} takes its statistics over the tile, so the result "
+            f"depends on the {len(todo)} tiles; a larger tile_size lessens this.",
+            stacklevel=2,
+        )
+    run = functools.partial(
+        _run,
+        model,
+        jax.device_put(params),  # once, not with every batch
+        jax.device_put(model_state or {}),
+        softmax=softmax,
+        rim=plan.margin if model.padding == "SAME" else 0,
+    )
+    size = _batch_size(batch_size, plan, features=model.features)
+    result = np.empty((*pixels.shape[:2], model.num_classes), np.float32)
+    for start in range(0, len(todo), size):
+        batch = todo[start : start + size]
+        filled = batch + batch[-1:] * (size - len(batch))  # one compiled shape
+        inputs = [tiles.read_tile(pixels, plan, t, mirror=mirror) for t in filled]
+        _paste(result, batch, np.asarray(run(np.stack(inputs))))
+        if progress is not None:
+            progress(start + len(batch), len(todo))
+    return result
+
+
+def class_map(probs: Float[np.ndarray, "H W K"]) -> Int32[np.ndarray, "H W"]:
+    """Returns the most probable class of every pixel; the lower one of equals.
+
+    Example:
+      >>> class_map(np.array([[[0.2, 0.8], [0.9, 0.1]]]))
+      array([[1, 0]], dtype=int32)
+    """
+    return probs.argmax(axis=-1).astype(np.int32)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "softmax", "rim"))
+def _run(
+    model: UNet,
+    params: PyTree,
+    model_state: dict[str, Any],
+    image: Float[Array, "B H W C"],
+    *,
+    softmax: bool,
+    rim: int,
+) -> Float[Array, "B h w K"]:
+    """The trusted output of a batch of tiles: without the rim that sees zeros."""
+    logits, _ = forward(model, params, model_state, image)
+    height, width = logits.shape[1:3]
+    logits = logits[:, rim : height - rim, rim : width - rim]
+    return jax.nn.softmax(logits) if softmax else logits
+
+
+def _paste(
+    result: Float[np.ndarray, "H W K"],
+    batch: Sequence[tiles.Tile],
+    outputs: Float[np.ndarray, "B h w K"],
+) -> None:
+    """Fills in, for each tile, the pixels that are its own."""
+    for (rows, columns), output in zip(batch, outputs, strict=False):
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        result[rows, columns] = output[:height, :width]
+
+
+def _with_channels(
+    image: Shaped[np.ndarray, "H W *C"], params: PyTree
+) -> Shaped[np.ndarray, "H W C"]:
+    """The image with its axis of channels, which must be those of the network."""
+    first = params["encoder_0"] if "encoder_0" in params else params["bottleneck"]
+    channels = first["conv_0"]["kernel"].shape[2]
+    pixels = image[..., np.newaxis] if image.ndim == 2 else image
+    if pixels.ndim != 3 or pixels.shape[-1] != channels:
+        accepted = "[H, W] or [H, W, 1]" if channels == 1 else f"[H, W, {channels}]"
+        raise ValueError(
+            f"image must be {accepted}, as the model was trained with {channels} "
+            f"channel{'s' if channels > 1 else ''}, got shape {list(image.shape)}; "
+            "convert it, or move its channels to the last axis."
+        )
+    return pixels
+
+
+def _batch_size(wanted: int | None, plan: tiles.TilePlan, *, features: int) -> int:
+    """Tiles computed at once: the wanted number, or an even share of those that fit."""
+    count = plan.rows.count * plan.columns.count
+    if wanted is not None:
+        if wanted < 1:
+            raise ValueError(f"batch_size must be at least 1 tile, got {wanted}.")
+        return min(wanted, count)
+    fitting = max(_BATCH_VALUES // (features * plan.rows.tile * plan.columns.tile), 1)
+    return -(-count // -(-count // fitting))

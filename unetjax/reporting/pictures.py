@@ -1,0 +1,258 @@
+"""Arrays to pictures: images, cells, outlines, weight maps, errors; inputs untouched.
+
+A picture is uint8 RGB, [H, W, 3].
+"""
+
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, Real, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from unetjax.files import folders
+
+Color = tuple[int, int, int]
+
+# Bright on black and told apart by colour-blind eyes (Okabe and Ito, 2008).
+GREEN: Color = (0, 158, 115)
+ORANGE: Color = (230, 159, 0)
+BLUE: Color = (86, 180, 233)
+
+# Additive colours of the channels of an image, by their number.
+_CHANNEL_COLORS = {
+    1: ((255, 255, 255),),
+    2: ((255, 0, 255), (0, 255, 0)),
+    3: ((255, 0, 0), (0, 255, 0), (0, 0, 255)),
+    4: ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)),
+}
+
+# Black through violet, blue, green and yellow to near white: lightness only rises.
+_HEAT = (
+    (0, 0, 4),
+    (53, 18, 88),
+    (45, 74, 138),
+    (23, 127, 137),
+    (66, 174, 105),
+    (184, 205, 64),
+    (255, 248, 196),
+)
+
+
+def grey(
+    image: Real[np.ndarray, "H W C"], *, percentiles: tuple[float, float] = (0.5, 99.5)
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns an image of 1 to 4 channels as a picture, stretched between percentiles.
+
+    One channel is grey, two are magenta and green, three are red, green and blue with
+    the same stretch, so that colours stay; a fourth is added in grey. What is constant
+    or not finite is black.
+
+    Args:
+      image: Grey values or colours of any range.
+      percentiles: Grey values, in percent of all, that turn black and full bright.
+
+    Raises:
+      ValueError: The image has no channel or more than four.
+    """
+    channels = image.shape[2]
+    if channels not in _CHANNEL_COLORS:
+        raise ValueError(
+            f"a picture shows 1 to 4 channels, got an image with {channels}; "
+            "choose some of them, such as image[..., :3]."
+        )
+    values = image.astype(np.float64)
+    groups = (
+        [values[..., :3], values[..., 3:]]
+        if channels > 2
+        else np.split(values, channels, axis=2)
+    )
+    stretched = [_stretch(group, percentiles) for group in groups]
+    colors = np.array(_CHANNEL_COLORS[channels], np.float64)
+    mixed = np.concatenate(stretched, axis=2) @ colors
+    return _to_uint8(mixed)
+
+
+def color_labels(
+    instances: Integer[np.ndarray, "H W"],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns numbered cells in colours on black; a number always has the same colour.
+
+    Neighbouring numbers are far apart in hue (steps of the golden angle).
+    """
+    numbers, places = np.unique(instances, return_inverse=True)
+    hue = numbers * 0.6180339887498949  # the golden ratio, less 1
+    phase = 2 * np.pi * (hue[:, None] - np.array([[0, 1 / 3, 2 / 3]]))
+    brightness = 0.7 + 0.3 * (numbers * 0.7548776662466927 % 1)  # 1 / plastic number
+    colors = 255 * brightness[:, None] * (0.6 + 0.4 * np.cos(phase))
+    colors[numbers == 0] = 0
+    return _to_uint8(colors)[places.reshape(instances.shape)]
+
+
+def outlines(
+    picture: UInt8[np.ndarray, "H W 3"],
+    instances: Integer[np.ndarray, "H W"],
+    *,
+    color: Color = ORANGE,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the picture with the outermost pixels of every cell in `color`."""
+    drawn = picture.copy()
+    drawn[_borders(instances)] = color
+    return drawn
+
+
+def heat(
+    weight: Real[np.ndarray, "H W"], *, limits: tuple[float, float] | None = None
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns a map in colours from black over violet, blue and green to near yellow.
+
+    Lightness rises with the value, so the order survives a grey print. NaN is black.
+
+    Args:
+      weight: Values of a map, such as the weight map of Eq. (2).
+      limits: Values of the darkest and the brightest colour; least and largest finite
+        value if not given.
+    """
+    values = weight.astype(np.float64)
+    low, high = _finite_limits(values) if limits is None else limits
+    scaled = _scale(values, low, high) * (len(_HEAT) - 1)
+    anchors = np.array(_HEAT, np.float64)
+    places = np.arange(len(_HEAT))
+    rgb = [np.interp(scaled, places, anchors[:, channel]) for channel in range(3)]
+    return _to_uint8(np.stack(rgb, axis=-1))
+
+
+def errors(
+    picture: UInt8[np.ndarray, "H W 3"],
+    prediction: Bool[np.ndarray, "H W"],
+    truth: Bool[np.ndarray, "H W"],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the picture with found pixels green, invented orange, missed blue."""
+    drawn = picture.astype(np.float64)
+    for pixels, color in (
+        (prediction & truth, GREEN),
+        (prediction & ~truth, ORANGE),
+        (~prediction & truth, BLUE),
+    ):
+        drawn[pixels] = 0.35 * drawn[pixels] + 0.65 * np.array(color)
+    return _to_uint8(drawn)
+
+
+def side_by_side(
+    panels: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    titles: Sequence[str] = (),
+    *,
+    gap: int = 8,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns pictures in a row on white, each below its title, top edges aligned.
+
+    Args:
+      panels: Pictures of any size.
+      titles: One for each panel, or none; cut where it is wider than its panel.
+      gap: Pixels between and around the panels.
+
+    Raises:
+      ValueError: Number of titles and panels differ, or there is no panel.
+    """
+    if not panels or len(titles) not in (0, len(panels)):
+        raise ValueError(
+            f"side_by_side needs panels and a title for each or none, got "
+            f"{len(panels)} panels and {len(titles)} titles."
+        )
+    top = gap + (20 if titles else 0)
+    height = top + max(panel.shape[0] for panel in panels) + gap
+    row = np.full((height, gap, 3), 255, np.uint8)
+    for i, panel in enumerate(panels):
+        column = np.full((height, panel.shape[1] + gap, 3), 255, np.uint8)
+        column[top : top + panel.shape[0], : panel.shape[1]] = panel
+        if titles:
+            column[gap:top, : panel.shape[1]] = _title(titles[i], panel.shape[1], 20)
+        row = np.concatenate([row, column], axis=1)
+    return row
+
+
+def thumbnail(
+    picture: UInt8[np.ndarray, "_ _ 3"], *, side: int
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Returns the picture, its longer side reduced to `side` pixels if it is longer."""
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    return np.array(image)
+
+
+def png_bytes(picture: UInt8[np.ndarray, "_ _ 3"]) -> bytes:
+    """Returns the picture as the content of a PNG file; one channel where all agree."""
+    grey_only = (picture == picture[..., :1]).all()
+    file = io.BytesIO()
+    Image.fromarray(picture[..., 0] if grey_only else picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_png(
+    path: str | os.PathLike[str],
+    picture: UInt8[np.ndarray, "_ _ 3"],
+    *,
+    replace: bool = False,
+) -> None:
+    """Writes the picture as a PNG file, whole or not at all.
+
+    Args:
+      path: The file to write, in a folder that exists.
+      picture: What to write.
+      replace: Whether an existing file may be replaced, as by a resumed run.
+
+    Raises:
+      FileExistsError: There is a file of that name and `replace` is false.
+    """
+    with folders.write_atomically(path, replace=replace) as temporary:
+        temporary.write_bytes(png_bytes(picture))
+
+
+def _stretch(
+    values: Float[np.ndarray, "H W C"], percentiles: tuple[float, float]
+) -> Float[np.ndarray, "H W C"]:
+    """Returns values between two percentiles, or least and largest, as 0 to 1."""
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, percentiles) if finite.size else (0.0, 0.0)
+    if low == high:
+        low, high = _finite_limits(values)
+    return _scale(values, float(low), float(high))
+
+
+def _finite_limits(values: Float[np.ndarray, "*axes"]) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def _scale(
+    values: Float[np.ndarray, "*axes"], low: float, high: float
+) -> Float[np.ndarray, "*axes"]:
+    """Returns values as 0 at `low` and below, 1 at `high` and above; NaN as 0."""
+    if high <= low:
+        return np.zeros_like(values)
+    return np.nan_to_num(np.clip((values - low) / (high - low), 0.0, 1.0))
+
+
+def _to_uint8(values: Float[np.ndarray, "*axes"]) -> UInt8[np.ndarray, "*axes"]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _borders(instances: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Returns the pixels of cells with one of four neighbours outside of their cell."""
+    padded = np.pad(instances, 1, mode="edge")
+    neighbours = (
+        padded[:-2, 1:-1],
+        padded[2:, 1:-1],
+        padded[1:-1, :-2],
+        padded[1:-1, 2:],
+    )
+    inside = np.logical_and.reduce([instances == other for other in neighbours])
+    return (instances > 0) & ~inside
+
+
+def _title(text: str, width: int, height: int) -> UInt8[np.ndarray, "H W 3"]:
+    image = Image.new("RGB", (width, height), "white")
+    font = ImageFont.load_default(size=13)
+    ImageDraw.Draw(image).text((0, 0), text, fill="black", font=font)
+    return np.array(image)

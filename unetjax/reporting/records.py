@@ -1,0 +1,137 @@
+"""The numbers of a run: one JSON line a record, appended, never rewritten in place."""
+
+import csv
+import io
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from unetjax.files import folders
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Record(NamedTuple):
+    """What was measured at one step.
+
+    Records hold no clock times: an interrupted and resumed run writes the same file as
+    an uninterrupted one. Rates belong to the console.
+
+    Attributes:
+      step: Optimizer steps taken when it was measured.
+      kind: What was measured, such as "train" or "validation".
+      values: Numbers and words by name; "step" and "kind" are no names, and the words
+        "NaN", "Infinity" and "-Infinity" come back as numbers.
+    """
+
+    step: int
+    kind: str
+    values: dict[str, int | float | str]
+
+
+def append(path: str | os.PathLike[str], record: Record) -> None:
+    """Writes `record` as the last line of the file, which is made if it is absent.
+
+    A last line that a killed process left without its end is no record; it is removed.
+    NaN and infinities are written as the strings "NaN", "Infinity" and "-Infinity", so
+    that any JSON reader can read the file.
+
+    Raises:
+      ValueError: A value is named "step" or "kind".
+    """
+    line = _to_line(record)
+    with open(path, "a+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(_complete_size(file.read()))
+        file.write(line)
+
+
+def read(path: str | os.PathLike[str]) -> list[Record]:
+    """Returns all records of the file in order; none where the file is absent.
+
+    Only a line with its end counts: the torn last line of a killed process is left out.
+
+    Raises:
+      ValueError: Another line is not a record; the message names it.
+    """
+    return [_from_line(line, path, i + 1) for i, line in enumerate(_lines(path))]
+
+
+def truncate_after(path: str | os.PathLike[str], step: int) -> None:
+    """Drops the records of steps later than `step`: a run resumes from that step.
+
+    What stays, stays byte for byte, so the file of a resumed run equals that of an
+    uninterrupted one if all records of a step are written before its checkpoint.
+    """
+    lines = _lines(path)
+    kept = [x for i, x in enumerate(lines) if _from_line(x, path, i + 1).step <= step]
+    content = b"".join(kept)
+    if not os.path.exists(path) or os.path.getsize(path) == len(content):
+        return
+    with folders.write_atomically(path, replace=True) as temporary:
+        temporary.write_bytes(content)
+
+
+def to_csv(records: Iterable[Record]) -> str:
+    """Returns the records as a table for a spreadsheet, with one column for each name.
+
+    Example:
+      >>> print(to_csv([Record(10, "train", {"loss": 0.5})]), end="")
+      step,kind,loss
+      10,train,0.5
+    """
+    rows = [{"step": r.step, "kind": r.kind} | r.values for r in records]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _lines(path: str | os.PathLike[str]) -> list[bytes]:
+    if not os.path.exists(path):
+        return []
+    content = pathlib.Path(path).read_bytes()
+    return content[: _complete_size(content)].splitlines(keepends=True)
+
+
+def _complete_size(content: bytes) -> int:
+    return content.rfind(b"\n") + 1
+
+
+def _to_line(record: Record) -> bytes:
+    reserved = record.values.keys() & {"step", "kind"}
+    if reserved:
+        raise ValueError(
+            f"a record has no room for a value named {min(reserved)!r}, which is the "
+            f"name of one of its own fields; give the value another name."
+        )
+    values = {
+        name: str(float(value)).replace("nan", "NaN").replace("inf", "Infinity")
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for name, value in record.values.items()
+    }
+    line = {"step": record.step, "kind": record.kind} | values
+    return (json.dumps(line) + "\n").encode()
+
+
+def _from_line(line: bytes, path: str | os.PathLike[str], number: int) -> Record:
+    try:
+        values = json.loads(line)
+        step, kind = values.pop("step"), values.pop("kind")
+        values = {name: _NOT_FINITE.get(x, x) for name, x in values.items()}
+        return Record(int(step), str(kind), values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{os.fspath(path)}, line {number}, is not a record of a run but "
+            f"{line[:60].decode(errors='replace').strip()!r}; a record is one JSON "
+            f'object with "step" and "kind". Mend or remove that line.'
+        ) from error

@@ -1,0 +1,234 @@
+"""The experiment as one typed value, checked before data or devices are touched."""
+
+import difflib
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import flax.linen as nn
+
+from unetjax import geometry
+from unetjax.augmentation.augment import Augmentation
+from unetjax.data.sources import DataSettings
+from unetjax.losses import LossName, Reduction
+from unetjax.network.input_scaling import Scaling
+from unetjax.network.unet import UNet
+from unetjax.training.optimizers import OptimizerSettings
+from unetjax.weight_maps.settings import WeightMap
+
+T = TypeVar("T")
+
+# Fields that may differ when a run goes on: they change no update made so far.
+FREE_TO_CHANGE = frozenset({"num_steps", "log_every", "evaluate_every"})
+
+
+class LossSettings(NamedTuple):
+    """Which number is minimised, see `losses.build_loss`."""
+
+    name: LossName = "cross_entropy"
+    reduction: Reduction = "weighted_mean"
+
+
+class InstanceSettings(NamedTuple):
+    """From probabilities to cells, see `instances.components.instances_from_probs`."""
+
+    threshold: float = 0.5
+    min_size: int = 0
+    fill_holes: bool = False
+
+
+class ExperimentConfig(NamedTuple):
+    """Everything that decides a run, and nothing about the machine it runs on.
+
+    Attributes:
+      seed: Of all randomness.
+      num_steps: Number of updates.
+      batch_size: Tiles of an update, over all devices.
+      tile_size: Side of the input tiles, in pixels.
+      scaling: From stored grey values to network input.
+      log_every: Steps between two records.
+      evaluate_every: Steps between two evaluations, each with a checkpoint.
+      best_metric: The validation metric by which the best model is chosen.
+      model: The network.
+      loss: What is minimised.
+      optimizer: How.
+      weight_map: Eq. (2).
+      augmentation: Strengths of the random changes.
+      data: Where the images are, and which of them are held out.
+      instances: From probabilities to cells.
+    """
+
+    seed: int = 0
+    num_steps: int = 10_000
+    batch_size: int = 1
+    tile_size: int = 572
+    scaling: Scaling = "unit"
+    log_every: int = 50
+    evaluate_every: int = 500
+    best_metric: str = "mean_iou"
+    model: UNet = UNet()
+    loss: LossSettings = LossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    weight_map: WeightMap = WeightMap()
+    augmentation: Augmentation = Augmentation()
+    data: DataSettings = DataSettings()
+    instances: InstanceSettings = InstanceSettings()
+
+
+def from_dict(options: Mapping[str, Any]) -> ExperimentConfig:
+    """Returns the checked configuration of nested options; missing ones are defaults.
+
+    Raises:
+      ValueError: If an option is unknown, has a wrong type or an illegal value, or does
+        not go together with another.
+    """
+    config = build(ExperimentConfig, options, where="config")
+    check(config)
+    return config
+
+
+def to_dict(config: ExperimentConfig) -> dict[str, Any]:
+    """Returns all options as nested dictionaries of JSON values."""
+    return {name: _plain(value) for name, value in config._asdict().items()}
+
+
+def check(config: ExperimentConfig) -> None:
+    """Refuses options that do not go together.
+
+    Raises:
+      ValueError: Naming the option and what is accepted.
+    """
+    least = {"num_steps": 0, "batch_size": 1, "log_every": 1, "evaluate_every": 1}
+    for name, smallest in least.items():
+        if getattr(config, name) < smallest:
+            raise ValueError(
+                f"config.{name} must be at least {smallest}, got "
+                f"{getattr(config, name)}."
+            )
+    try:
+        output_size(config)
+    except ValueError as error:
+        raise ValueError(f"config.tile_size: {error}") from None
+
+
+def output_size(config: ExperimentConfig) -> int:
+    """Returns the side of the network's output for the tiles of the config."""
+    return geometry.output_size(
+        config.tile_size,
+        depth=config.model.depth,
+        kernel_size=config.model.kernel_size,
+        padding=config.model.padding,
+    )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns "name: old value, now new value" for every option that differs."""
+    before, after = dict(_flatten(old)), dict(_flatten(new))
+    return [
+        f"{name}: {json.dumps(before.get(name))}, now {json.dumps(after.get(name))}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name) and name not in FREE_TO_CHANGE
+    ]
+
+
+def build(factory: type[T], section: Mapping[str, Any], *, where: str) -> T:
+    """Makes a `factory` with one section of a config as its keyword arguments.
+
+    The fields of the class are the schema: names, types and choices are read off its
+    annotations, and sections within the section are built in the same way.
+
+    Args:
+      factory: A NamedTuple or linen Module.
+      section: Field values by name.
+      where: Name of the section, for the error message.
+
+    Raises:
+      ValueError: If a name in `section` is unknown, or a value is of a wrong type or
+        refused by the class.
+
+    Example:
+      >>> build(LossSettings, {"name": "soft_dice"}, where="config.loss").name
+      'soft_dice'
+    """
+    fields = _fields(factory)
+    for name in section:
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = close[0] if close else ", ".join(fields)
+            raise ValueError(f"{where} has no option {name!r}; did you mean {hint}?")
+    values = {
+        name: _typed(fields[name], value, where=f"{where}.{name}")
+        for name, value in section.items()
+    }
+    try:
+        return factory(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
+
+
+def _fields(factory: type) -> dict[str, Any]:
+    """The settable fields of a class with their annotations."""
+    hints = typing.get_type_hints(factory)
+    return {
+        name: hints[name]
+        for name in inspect.signature(factory).parameters
+        if not (issubclass(factory, nn.Module) and name in ("parent", "name"))
+    }
+
+
+def _typed(hint: object, value: object, *, where: str) -> object:
+    """The value as its field wants it."""
+    if isinstance(value, Mapping) and inspect.isclass(hint):
+        return build(hint, value, where=where)
+    choices = [hint, *typing.get_args(hint)] if _is_union(hint) else [hint]
+    if isinstance(value, list | tuple):
+        if any(typing.get_origin(choice) is tuple for choice in choices):
+            return tuple(value)
+    elif any(_accepts(choice, value) for choice in choices):
+        return float(value) if isinstance(value, int) and hint is float else value
+    raise ValueError(f"{where} must be {_in_words(hint)}, got {value!r}.")
+
+
+def _is_union(hint: object) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _accepts(hint: object, value: object) -> bool:
+    if typing.get_origin(hint) is Literal:
+        return value in typing.get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if inspect.isclass(hint) else False
+
+
+def _in_words(hint: object) -> str:
+    if _is_union(hint):
+        return " or ".join(_in_words(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return "a list of numbers"
+    kinds: dict[object, str] = {float: "a number", int: "a whole number"}
+    kinds |= {bool: "True or False", str: "a text"}
+    return kinds.get(hint, str(hint))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, nn.Module):
+        return {name: _plain(getattr(value, name)) for name in _fields(type(value))}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

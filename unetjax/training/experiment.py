@@ -1,0 +1,70 @@
+"""One experiment from its config to its report."""
+
+import os
+import pathlib
+from typing import NamedTuple
+
+from unetjax.data.splits import Split
+from unetjax.exchange.model_folder import ModelFolder
+from unetjax.reporting import console
+from unetjax.training import config as configs
+from unetjax.training import loop, run_report
+from unetjax.training.config import ExperimentConfig
+from unetjax.training.run_report import Comparison
+
+
+class Outcome(NamedTuple):
+    """What an experiment leaves.
+
+    Attributes:
+      trained: The best model.
+      comparison: Its scores on the held-out images, beside the baseline's.
+      text: The same as a table for a terminal.
+      report: The page to look at.
+    """
+
+    trained: ModelFolder
+    comparison: Comparison
+    text: str
+    report: pathlib.Path
+
+
+def run(
+    config: ExperimentConfig,
+    split: Split,
+    workdir: str | os.PathLike[str],
+    *,
+    title: str,
+    command: str,
+) -> Outcome:
+    """Trains to the last step, compares the best model with the baseline, reports.
+
+    The same call again goes on where an interrupted one stopped.
+
+    Args:
+      config: The experiment.
+      split: Images to train on and held-out images.
+      workdir: The run folder.
+      title: What is run, on what.
+      command: What to type to get the same run.
+
+    Raises:
+      Exception: What `loop.train_and_evaluate` raises.
+    """
+    trained = loop.train_and_evaluate(config, split, workdir)
+    comparison = run_report.compare(trained, split)
+    scores = run_report.scores_table(comparison, "")
+    step = trained.about["step"]
+    report = run_report.write(
+        pathlib.Path(workdir),
+        comparison,
+        split,
+        title=title,
+        summary=f"The best model, by {config.best_metric}, is that of step {step} of "
+        f"{config.num_steps}; every score is of images it never learned from.",
+        weight_map=config.weight_map,
+        config=configs.to_dict(config),
+        command=command,
+    )
+    text = console.table(scores.rows, scores.columns)
+    return Outcome(trained, comparison, text, report)

@@ -1,0 +1,318 @@
+"""Training from a config to a model folder: step, record, evaluate, save."""
+
+import functools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from unetjax import losses
+from unetjax.data import resident
+from unetjax.data.resident import Resident
+from unetjax.data.splits import Split
+from unetjax.devices import parallel
+from unetjax.exchange import model_folder
+from unetjax.exchange.model_folder import ModelFolder
+from unetjax.files import folders
+from unetjax.reporting import console, records
+from unetjax.reporting.records import Record
+from unetjax.training import (
+    checkpoints,
+    evaluation,
+    optimizers,
+    stopping,
+)
+from unetjax.training import (
+    config as configs,
+)
+from unetjax.training.checkpoints import Manager
+from unetjax.training.config import ExperimentConfig
+from unetjax.training.steps import Metrics, TrainState, init_state, train_step
+
+Path = str | os.PathLike[str]
+
+
+class Keys(NamedTuple):
+    """The random keys of a run, one for each use."""
+
+    init: PRNGKeyArray
+    data: PRNGKeyArray
+    dropout: PRNGKeyArray
+
+
+class Run(NamedTuple):
+    """What a run needs beside its state.
+
+    Attributes:
+      config: The experiment.
+      workdir: The run folder.
+      split: Images to train on and to validate on.
+    """
+
+    config: ExperimentConfig
+    workdir: pathlib.Path
+    split: Split
+
+
+def train_and_evaluate(
+    config: ExperimentConfig, split: Split, workdir: Path
+) -> ModelFolder:
+    """Trains, or goes on where an earlier call was interrupted, to the last step.
+
+    The run folder receives `config.json`, `records.jsonl`, `checkpoints/` and the best
+    model so far as `model/`, complete at any time.
+
+    Args:
+      config: The experiment.
+      split: Images to train on and to validate on.
+      workdir: The run folder, new or of an earlier call with the same config.
+
+    Returns:
+      The best model by `config.best_metric` on the held-out images.
+
+    Raises:
+      FileExistsError: If `workdir` holds other files, or another process uses it.
+      ValueError: If `workdir` was made with another config, or a loss is not finite.
+      Interrupted: On SIGINT or SIGTERM, after the state was saved.
+    """
+    run = Run(config, pathlib.Path(workdir), split)
+    _check_folder(run.workdir)
+    with folders.claim(run.workdir):
+        _agree_on_config(run)
+        with checkpoints.open_checkpoints(
+            run.workdir / "checkpoints", best_metric=config.best_metric
+        ) as manager:
+            _train(run, manager)
+        return model_folder.load(run.workdir / "model")
+
+
+def _train(run: Run, manager: Manager) -> None:
+    config = run.config
+    num_devices = parallel.usable_devices(config.batch_size)
+    keys = Keys(*jax.random.split(jax.random.key(config.seed), 3))
+    data = resident.load(
+        run.split.train,
+        scaling=config.scaling,
+        num_classes=config.model.num_classes,
+        weight_map=config.weight_map,
+    )
+    optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
+    state = _initial_state(config, optimizer, keys.init, data)
+    state, data, keys = parallel.replicate((state, data, keys), num_devices)
+    state = checkpoints.restore_latest(manager, state) or state
+    step, best = int(state.step), _resume_records(run, int(state.step))
+    advance = parallel.data_parallel(
+        build_step(config, optimizer), num_devices=num_devices
+    )
+
+    evaluate = functools.partial(_evaluate_and_save, run, manager)
+    if step == config.num_steps == 0:
+        evaluate(state, best)
+    with (
+        stopping.first_signal() as signals,
+        console.progress("training", total=config.num_steps, done=step) as bar,
+    ):
+        pending = None
+        while step < config.num_steps:
+            items = items_of(step, config.batch_size, num_devices)
+            state, metrics = advance(state, items, data, keys)
+            step += 1
+            # The metrics of the step before, so that nothing waits for this one.
+            if pending is not None:
+                bar.advance(loss=_record(run, *pending))
+            pending = (step, metrics)
+            if step % config.evaluate_every == 0 or step == config.num_steps:
+                bar.advance(loss=_record(run, *pending))
+                pending = None
+                best = evaluate(state, best)
+            if signals:
+                if pending is not None:
+                    _record(run, *pending)
+                    _save(run, manager, state, {config.best_metric: -1.0})
+                raise stopping.Interrupted(
+                    signals[0],
+                    f"stopped at step {step} of {config.num_steps}; the same command "
+                    "goes on from there.",
+                )
+
+
+def build_step(
+    config: ExperimentConfig, optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Returns the function that draws a batch and updates the state, not compiled.
+
+    It takes (state, items, data, keys, *, axis_name): see `resident.draw_batch` and
+    `steps.train_step`.
+    """
+    draw = functools.partial(
+        resident.draw_batch,
+        tile_size=config.tile_size,
+        output_size=configs.output_size(config),
+        weight_map=config.weight_map,
+        augmentation=config.augmentation,
+    )
+    update = functools.partial(
+        train_step,
+        model=config.model,
+        optimizer=optimizer,
+        loss=losses.build_loss(*config.loss),
+    )
+
+    def step(
+        state: TrainState,
+        items: Int[Array, " B"],
+        data: Resident,
+        keys: Keys,
+        *,
+        axis_name: str | None = None,
+    ) -> tuple[TrainState, Metrics]:
+        batch = draw(data, keys.data, items)
+        return update(state, batch, keys.dropout, axis_name=axis_name)
+
+    return step
+
+
+def items_of(step: int, batch_size: int, num_devices: int) -> Int[Array, "D B"]:
+    """Returns the numbers of the items of a step, split over devices."""
+    items = step * batch_size + jnp.arange(batch_size)
+    return parallel.shard(items, num_devices)
+
+
+def _initial_state(
+    config: ExperimentConfig,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKeyArray,
+    data: Resident,
+) -> TrainState:
+    side = config.tile_size
+    image = jax.ShapeDtypeStruct((1, side, side, data.image.shape[-1]), jnp.float32)
+    make = functools.partial(init_state, config.model, optimizer)
+
+    def make_from_shape(key: PRNGKeyArray) -> TrainState:
+        return make(key, jnp.zeros(image.shape, image.dtype))
+
+    return jax.jit(make_from_shape)(key)  # compiled, so that no pixel is computed
+
+
+def _record(run: Run, step: int, metrics: Metrics) -> float:
+    """Writes what is due, and returns the loss."""
+    loss = float(metrics.loss)
+    stopping.check_finite(loss, step)
+    if step % run.config.log_every == 0 or step == 1:
+        rate = optimizers.learning_rate(run.config.optimizer, run.config.num_steps)
+        values: dict[str, int | float | str] = {
+            "loss": loss,
+            "accuracy": float(metrics.accuracy),
+            "grad_norm": float(metrics.grad_norm),
+            "learning_rate": float(jnp.asarray(rate(step - 1))),
+        }
+        records.append(run.workdir / "records.jsonl", Record(step, "train", values))
+    return loss
+
+
+def _evaluate_and_save(
+    run: Run, manager: Manager, state: TrainState, best: float
+) -> float:
+    """Scores the held-out images, keeps the best model, saves the state."""
+    config, step = run.config, int(state.step)
+    trained = _as_model_folder(run, state)
+    scores = evaluation.total(
+        evaluation.evaluate(
+            run.split.held_out,
+            functools.partial(evaluation.segment, trained),
+            num_classes=config.model.num_classes,
+        )
+    )
+    if config.best_metric not in scores:
+        raise ValueError(
+            f"config.best_metric must be one of {', '.join(scores)}, got "
+            f"{config.best_metric!r}."
+        )
+    value = scores[config.best_metric]
+    records.append(
+        run.workdir / "records.jsonl", Record(step, "validation", {**scores})
+    )
+    if value > best or not (run.workdir / "model").exists():
+        about = trained.about | {"step": step, "scores": _finite(scores)}
+        model_folder.save(run.workdir / "model", trained._replace(about=about))
+        best = value if math.isfinite(value) else best
+    _save(run, manager, state, checkpoints.as_metrics(scores))
+    return best
+
+
+def _save(
+    run: Run, manager: Manager, state: TrainState, metrics: dict[str, float]
+) -> None:
+    checkpoints.save(manager, state, metrics)
+    if int(state.step) == run.config.num_steps:
+        checkpoints.finish(manager, run.config.num_steps)
+
+
+def _as_model_folder(run: Run, state: TrainState) -> ModelFolder:
+    """The network of a state, with what it takes to use it."""
+    config, train = run.config, run.split.train
+    return ModelFolder(
+        model=config.model,
+        params=state.params,
+        model_state=state.model_state,
+        scaling=config.scaling,
+        class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
+        instances=config.instances._asdict(),
+        about={
+            "num_train_images": len(train),
+            "image_dtype": str(train[0].image.dtype),
+            "config": configs.to_dict(config),
+        },
+    )
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float | None]:
+    """Scores as JSON has them, which knows no NaN."""
+    return {name: x if math.isfinite(x) else None for name, x in scores.items()}
+
+
+def _resume_records(run: Run, step: int) -> float:
+    """Drops records of updates that are lost, and returns the best score so far."""
+    path = run.workdir / "records.jsonl"
+    records.truncate_after(path, step)
+    scores = [
+        float(record.values[run.config.best_metric])
+        for record in records.read(path)
+        if record.kind == "validation"
+    ]
+    return max((x for x in scores if math.isfinite(x)), default=-math.inf)
+
+
+def _check_folder(workdir: pathlib.Path) -> None:
+    """Refuses a folder with files that no run of ours has written."""
+    if workdir.is_dir() and any(workdir.iterdir()):
+        if not (workdir / "config.json").exists():
+            raise FileExistsError(
+                f"{workdir} holds files and no run of unetjax; nothing of it was "
+                "touched. Name a new or empty folder."
+            )
+    elif workdir.exists() and not workdir.is_dir():
+        raise FileExistsError(f"{workdir} is a file; name a new or empty folder.")
+
+
+def _agree_on_config(run: Run) -> None:
+    """Writes the config of a new run, and refuses another one for an old run."""
+    path, options = run.workdir / "config.json", configs.to_dict(run.config)
+    text = json.dumps(options, indent=2) + "\n"
+    if path.exists():
+        changed = configs.differences(json.loads(path.read_text()), json.loads(text))
+        if changed:
+            raise ValueError(
+                f"{run.workdir} holds a run with another config ("
+                + "; ".join(changed)
+                + "); use that config to go on with it, or another folder."
+            )
+    with folders.write_atomically(path, replace=True) as temporary:
+        temporary.write_text(text)

@@ -1,0 +1,205 @@
+"""The report of a run, from its records and its best model."""
+
+import functools
+import pathlib
+import platform
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import numpy as np
+
+from unetjax.data.source import Example
+from unetjax.data.splits import Split
+from unetjax.exchange.model_folder import ModelFolder
+from unetjax.instances.baseline import otsu_components
+from unetjax.metrics.table import Scores
+from unetjax.reporting import charts, pictures, records, report
+from unetjax.reporting.charts import Chart
+from unetjax.reporting.report import Case, Table
+from unetjax.training import evaluation
+from unetjax.training.evaluation import Segmentation
+from unetjax.weight_maps.device import separation_weight_map
+from unetjax.weight_maps.settings import WeightMap
+
+SHOWN = {  # scores worth a line, with their names for people
+    "accuracy": "pixel accuracy",
+    "mean_iou": "IoU, mean of classes",
+    "mean_dice": "Dice, mean of classes",
+    "ap50": "AP at IoU 0.5",
+    "mean_ap_pooled": "AP, mean of IoU 0.5 to 0.95",
+    "separated_touching": "touching pairs separated",
+    "separated_close": "pairs within 5 pixels separated",
+}
+_MOST_CASES = 6
+
+
+class Comparison(NamedTuple):
+    """What the best model and the baseline make of the held-out images.
+
+    Attributes:
+      scores: Of every image.
+      baseline: Of every image, by Otsu's threshold and connected components; empty
+        where there are more classes than two.
+      found: What the model found, image by image.
+    """
+
+    scores: list[Scores]
+    baseline: list[Scores]
+    found: list[Segmentation]
+
+
+def compare(trained: ModelFolder, split: Split) -> Comparison:
+    """Returns scores of a model and of a simple baseline on the held-out images."""
+    num_classes = trained.model.num_classes
+    found = [evaluation.segment(trained, e.image) for e in split.held_out]
+    rate = functools.partial(evaluation.score_example, num_classes=num_classes)
+    baseline = []
+    if num_classes == 2:
+        sign = 1 if _cells_are_bright(split.train) else -1
+        baseline = [rate(e, _otsu(e, sign)) for e in split.held_out]
+    return Comparison(
+        [rate(e, f) for e, f in zip(split.held_out, found, strict=True)],
+        baseline,
+        found,
+    )
+
+
+def scores_table(comparison: Comparison, caption: str) -> Table:
+    """Returns the scores of the model, beside the baseline's where there is one."""
+    ours = evaluation.total(comparison.scores)
+    columns = ["score", "U-Net"]
+    rows: list[dict[str, int | float | str]] = [
+        {"score": words, "U-Net": ours[name]} for name, words in SHOWN.items()
+    ]
+    if comparison.baseline:
+        theirs = evaluation.total(comparison.baseline)
+        columns.append("Otsu + components")
+        for row, name in zip(rows, SHOWN, strict=True):
+            row["Otsu + components"] = theirs[name]
+    return Table(columns, rows, caption)
+
+
+def write(
+    folder: pathlib.Path,
+    comparison: Comparison,
+    split: Split,
+    *,
+    title: str,
+    summary: str,
+    weight_map: WeightMap,
+    config: dict[str, Any],
+    command: str,
+) -> pathlib.Path:
+    """Writes `report.html` into a run folder, and returns its path.
+
+    Args:
+      folder: The run folder, with its records.
+      comparison: From `compare`.
+      split: The images of the run.
+      title: What was run, on what.
+      summary: The result in a sentence or two.
+      weight_map: Eq. (2), for the pictures.
+      config: The resolved configuration.
+      command: What to type to get the same run.
+    """
+    ours = evaluation.total(comparison.scores)
+    caption = (
+        f"{ours['num_images']:.0f} held-out images with {ours['num_cells']:.0f} cells, "
+        f"of which {ours['num_touching']:.0f} pairs touch and {ours['num_close']:.0f} "
+        "pairs are within 5 pixels."
+    )
+    path = folder / "report.html"
+    report.write_report(
+        path,
+        title=title,
+        summary=summary,
+        tables=[scores_table(comparison, caption)],
+        charts=run_charts(folder / "records.jsonl"),
+        cases=_cases(comparison, split.held_out, weight_map),
+        configuration=config,
+        environment=environment(),
+        command=command,
+        replace=True,
+    )
+    return path
+
+
+def run_charts(path: pathlib.Path) -> list[Chart]:
+    """Returns the curves of a run's records."""
+    lines = records.read(path)
+    loss = charts.curve(lines, "train", "loss")
+    names = ("mean_iou", "ap50", "separated_close")
+    held_out = [charts.curve(lines, "validation", name) for name in names]
+    return [
+        Chart("Loss", [loss], log=True),
+        Chart("Scores of the held-out images", held_out),
+    ]
+
+
+def environment() -> dict[str, str]:
+    """Returns what the numbers of a run may depend on."""
+    device = jax.local_devices()[0]
+    return {
+        "Python": platform.python_version(),
+        "JAX": jax.__version__,
+        "Flax": flax.__version__,
+        "device": f"{jax.local_device_count()} x {device.device_kind}",
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _cells_are_bright(examples: Sequence[Example]) -> bool:
+    """Whether cells are brighter than background, over the training images."""
+    cells = np.concatenate([e.image[e.label == 1].ravel() for e in examples])
+    rest = np.concatenate([e.image[e.label == 0].ravel() for e in examples])
+    return not cells.size or not rest.size or float(cells.mean()) > float(rest.mean())
+
+
+def _otsu(example: Example, sign: int) -> Segmentation:
+    grey = sign * example.image.mean(axis=-1)
+    instances = otsu_components(grey)
+    label = (instances > 0).astype(np.int32)
+    return Segmentation(np.eye(2, dtype=np.float32)[label], label, instances)
+
+
+def _cases(
+    comparison: Comparison, examples: Sequence[Example], weight_map: WeightMap
+) -> list[Case]:
+    """The worst and the best images, worst first."""
+    ap = [evaluation.total([s])["mean_iou"] for s in comparison.scores]
+    order = sorted(range(len(ap)), key=lambda i: ap[i])
+    if len(order) > _MOST_CASES:
+        half = _MOST_CASES // 2
+        order = order[:half] + order[-half:]
+    return [
+        _case(examples[i], comparison.found[i], comparison.scores[i], weight_map)
+        for i in order
+    ]
+
+
+def _case(
+    example: Example, found: Segmentation, scores: Scores, weight_map: WeightMap
+) -> Case:
+    image = pictures.grey(example.image)
+    weight = np.asarray(separation_weight_map(example.instances, settings=weight_map))
+    values = evaluation.total([scores])
+    return Case(
+        example.name,
+        [
+            ("image", image),
+            ("truth", pictures.color_labels(example.instances)),
+            ("prediction", pictures.color_labels(found.instances)),
+            (
+                "found green, invented orange, missed blue",
+                pictures.errors(image, found.label > 0, example.label > 0),
+            ),
+            ("weight map", pictures.heat(weight)),
+        ],
+        ", ".join(
+            f"{SHOWN[name]} {values[name]:.3f}"
+            for name in ("mean_iou", "ap50", "separated_close")
+            if np.isfinite(values[name])
+        ),
+    )

@@ -1,0 +1,73 @@
+"""Settings of the weight map and their two published values."""
+
+import math
+from typing import NamedTuple
+
+from unetjax.weight_maps.class_weights import Balance
+from unetjax.weight_maps.separation import Ridge
+
+
+class WeightMap(NamedTuple):
+    r"""What Eq. (2) leaves to the user; the defaults are the paper's where it has any.
+
+    .. math:: w = w_c + w_0 e^{-(d_1 + d_2)^2 / 2 \sigma^2}
+                      + w_n e^{-d_1^2 / 2 \sigma_n^2}
+
+    Both exponentials count on background only. The second one is no part of the paper.
+
+    Attributes:
+      w0: Height of the border term, dimensionless; 0 leaves the class term alone.
+      sigma: Width of the border term, in pixels.
+      near: Height w_n of a term around every cell, dimensionless (Falk et al. 2019).
+      near_sigma: Its width, in pixels.
+      ridge: Rule that separates touching cells, see `separation.ridge`.
+      class_balance: Rule for w_c or its values, see `class_weights.class_weights`.
+    """
+
+    w0: float = 10.0  # section 3
+    sigma: float = 5.0  # section 3: about 5 pixels
+    near: float = 0.0  # ours: not in the paper
+    near_sigma: float = 10.0
+    ridge: Ridge = "one_sided"  # ours: the paper names no rule
+    class_balance: Balance | tuple[float, ...] = "inverse"  # ours
+
+
+PAPER = WeightMap()
+
+# The authors' later software: v = 0.1 weighs background far from every cell.
+FALK2019 = WeightMap(
+    w0=50.0, sigma=6.0, near=0.9, near_sigma=10.0, class_balance=(0.1, 1.0)
+)
+
+
+def reach(settings: WeightMap, *, tolerance: float = 1e-7) -> int:
+    """Returns the distance in pixels beyond which a cell changes no weight.
+
+    Leaving out all cells farther away than this changes each exponential by at most
+    `tolerance`.
+
+    Args:
+      settings: Heights and widths of the exponentials.
+      tolerance: Largest change of the weight, dimensionless and positive.
+
+    Raises:
+      ValueError: If a height is negative, a width is not positive, or one of them is
+        not finite.
+
+    Example:
+      >>> reach(PAPER), reach(FALK2019)
+      (31, 57)
+    """
+    heights = (settings.w0, settings.near)
+    widths = (settings.sigma, settings.near_sigma)
+    heights_valid = all(0 <= height < math.inf for height in heights)
+    if not heights_valid or not all(0 < width < math.inf for width in widths):
+        raise ValueError(
+            "weight_map needs finite w0 and near of at least 0, sigma and near_sigma "
+            f"above 0, got w0 {settings.w0}, near {settings.near}, sigma "
+            f"{settings.sigma}, near_sigma {settings.near_sigma}."
+        )
+    return max(
+        math.ceil(width * math.sqrt(2 * math.log(max(height / tolerance, 1.0))))
+        for height, width in zip(heights, widths, strict=True)
+    )
