@@ -136,7 +136,7 @@ def test_examples_are_what_the_files_hold(manual, tmp_path, name):
         source[len(source)]
 
     assert files_of(folder) == before  # nothing of the user's was touched
-    again = load(split=f"{split}[1:]")  # prepared by now: manual_dir is not needed
+    again = load(split=f"{split}[1:]", manual_dir=tmp_path / "gone")  # no longer needed
     assert [e.name for e in again] == [e.name for e in source][1:]
     assert len({e.name for e in source}) == len(source)
 

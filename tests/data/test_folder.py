@@ -53,7 +53,7 @@ def tree(tmp_path, monkeypatch):
     ],
 )
 def test_masks_are_found_by_name(tree, mask):
-    tree(["images/a.tif"], [f"masks/{mask}"])
+    tree(["images/a.tif"], [f"masks/{mask}", "masks/ab.png", "masks/b_a.tif"])
     ((image, found),) = folder.pair("images", "masks")
     assert (image, found) == (
         pathlib.Path("images/a.tif"),
@@ -74,7 +74,9 @@ def test_only_names_of_files_count(tree):
 
 def test_both_may_lie_in_one_folder_or_be_two_files(tree):
     tree(["all/a.tif", "all/b.ome.tif"], ["all/a_masks.png", "all/b_mask.png"])
-    assert [pair.mask.name for pair in folder.pair("all", "./all")] == [
+    assert [
+        pair.mask.name for pair in folder.pair("all", pathlib.Path("all").resolve())
+    ] == [
         "a_masks.png",
         "b_mask.png",
     ]

@@ -18,7 +18,7 @@ from unetjax.network.unet import UNet
 FILES = ["README.md", "manifest.json", "model.json", "weights.npz"]
 
 
-def make_trained(model=None, channels=1, **changes):
+def make_trained(model=None, channels=1):
     """A network with random variables, made without compiling an initialiser."""
     model = UNet(features=2, depth=1) if model is None else model
     side = 32 if model.padding == "SAME" else 60
@@ -28,7 +28,7 @@ def make_trained(model=None, channels=1, **changes):
         lambda leaf: rng.random(leaf.shape, np.float32),
         jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False)),
     )
-    trained = ModelFolder(
+    return ModelFolder(
         model=model,
         params=variables.pop("params"),
         model_state=variables,
@@ -37,7 +37,6 @@ def make_trained(model=None, channels=1, **changes):
         instances={"threshold": 0.5, "min_size": 3},
         about={"num_train_images": 4, "scores": {"iou": 0.91234, "ap": None}},
     )
-    return trained._replace(**changes)
 
 
 def rewrite(folder, edit):
@@ -119,7 +118,7 @@ def test_readme_says_what_matters(folder):
 
 def test_saving_again_replaces_the_earlier_model(folder):
     params = jax.tree.map(lambda x: x + 1, make_trained().params)
-    save(folder, make_trained(params=params))
+    save(folder, make_trained()._replace(params=params))
     jax.tree.map(np.testing.assert_array_equal, load(folder).params, params)
     assert [path.name for path in folder.parent.iterdir()] == ["cells"]
 
@@ -203,7 +202,7 @@ def test_a_folder_without_a_model_is_refused_with_a_hint(folder, tmp_path):
         ),
         (
             lambda fields: fields.update(scalling=1),
-            r"'scalling'; did you mean scaling\?",
+            "no field 'scalling'; did you mean scaling",
         ),
         (lambda fields: fields.update(format=2), "format is 2, .* 1; update unetjax"),
         (lambda fields: fields.pop("about"), "about must be of type dict, got None"),
@@ -219,6 +218,7 @@ def test_a_folder_without_a_model_is_refused_with_a_hint(folder, tmp_path):
         ),
     ],
 )
+@pytest.mark.usefixtures("as_installed")
 def test_a_model_that_cannot_be_understood_is_refused(folder, edit, message):
     rewrite(folder, edit)
     with pytest.raises(ValueError, match=message):
@@ -255,11 +255,14 @@ def test_hostile_arrays_run_nothing(folder, tmp_path):
         ({"about": {"loss": float("nan")}}, "must be JSON data without NaN"),
         ({"about": {"loss": np.float32(1)}}, "about must be JSON data .*float32"),
         ({"class_names": ("cell",)}, "name all 2 classes or none, got 1 names"),
-        ({"model": UNet(features=2, depth=2)}, "bottleneck/conv_0/bias must be"),
+        (
+            {"model": UNet(features=2, depth=2)},
+            r"bottleneck/conv_0/bias .*\[8\]",
+        ),
         ({"model_state": {"extra": np.ones(1)}}, r"extra must be nothing, got float64"),
     ],
 )
 def test_what_could_not_be_loaded_is_not_saved(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        save(tmp_path / "cells", make_trained(**changes))
+        save(tmp_path / "cells", make_trained()._replace(**changes))
     assert not list(tmp_path.iterdir())

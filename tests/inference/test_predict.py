@@ -1,5 +1,7 @@
 """Tiled prediction must be one pass over the mirrored image, whatever the tiles."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -50,8 +52,8 @@ def test_tiled_equals_one_pass(make_variables, depth, padding):
     step = geometry.period(depth)
     rim = 2 * geometry.margin(depth, padding="SAME") if padding == "SAME" else 0
     tile_sizes = [
-        geometry.input_size(n * step + rim, depth=depth, padding=padding)
-        for n in (1, 3)
+        geometry.input_size(periods * step + rim, depth=depth, padding=padding)
+        for periods in (1, 3)
     ]
 
     @settings(max_examples=10, deadline=None, derandomize=True)
@@ -149,18 +151,12 @@ def test_grey_values_are_scaled_over_the_whole_image(make_variables):
 def test_batch_statistics_are_used_and_keep_tiles_exact(make_variables):
     model = UNet(features=2, depth=1, norm="batch")
     params, state = (make_variables(model)[k] for k in ("params", "batch_stats"))
-    image = random_image(40, 20)
-    tiled, whole = (
-        predict(
-            model,
-            params,
-            image,
-            model_state={"batch_stats": state},
-            tile_size=tile_size,
-        )
-        for tile_size in (26, None)
-    )
+    run = functools.partial(predict, model, params, random_image(40, 20))
+    tiled = run(model_state={"batch_stats": state}, tile_size=26)
+    whole = run(model_state={"batch_stats": state})
+    other = run(model_state={"batch_stats": jax.tree.map(lambda x: 2 * x, state)})
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
+    assert np.abs(other - whole).max() > 1e-2
 
 
 def test_group_norm_warns_that_the_tiles_matter(make_variables):
@@ -171,7 +167,7 @@ def test_group_norm_warns_that_the_tiles_matter(make_variables):
     predict(model, params, random_image(9, 9))  # one tile: nothing to say
 
 
-def test_images_of_near_sizes_share_a_program(make_variables, monkeypatch):
+def test_few_programs_are_compiled(make_variables, monkeypatch):
     """Compiling takes far longer than predicting a small image."""
     traced = []
 
@@ -185,6 +181,10 @@ def test_images_of_near_sizes_share_a_program(make_variables, monkeypatch):
     for side in (33, 34, 36):
         predict(model, params, random_image(side, side))
     assert traced == [(1, 52, 52, 1)]
+    predict(model, params, random_image(30, 20), tile_size=26, batch_size=4)
+    assert traced[1:] == [(4, 26, 26, 1)]  # 6 tiles: the second batch is filled up
+    predict(model, params, random_image(9, 9), tile_size=26, batch_size=4)
+    assert traced[2:] == [(1, 26, 26, 1)]  # but no batch beyond the number of tiles
 
 
 def test_progress_counts_tiles(make_variables):

@@ -56,7 +56,9 @@ def test_explicit_weights_are_kept():
     np.testing.assert_array_equal(class_weights(np.array([5, 0]), (0.1, 1.0)), [0.1, 1])
 
 
-@pytest.mark.parametrize("balance", [(1.0,), (1.0, float("nan")), (-1.0, 1.0)])
+@pytest.mark.parametrize(
+    "balance", [(1.0,), (1.0, float("nan")), (1.0, float("inf")), (-1.0, 1.0)]
+)
 def test_bad_explicit_weights_are_refused(balance):
     message = "one finite weight of at least 0 for each of the 2 classes, got"
     with pytest.raises(ValueError, match=message):

@@ -60,9 +60,11 @@ def test_same_under_jit_and_vmap():
 
 
 def test_only_cells_of_one_class_are_separated():
-    """A nucleus inside of a cell body needs no ridge: its class is another one."""
-    label, instances = np.array([[1, 1, 2, 2]]), np.array([[1, 2, 3, 4]])
-    np.testing.assert_array_equal(cut_ridge(label, instances), [[1, 0, 2, 0]])
+    """A nucleus in a cell body needs no ridge, nor does a region without cells."""
+    label, instances = np.array([[1, 1, 2, 2, 2]]), np.array([[1, 2, 0, 3, 4]])
+    np.testing.assert_array_equal(cut_ridge(label, instances), [[1, 0, 2, 2, 0]])
+    instances = np.array([[1, 2, 3, 3, 3]])
+    np.testing.assert_array_equal(cut_ridge(label, instances), [[1, 0, 2, 2, 2]])
 
 
 def test_ignored_pixels_stay_ignored():

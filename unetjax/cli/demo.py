@@ -4,6 +4,8 @@ import argparse
 import importlib.metadata
 import pathlib
 
+import numpy as np
+
 from unetjax.cli import terminal
 from unetjax.data import folder, splits, synthetic
 from unetjax.data.source import Example
@@ -72,9 +74,10 @@ def find_micrograph() -> tuple[Example, str]:
     found = {file.name: pathlib.Path(str(file.locate())) for file in files}
     if _IMAGE in found and _MASK in found:
         (example,) = folder.load(found[_IMAGE], found[_MASK], mask_type="instances")
+        count = len(np.unique(example.instances)) - 1
         version = importlib.metadata.version(_CARRIER)
         return example, (
-            f"a fluorescence micrograph of {example.instances.max()} nuclei, from "
+            f"a fluorescence micrograph of {count} nuclei, from "
             f"{_CARRIER} {version} (BSD-3-Clause)"
         )
     return synthetic.touching_cells(0, size=(512, 512), num_cells=150), (

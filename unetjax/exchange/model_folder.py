@@ -133,15 +133,14 @@ def save(folder: str | os.PathLike[str], trained: ModelFolder) -> None:
 def load(folder: str | os.PathLike[str]) -> ModelFolder:
     """Returns the network of a model folder, with all it takes to use it.
 
+    `model, params, *_ = load(folder)` is enough to call `model.apply`.
+
     Args:
       folder: A folder that `save` has written.
 
     Raises:
       FileNotFoundError: If it is no model folder.
       ValueError: If a file is missing, damaged, changed, or of a later version.
-
-    Example:
-      >>> model, params, *_ = load("runs/cells/model")  # doctest: +SKIP
     """
     folder = pathlib.Path(folder)
     _refuse_no_model(folder)

@@ -1,6 +1,7 @@
 """Archives: verified by SHA-256, unpacked whole or not at all, never outside."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import lzma
@@ -139,9 +140,22 @@ def _members(archive: pathlib.Path) -> Iterator[_Member]:
 
 def _zip_members(archive: pathlib.Path) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as file:
+        _check_count(archive, file)
         for info in file.infolist():
             open_member = functools.partial(file.open, info)
             yield _Member(info.filename, _zip_kind(info), info.file_size, open_member)
+
+
+def _check_count(archive: pathlib.Path, file: zipfile.ZipFile) -> None:
+    """Compares the members found with the number at the end of the archive.
+
+    zipfile skips members without a word where the length of one before is damaged.
+    """
+    with archive.open("rb") as stream:
+        stream.seek(-22 - len(file.comment), os.SEEK_END)  # the record of the end
+        count = int.from_bytes(stream.read(12)[10:], "little")
+    if count not in (len(file.infolist()), 0xFFFF):  # 0xFFFF: too many for the field
+        raise zipfile.BadZipFile("members are missing")
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:
@@ -190,7 +204,7 @@ def _reading(archive: pathlib.Path) -> Iterator[None]:
     ) as error:
         raise _damaged(archive) from error
     except OSError as error:
-        if error.errno is not None:  # the system's, a full disk say, not the archive's
+        if error.errno not in (None, errno.EINVAL):  # the system's, a full disk say
             raise
         raise _damaged(archive) from error
 

@@ -104,7 +104,7 @@ def _train(run: Run, manager: Manager) -> None:
         weight_map=config.weight_map,
     )
     optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
-    state = _initial_state(config, optimizer, keys.init, data)
+    state = initial_state(config, keys.init, channels=data.image.shape[-1])
     state, data, keys = parallel.replicate((state, data, keys), num_devices)
     state = checkpoints.restore_latest(manager, state) or state
     step, best = int(state.step), _resume_records(run, int(state.step))
@@ -141,6 +141,25 @@ def _train(run: Run, manager: Manager) -> None:
                     f"stopped at step {step} of {config.num_steps}; the same command "
                     "goes on from there.",
                 )
+
+
+def initial_state(
+    config: ExperimentConfig, key: PRNGKeyArray, *, channels: int
+) -> TrainState:
+    """Returns the state before the first update.
+
+    Args:
+      config: The experiment.
+      key: Random key of the parameters.
+      channels: Number of channels of the images.
+    """
+    optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
+    shape = (1, config.tile_size, config.tile_size, channels)
+
+    def make(key: PRNGKeyArray) -> TrainState:
+        return init_state(config.model, optimizer, key, jnp.zeros(shape))
+
+    return jax.jit(make)(key)  # compiled, the zeros are never convolved
 
 
 def build_step(
@@ -185,26 +204,10 @@ def items_of(step: int, batch_size: int, num_devices: int) -> Int[Array, "D B"]:
     return parallel.shard(items, num_devices)
 
 
-def _initial_state(
-    config: ExperimentConfig,
-    optimizer: optax.GradientTransformation,
-    key: PRNGKeyArray,
-    data: Resident,
-) -> TrainState:
-    side = config.tile_size
-    image = jax.ShapeDtypeStruct((1, side, side, data.image.shape[-1]), jnp.float32)
-    make = functools.partial(init_state, config.model, optimizer)
-
-    def make_from_shape(key: PRNGKeyArray) -> TrainState:
-        return make(key, jnp.zeros(image.shape, image.dtype))
-
-    return jax.jit(make_from_shape)(key)  # compiled, so that no pixel is computed
-
-
 def _record(run: Run, step: int, metrics: Metrics) -> float:
     """Writes what is due, and returns the loss."""
     loss = float(metrics.loss)
-    stopping.check_finite(loss, step)
+    stopping.check_finite_loss(loss, step)
     if step % run.config.log_every == 0 or step == 1:
         rate = optimizers.learning_rate(run.config.optimizer, run.config.num_steps)
         values: dict[str, int | float | str] = {
@@ -222,6 +225,7 @@ def _evaluate_and_save(
 ) -> float:
     """Scores the held-out images, keeps the best model, saves the state."""
     config, step = run.config, int(state.step)
+    stopping.check_finite_params(state.params, step)
     trained = _as_model_folder(run, state)
     scores = evaluation.total(
         evaluation.evaluate(

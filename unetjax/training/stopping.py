@@ -6,9 +6,18 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
 
-class NonFiniteLoss(ValueError):  # noqa: N818
-    """A loss that is NaN or infinite; nothing after it is worth computing."""
+_REMEDY = (
+    "the checkpoints before it are sound. Lower optimizer.learning_rate, or set "
+    "optimizer.clip_norm, and start in another workdir."
+)
+
+
+class NotFinite(ValueError):  # noqa: N818
+    """NaN or infinity in the training; nothing after it is worth computing."""
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -46,15 +55,23 @@ def first_signal() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def check_finite(loss: float, step: int) -> None:
+def check_finite_loss(loss: float, step: int) -> None:
     """Refuses to go on after a loss that is not finite.
 
     Raises:
-      NonFiniteLoss: Naming step and value.
+      NotFinite: Naming step and value.
     """
     if not math.isfinite(loss):
-        raise NonFiniteLoss(
-            f"the loss of step {step} is {loss}; the checkpoints before it are sound. "
-            "Lower optimizer.learning_rate, or set optimizer.clip_norm, and start in "
-            "another workdir."
-        )
+        raise NotFinite(f"the loss of step {step} is {loss}; {_REMEDY}")
+
+
+def check_finite_params(params: PyTree, step: int) -> None:
+    """Refuses to evaluate or save parameters that are not finite.
+
+    Raises:
+      NotFinite: Naming the step and the first such array.
+    """
+    for path, values in jax.tree.leaves_with_path(params):
+        if not jnp.isfinite(values).all():
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise NotFinite(f"{name} is not finite after step {step}; {_REMEDY}")

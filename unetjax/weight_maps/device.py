@@ -16,7 +16,7 @@ from unetjax.weight_maps.settings import PAPER, WeightMap, reach
 ClassWeights = Float[Array, " K"] | Float[np.ndarray, " K"] | Sequence[float]
 
 _FAR = 2**29  # squared distance to no cell; leaves room for a square to be added
-_UNROLL = 8  # steps XLA may fuse into one pass over the image: 27 ms, 1 takes 156 ms
+_UNROLL = 8  # steps fused into one pass: 512^2 on two cores 27 ms, without 156 ms
 
 
 def separation_weight_map(
@@ -181,7 +181,7 @@ def _nearest_in_column(instances: Int[Array, "H W"], *, radius: int) -> _Nearest
 
     def step(t: Int[Array, ""], state: _Nearest) -> _Nearest:
         cells = lax.dynamic_slice_in_dim(padded, t, height)
-        square = (t.astype(jnp.int32) - radius) ** 2
+        square = (t - radius) ** 2
         return _merge(state, jnp.where(cells > 0, square, _FAR), cells)
 
     state = _no_cells(height, width)
@@ -200,7 +200,7 @@ def _nearest_in_row(columns: _Nearest, *, radius: int) -> _Nearest:
         a1, l1, a2, l2 = (
             lax.dynamic_slice_in_dim(values, t, width, axis=1) for values in padded
         )
-        square = (t.astype(jnp.int32) - radius) ** 2
+        square = (t - radius) ** 2
         return _merge(_merge(state, a1 + square, l1), a2 + square, l2)
 
     state = _no_cells(height, width)

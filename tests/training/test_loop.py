@@ -1,0 +1,218 @@
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from unetjax.data import synthetic
+from unetjax.data.source import from_instances
+from unetjax.data.splits import Split
+from unetjax.exchange import model_folder
+from unetjax.reporting import records
+from unetjax.training import checkpoints, loop, stopping
+from unetjax.training import config as configs
+
+CONFIG = configs.from_dict(
+    {
+        "num_steps": 6,
+        "batch_size": 2,
+        "tile_size": 32,
+        "scaling": "percentile",
+        "log_every": 2,
+        "evaluate_every": 3,
+        "model": {"features": 2, "depth": 1},
+        "optimizer": {"name": "adam", "learning_rate": 0.01},
+        "augmentation": {"elastic_sigma": 1.0},
+    }
+)
+
+
+def make_split(held_out=list):
+    cells = [
+        synthetic.touching_cells(0, i, size=(40, 48), num_cells=4, radius=6.0)
+        for i in range(3)
+    ]
+    return Split(cells[:2], held_out(cells[2:]))
+
+
+def final_state(workdir, config=CONFIG):
+    """The last checkpoint of a run, as arrays by name."""
+    like = loop.initial_state(config, jax.random.key(1), channels=1)
+    with checkpoints.open_checkpoints(
+        workdir / "checkpoints", best_metric=config.best_metric
+    ) as manager:
+        state = checkpoints.restore_latest(manager, like)
+    return jax.tree.leaves_with_path(state)
+
+
+def assert_equal_runs(one, other):
+    """Bit for bit: parameters, optimizer state, records, best model."""
+    for (path, a), (_, b) in zip(final_state(one), final_state(other), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+    weights = [np.load(run / "model" / "weights.npz") for run in (one, other)]
+    for name in weights[0]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name], err_msg=name)
+    texts = [(run / "records.jsonl").read_bytes() for run in (one, other)]
+    assert texts[0] == texts[1]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """An uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("straight") / "run"
+    loop.train_and_evaluate(CONFIG, make_split(), workdir)
+    return workdir
+
+
+def test_a_run_leaves_what_it_promises(straight):
+    assert configs.from_dict(json.loads((straight / "config.json").read_text())) == (
+        CONFIG
+    )
+    lines = records.read(straight / "records.jsonl")
+    assert [(r.step, r.kind) for r in lines] == [
+        (1, "train"),
+        (2, "train"),
+        (3, "validation"),
+        (4, "train"),
+        (6, "train"),
+        (6, "validation"),
+    ]
+    trained = model_folder.load(straight / "model")
+    assert trained.model == CONFIG.model
+    assert trained.scaling == "percentile"
+    scores = {r.step: r.values["mean_iou"] for r in lines if r.kind == "validation"}
+    assert trained.about["step"] == max(scores, key=lambda step: scores[step])
+
+
+def test_resumed_is_uninterrupted(straight, tmp_path):
+    loop.train_and_evaluate(CONFIG._replace(num_steps=3), make_split(), tmp_path / "r")
+    loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
+    assert_equal_runs(tmp_path / "r", straight)
+
+
+def test_again_after_the_end_does_nothing(straight):
+    before = {p: p.stat().st_mtime_ns for p in straight.rglob("*") if p.is_file()}
+    loop.train_and_evaluate(CONFIG, make_split(), straight)
+    after = {p: p.stat().st_mtime_ns for p in straight.rglob("*") if p.is_file()}
+    changed = {
+        p.name for p in before.keys() | after.keys() if before.get(p) != after.get(p)
+    }
+    assert changed <= {"config.json"}
+
+
+class Alarm(list):
+    """Held-out images that send a signal when they are looked at."""
+
+    def __getitem__(self, index):
+        signal.raise_signal(signal.SIGTERM)
+        return super().__getitem__(index)
+
+
+def test_a_signal_stops_between_two_steps_and_loses_nothing(straight, tmp_path):
+    with pytest.raises(stopping.Interrupted, match="step 3 of 6; the same command"):
+        loop.train_and_evaluate(CONFIG, make_split(Alarm), tmp_path / "r")
+    loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
+    assert_equal_runs(tmp_path / "r", straight)
+
+
+KILLED = """
+import os, pathlib, signal, sys, threading, time
+sys.path[:0] = sys.argv[2:]
+from tests.training import test_loop as t
+from unetjax.devices import runtime
+runtime.set_compiler_flags()
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+workdir = pathlib.Path(sys.argv[1])
+
+def kill():  # in the middle of saving step 3, or a little later
+    while not list((workdir / "checkpoints").glob("3*")):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=kill, daemon=True).start()
+t.loop.train_and_evaluate(t.CONFIG, t.make_split(), workdir)
+"""
+
+
+def test_killed_while_saving_and_resumed_is_uninterrupted(straight, tmp_path):
+    """SIGKILL leaves no time to tidy up: lock, torn files and all."""
+    root = str(pathlib.Path(__file__).parents[2])
+    code = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "r"), root],
+        cwd=root,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    ).returncode
+    assert code == -signal.SIGKILL
+    loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
+    assert_equal_runs(tmp_path / "r", straight)
+
+
+def test_another_config_is_refused_with_the_difference(straight):
+    other = CONFIG._replace(seed=1, model=CONFIG.model.clone(features=3))
+    with pytest.raises(
+        ValueError, match=r"model.features: 2, now 3; seed: 0, now 1\); use that"
+    ):
+        loop.train_and_evaluate(other, make_split(), straight)
+
+
+def test_a_folder_of_somebody_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("two years of work")
+    with pytest.raises(FileExistsError, match="holds files and no run of unetjax"):
+        loop.train_and_evaluate(CONFIG, make_split(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_workdir(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(FileExistsError, match="is a file; name a new or empty folder"):
+        loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("evaluate_every", "message"),
+    [(6, "the loss of step 2 is nan; the checkpoints"), (1, "not finite after step 1")],
+)
+def test_a_run_that_diverges_stops_and_saves_nothing(evaluate_every, message, tmp_path):
+    """Nothing broken becomes a checkpoint, or the best model."""
+    diverging = CONFIG._replace(
+        evaluate_every=evaluate_every,
+        optimizer=CONFIG.optimizer._replace(name="sgd", learning_rate=1e38),
+    )
+    with pytest.raises(stopping.NotFinite, match=message):
+        loop.train_and_evaluate(diverging, make_split(), tmp_path / "r")
+    assert not (tmp_path / "r" / "model").exists()
+    assert not list((tmp_path / "r" / "checkpoints").iterdir())
+
+
+def test_unknown_best_metric_names_the_known_ones(tmp_path):
+    with pytest.raises(
+        ValueError, match="best_metric must be one of accuracy, mean_iou"
+    ):
+        loop.train_and_evaluate(
+            CONFIG._replace(best_metric="iou"), make_split(), tmp_path / "r"
+        )
+
+
+def test_it_learns(tmp_path):
+    """Bright squares on dark ground, in seconds."""
+    rng = np.random.default_rng(0)
+    instances = np.zeros((40, 40), np.int32)
+    for i, (y, x) in enumerate([(3, 4), (5, 20), (22, 8), (25, 25)]):
+        instances[y : y + 9, x : x + 9] = i + 1
+    noise = rng.integers(0, 20, (40, 40, 1))
+    image = (60 + 120 * (instances[..., None] > 0) + noise).astype(np.uint8)
+    example = from_instances(image, instances, "squares")
+    config = CONFIG._replace(num_steps=60, evaluate_every=60)
+    trained = loop.train_and_evaluate(
+        config, Split([example], [example]), tmp_path / "r"
+    )
+    lines = records.read(tmp_path / "r" / "records.jsonl")
+    losses = [r.values["loss"] for r in lines if r.kind == "train"]
+    assert losses[-1] < 0.3 * losses[0]
+    assert trained.about["scores"]["mean_iou"] > 0.8
