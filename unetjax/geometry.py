@@ -120,7 +120,7 @@ def input_size(
     """
     smallest = _smallest_input(depth, kernel_size, padding)
     missing = output_size + _lost(depth, kernel_size, padding) - smallest
-    return smallest + max(_round_up(missing, period(depth)), 0)
+    return smallest + _round_up(missing, period(depth))
 
 
 def _lost(depth: int, kernel_size: int, padding: Padding) -> int:

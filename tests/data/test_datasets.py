@@ -15,7 +15,7 @@ from unetjax.data import datasets
 from unetjax.data.datasets import building, prepared
 from unetjax.files import archives, images
 
-SLICES, CELLS = 30, 3
+SLICES = 30
 
 
 def grey(seed, dtype=np.uint8, size=(24, 20)):
@@ -160,9 +160,13 @@ def test_sequences_never_share_a_frame(manual, tmp_path):
     load = functools.partial(
         datasets.load, "dic_hela", data_dir=tmp_path, manual_dir=manual("dic_hela")
     )
-    names = [e.name for e in load(split="01")], [e.name for e in load(split="02")]
-    assert names[0] == [f"DIC-C2DH-HeLa-01-t00{i}" for i in (0, 3, 5)]
-    assert names[1] == [f"DIC-C2DH-HeLa-02-t00{i}" for i in (0, 3, 5)]
+    for sequence in (1, 2):
+        frames = load(split=f"0{sequence}")
+        assert [e.name[-6:] for e in frames] == [
+            f"{sequence}-t00{i}" for i in (0, 3, 5)
+        ]
+        np.testing.assert_array_equal(frames[1].image, grey(10 * sequence + 3))
+    assert frames[0].name == "DIC-C2DH-HeLa-02-t000"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -284,8 +288,14 @@ def test_an_archive_with_another_layout_is_refused(publisher, tmp_path):
 def test_the_wrong_contents_are_not_taken_for_the_right_ones(manual, tmp_path):
     """One manual_dir may hold several sets of the same layout."""
     folder = manual("phc_u373")
-    with pytest.raises(FileNotFoundError, match=r"does not have .* DIC-C2DH-HeLa\.zip"):
-        datasets.load("dic_hela", split="01", data_dir=tmp_path, manual_dir=folder)
+    for manual_dir in (folder, folder / "PhC-C2DH-U373"):
+        load = functools.partial(
+            datasets.load, split="01", data_dir=tmp_path, manual_dir=manual_dir
+        )
+        message = rf"{manual_dir} does not have .* put DIC-C2DH-HeLa\.zip"
+        with pytest.raises(FileNotFoundError, match=message):
+            load("dic_hela")
+    assert len(load("phc_u373")) == 3
 
 
 @pytest.mark.parametrize(

@@ -175,13 +175,17 @@ def test_a_file_is_no_workdir(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("evaluate_every", "message"),
-    [(6, "the loss of step 2 is nan; the checkpoints"), (1, "not finite after step 1")],
+    ("reduction", "message"),
+    [
+        ("weighted_mean", "the loss of step 2 is nan; the checkpoints before"),
+        ("sum", "conv_0/bias is not finite after step 1; the checkpoints before"),
+    ],
 )
-def test_a_run_that_diverges_stops_and_saves_nothing(evaluate_every, message, tmp_path):
+def test_a_run_that_diverges_stops_and_saves_nothing(reduction, message, tmp_path):
     """Nothing broken becomes a checkpoint, or the best model."""
     diverging = CONFIG._replace(
-        evaluate_every=evaluate_every,
+        evaluate_every=1 if reduction == "sum" else 6,
+        loss=CONFIG.loss._replace(reduction=reduction),
         optimizer=CONFIG.optimizer._replace(name="sgd", learning_rate=1e38),
     )
     with pytest.raises(stopping.NotFinite, match=message):
@@ -208,7 +212,7 @@ def test_it_learns(tmp_path):
     noise = rng.integers(0, 20, (40, 40, 1))
     image = (60 + 120 * (instances[..., None] > 0) + noise).astype(np.uint8)
     example = from_instances(image, instances, "squares")
-    config = CONFIG._replace(num_steps=60, evaluate_every=60)
+    config = CONFIG._replace(num_steps=120, evaluate_every=120)
     trained = loop.train_and_evaluate(
         config, Split([example], [example]), tmp_path / "r"
     )

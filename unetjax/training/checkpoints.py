@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -108,7 +109,8 @@ def restore(manager: Manager, step: int, like: TrainState) -> TrainState:
     try:
         restored = manager.restore(step, args=items)
     except Exception as error:  # Orbax raises many types, bare Exception among them
-        raise CorruptCheckpoint(f"{where} cannot be read: {error}") from error
+        reason = textwrap.shorten(str(error), 160)
+        raise CorruptCheckpoint(f"{where} cannot be read: {reason}") from error
     state = restored["state"]
     if digests(state) != restored["digests"]:
         raise CorruptCheckpoint(f"{where} is damaged: its bytes changed on disk.")

@@ -115,10 +115,12 @@ def checked(
 def in_manual_dir(origin: Origin, manual_dir: pathlib.Path) -> pathlib.Path | None:
     """Returns the archive or the folder of its contents, None where there is neither.
 
-    The contents may lie in a folder named like the archive or in `manual_dir` itself.
+    The folder must have the name of the archive, as several sets share a layout; it lies
+    in `manual_dir` or is `manual_dir`.
     """
+    manual_dir = manual_dir.resolve()
     for folder in (manual_dir / origin.folder, manual_dir):
-        if (folder / origin.landmark).exists():
+        if folder.name == origin.folder and (folder / origin.landmark).exists():
             return folder
     archive = manual_dir / origin.archive
     return archive if archive.is_file() else None
@@ -181,9 +183,7 @@ def _download(
     try:
         return pathlib.Path(os.fspath(dl_manager.download(origin.url)))
     except (OSError, tfds.download.DownloadError) as error:
-        if (
-            getattr(error, "errno", None) is not None
-        ):  # this machine's: a full disk, say
+        if getattr(error, "errno", None) is not None:  # ours: a full disk, say
             raise
         raise ConnectionError(
             f"{origin.url} could not be downloaded ({type(error).__name__}); "
