@@ -1,0 +1,246 @@
+"""Every bad input ends in one sentence and exit code 2, and nothing is written."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tifffile
+
+from unetjax.cli import main
+from unetjax.data import synthetic
+from unetjax.exchange import model_folder
+from unetjax.files import images
+from unetjax.network.unet import UNet
+
+
+@pytest.fixture
+def annotated(tmp_path):
+    """Folders of three images and their masks."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for i in range(3):
+        cells = synthetic.touching_cells(0, i, size=(48, 56), num_cells=4, radius=6.0)
+        images.write_image(tmp_path / "images" / f"{i}.tif", cells.image)
+        images.write_labels(tmp_path / "masks" / f"{i}.tif", cells.instances)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model folder of an untrained network."""
+    unet = UNet(features=2, depth=1)
+    params = unet.init(jax.random.key(0), jnp.zeros((1, 20, 20, 1)), train=False)
+    folder = tmp_path_factory.mktemp("models") / "model"
+    trained = model_folder.ModelFolder(
+        unet, params["params"], {}, "percentile", ("background", "cell"), {}, {}
+    )
+    model_folder.save(folder, trained)
+    return folder
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def refused(capsys, folder, *words):
+    """Runs a command that must be refused; returns its one message."""
+    before = files(folder)
+    assert main.main([str(word) for word in words]) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert message.startswith("unetjax: ")
+    assert files(folder) == before
+    return message
+
+
+def train(folder, out="model"):
+    return ("train", folder / "images", folder / "masks", "--out", folder / out)
+
+
+def test_mask_missing(capsys, annotated):
+    (annotated / "masks" / "1.tif").unlink()
+    message = refused(capsys, annotated, *train(annotated))
+    assert re.search(r"images/1.tif has no mask: looked for \S*masks/1.tif", message)
+
+
+def test_sizes_differ(capsys, annotated):
+    path = annotated / "masks" / "1.tif"
+    path.unlink()
+    images.write_labels(path, np.ones((48, 55), np.int32))
+    message = refused(capsys, annotated, *train(annotated))
+    assert "1.tif" in message
+    assert "48x55" in message
+    assert "48x56" in message
+
+
+def test_channels_differ(capsys, annotated):
+    path = annotated / "images" / "2.tif"
+    path.unlink()
+    images.write_image(path, np.zeros((48, 56, 3), np.uint16))
+    message = refused(capsys, annotated, *train(annotated))
+    assert "channel" in message
+    assert "2.tif" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tiff at all", None])
+def test_unreadable_or_truncated_tiff(capsys, annotated, content):
+    path = annotated / "images" / "0.tif"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    message = refused(capsys, annotated, *train(annotated))
+    assert "images/0.tif" in message
+
+
+def test_pixels_that_are_nan(capsys, annotated):
+    broken = np.zeros((48, 56), np.float32)
+    broken[3, 4] = np.nan
+    for i in range(3):
+        tifffile.imwrite(annotated / "images" / f"{i}.tif", broken)
+    message = refused(capsys, annotated, *train(annotated))
+    assert "images/0.tif" in message
+    assert "NaN" in message
+
+
+def test_label_values_that_mean_nothing(capsys, annotated):
+    for i in range(3):
+        path = annotated / "masks" / f"{i}.tif"
+        path.unlink()
+        mask = np.zeros((48, 56, 1), np.uint8)
+        mask[::2, ::3], mask[1::4, 1::3] = 7, 200
+        images.write_image(path, mask)
+    words = (*train(annotated), "--mask-type", "classes")
+    message = refused(capsys, annotated, *words)
+    assert "values 0, 7, 200" in message
+    assert "--mask-type=instances" in message
+
+
+def test_out_holds_something_else(capsys, annotated):
+    (annotated / "thesis").mkdir()
+    (annotated / "thesis" / "chapter.txt").write_text("all of it")
+    message = refused(capsys, annotated, *train(annotated, "thesis"))
+    assert "thesis holds files and no run of unetjax" in message
+
+
+def test_prediction_is_never_written_over(capsys, annotated, model):
+    words = ("predict", model, annotated / "images", "--out", annotated / "out")
+    assert main.main([str(word) for word in words]) == 0
+    assert "0_mask.png" in {path.name for path in (annotated / "out").iterdir()}
+    message = refused(capsys, annotated, *words)
+    assert "0_overlay.png exists and is not written over; name another" in message
+
+
+def test_wrong_channel_count_at_prediction(capsys, annotated, model):
+    images.write_image(annotated / "rgb.tif", np.zeros((30, 30, 3), np.uint8))
+    words = ("predict", model, annotated / "rgb.tif", "--out", annotated / "out")
+    message = refused(capsys, annotated, *words)
+    assert message.startswith("unetjax: rgb: image must be [H, W] or [H, W, 1]")
+
+
+def test_no_such_image(capsys, annotated, model):
+    words = ("predict", model, annotated / "none.tif", "--out", annotated / "out")
+    assert "none.tif holds no image" in refused(capsys, annotated, *words)
+
+
+def test_two_images_of_one_name(capsys, annotated, model):
+    (annotated / "more").mkdir()
+    images.write_image(annotated / "more" / "0.png", np.zeros((9, 9, 1), np.uint8))
+    words = ("predict", model, annotated / "images", annotated / "more")
+    message = refused(capsys, annotated, *words, "--out", annotated / "out")
+    assert "several images are called 0" in message
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "model.json"])
+def test_damaged_model(capsys, annotated, model, tmp_path, name):
+    copy = tmp_path / "damaged"
+    shutil.copytree(model, copy)
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    words = ("predict", copy, annotated / "images", "--out", annotated / "out")
+    assert name in refused(capsys, annotated, *words)
+
+
+def test_no_model(capsys, annotated):
+    words = ("predict", annotated, annotated / "images", "--out", annotated / "out")
+    assert str(annotated) in refused(capsys, annotated, *words)
+
+
+def test_prediction_of_another_size_is_not_scored(capsys, annotated):
+    (annotated / "found").mkdir()
+    for i in range(3):
+        path = annotated / "found" / f"{i}_labels.tif"
+        images.write_labels(path, np.ones((40, 56), np.int32))
+    words = ("evaluate", annotated / "found", annotated / "masks")
+    message = refused(capsys, annotated, *words)
+    assert "0_labels.tif has 40x56 pixels, and its truth 0.tif has 48x56" in message
+
+
+def test_check_lists_all_problems(capsys, annotated):
+    (annotated / "masks" / "0.tif").unlink()
+    (annotated / "images" / "1.tif").write_bytes(b"")
+    words = ("check", annotated / "images", annotated / "masks")
+    assert main.main([str(word) for word in words]) == 2
+    printed = capsys.readouterr().out
+    assert "images/0.tif has no mask" in printed
+    assert "images/1.tif is empty" in printed
+
+
+def test_check_says_what_it_understood(capsys, annotated):
+    words = ("check", annotated / "images", annotated / "masks")
+    assert main.main([str(word) for word in words]) == 0
+    printed = capsys.readouterr().out
+    assert "3 images 48x56 uint16, 1 channel; masks: numbered cells" in printed
+
+
+def test_evaluate_finds_the_truth_perfect(capsys, annotated):
+    shutil.copytree(annotated / "masks", annotated / "found")
+    words = ["evaluate", str(annotated / "found"), str(annotated / "masks")]
+    assert main.main(words) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"AP at IoU 0.5 +1.000$", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [[], ["segment"], ["train"], ["demo", "--step"]])
+def test_usage_errors(words):
+    with pytest.raises(SystemExit) as stop:
+        main.main([*words, "--nonsense"])
+    assert stop.value.code == 2
+
+
+def test_help_of_every_command(capsys):
+    for command in ("demo", "check", "train", "predict", "evaluate"):
+        with pytest.raises(SystemExit) as stop:
+            main.main([command, "--help"])
+        assert stop.value.code == 0
+        assert len(capsys.readouterr().out) > 200
+
+
+def run(*words, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "unetjax", *map(str, words)],
+        cwd=pathlib.Path(__file__).parents[2],
+        **options,
+    )
+
+
+def test_closed_output_ends_without_traceback(annotated):
+    """As with `unetjax check ... | head -0`."""
+    read, write = os.pipe()
+    os.close(read)
+    done = run(
+        *("check", annotated / "images", annotated / "masks"),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 128 + signal.SIGPIPE
