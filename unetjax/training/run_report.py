@@ -58,7 +58,7 @@ def compare(trained: ModelFolder, split: Split) -> Comparison:
     baseline = []
     if num_classes == 2:
         sign = 1 if _cells_are_bright(split.train) else -1
-        baseline = [rate(e, _otsu(e, sign)) for e in split.held_out]
+        baseline = [rate(e, _otsu(e, sign, trained.instances)) for e in split.held_out]
     return Comparison(
         [rate(e, f) for e, f in zip(split.held_out, found, strict=True)],
         baseline,
@@ -157,9 +157,10 @@ def _cells_are_bright(examples: Sequence[Example]) -> bool:
     return not cells.size or not rest.size or float(cells.mean()) > float(rest.mean())
 
 
-def _otsu(example: Example, sign: int) -> Segmentation:
-    grey = sign * example.image.mean(axis=-1)
-    instances = otsu_components(grey)
+def _otsu(example: Example, sign: int, options: dict[str, Any]) -> Segmentation:
+    """The baseline, with the size limit and hole filling that the model has as well."""
+    shared = {k: v for k, v in options.items() if k in ("min_size", "fill_holes")}
+    instances = otsu_components(sign * example.image.mean(axis=-1), **shared)
     label = (instances > 0).astype(np.int32)
     return Segmentation(np.eye(2, dtype=np.float32)[label], label, instances)
 
