@@ -37,8 +37,8 @@ def get_config(machine: str = "") -> ml_collections.ConfigDict:
     config.data.validation = "train[24:]"
 
     if machine == "cpu":
-        config.num_steps = 1_500
-        config.evaluate_every = 250
+        config.num_steps = 3_000
+        config.evaluate_every = 500
         config.tile_size = 316  # pixels, of which 132 are learned
         config.model.features = 16
         config.optimizer = ml_collections.ConfigDict(

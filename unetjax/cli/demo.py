@@ -31,7 +31,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--out", type=pathlib.Path, default=pathlib.Path("demo"), help="default: demo"
     )
     parser.add_argument(
-        "--steps", type=int, default=500, help="number of updates (default 500)"
+        "--steps", type=int, default=1500, help="number of updates (default 1500)"
     )
     parser.set_defaults(run=run)
 

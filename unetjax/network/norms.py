@@ -23,8 +23,8 @@ def normalize(
       x: Activations.
       norm: `none`; `batch`: running statistics, kept in the collection `batch_stats`,
         those of a training step taken on each device for itself; `layer`: over the
-        channels of a pixel; `group`: over (at most) 8 groups of channels and the whole tile, so
-        that tiled prediction no longer equals one pass.
+        channels of a pixel; `group`: over at most 8 groups of channels and the whole
+        tile, so that tiled prediction no longer equals one pass.
       train: Whether `batch` uses and updates the statistics of this batch.
       dtype: Computation dtype; parameters and statistics stay float32.
     """

@@ -11,8 +11,9 @@ from unetjax.data.source import Example
 from unetjax.network.unet import UNet
 from unetjax.training.config import ExperimentConfig, InstanceSettings
 from unetjax.training.optimizers import OptimizerSettings
+from unetjax.weight_maps.settings import WeightMap
 
-_LARGEST_OUTPUT = 260  # pixels: more context than this no cell needs
+_LARGEST_OUTPUT = 132  # pixels: more tiles teach more than larger ones
 _FOLDS_BELOW = 188  # pixels of a tile, under which displacements of 10 pixels fold
 
 
@@ -51,10 +52,13 @@ def propose(
         log_every=10,
         evaluate_every=max(num_steps // 10, 1),
         best_metric="mean_ap_pooled" if areas.size else "mean_iou",
-        model=UNet(num_classes=num_classes, features=features, depth=depth),
-        optimizer=OptimizerSettings(
-            name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=20
+        model=UNet(
+            num_classes=num_classes, features=features, depth=depth, dropout_rate=0.2
         ),
+        optimizer=OptimizerSettings(
+            name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=20
+        ),
+        weight_map=WeightMap(ridge="two_sided"),  # a gap of one pixel is hard to learn
         augmentation=Augmentation(
             elastic_sigma=min(10.0, 10.0 * tile_size / _FOLDS_BELOW)
         ),
