@@ -32,7 +32,10 @@ def get_config(machine: str = "") -> ml_collections.ConfigDict:
     config.tile_size = 348  # pixels, of which 260 are learned; ours
     config.scaling = "percentile"  # ours: exposure differs between images
     config.best_metric = "mean_ap_pooled"  # ours
-    config.model = ml_collections.ConfigDict(dict(features=64, depth=3))
+    config.model = ml_collections.ConfigDict(
+        dict(features=64, depth=3, dropout_rate=0.2)
+    )
+    config.weight_map = ml_collections.ConfigDict(dict(ridge="two_sided"))  # ours
     config.optimizer = ml_collections.ConfigDict(
         dict(name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=50)
     )
@@ -47,10 +50,12 @@ def get_config(machine: str = "") -> ml_collections.ConfigDict:
     config.instances.fill_holes = True
 
     if machine == "cpu":
-        config.num_steps = 2_000
-        config.evaluate_every = 250
+        config.num_steps = 4_000
+        config.evaluate_every = 500
         config.batch_size = 1
+        config.tile_size = 220  # pixels, of which 132 are learned
         config.model.features = 16
+        config.optimizer.learning_rate = 2e-3
     return config
 
 

@@ -1,3 +1,4 @@
+import gc
 import shutil
 
 import jax
@@ -13,6 +14,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def collect_coroutines():
+    """Here, where their warnings are ignored, and not in the test after."""
+    yield
+    gc.collect()
 
 
 def make_state(step):

@@ -115,8 +115,8 @@ def checked(
 def in_manual_dir(origin: Origin, manual_dir: pathlib.Path) -> pathlib.Path | None:
     """Returns the archive or the folder of its contents, None where there is neither.
 
-    The folder must have the name of the archive, as several sets share a layout; it lies
-    in `manual_dir` or is `manual_dir`.
+    The folder must have the name of the archive, as several sets share a layout; it
+    lies in `manual_dir` or is `manual_dir`.
     """
     manual_dir = manual_dir.resolve()
     for folder in (manual_dir / origin.folder, manual_dir):
