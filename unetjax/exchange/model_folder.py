@@ -136,13 +136,15 @@ def load(folder: str | os.PathLike[str]) -> ModelFolder:
     `model, params, *_ = load(folder)` is enough to call `model.apply`.
 
     Args:
-      folder: A folder that `save` has written.
+      folder: A folder that `save` has written, or a run folder with one named `model`.
 
     Raises:
       FileNotFoundError: If it is no model folder.
       ValueError: If a file is missing, damaged, changed, or of a later version.
     """
     folder = pathlib.Path(folder)
+    if (folder / "model" / MODEL).exists() and not (folder / MODEL).exists():
+        folder = folder / "model"
     _refuse_no_model(folder)
     manifests.verify_manifest(folder)
     try:
@@ -265,10 +267,8 @@ def _refuse_unknown(
 
 def _refuse_no_model(folder: pathlib.Path) -> None:
     if not (folder / MODEL).exists() and not (folder / manifests.MANIFEST).exists():
-        inside = folder / "model"
-        hint = f"use {inside}" if (inside / MODEL).exists() else "name another folder"
         raise FileNotFoundError(
-            f"{folder} is not a model folder, it has no {MODEL}; {hint}."
+            f"{folder} is not a model folder, it has no {MODEL}; name another folder."
         )
 
 

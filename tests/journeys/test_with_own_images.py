@@ -1,0 +1,89 @@
+"""The README's commands for a person with images, as that person types them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from unetjax import load, predict
+from unetjax.data import synthetic
+from unetjax.files import images
+
+
+def unetjax(*words, cwd):
+    done = subprocess.run(
+        [sys.executable, "-m", "unetjax", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Folders of images and masks, with a space in their path."""
+    home = tmp_path_factory.mktemp("my images")
+    for folder in ("images", "masks", "new"):
+        (home / folder).mkdir()
+    for i in range(4):
+        cells = synthetic.touching_cells(1, i, size=(150, 170), num_cells=20)
+        images.write_image(home / "images" / f"{i}.tif", cells.image)
+        images.write_labels(home / "masks" / f"{i}_labels.png", cells.instances)
+    odd = synthetic.touching_cells(1, 9, size=(97, 203), num_cells=12)
+    images.write_image(home / "new" / "odd.png", odd.image)
+    return home
+
+
+@pytest.fixture(scope="module")
+def trained(home):
+    words = ("train", "images", "masks", "--out", "mymodel")
+    return unetjax(*words, "--steps", 12, "--features", 4, cwd=home)
+
+
+def test_check(home):
+    printed = unetjax("check", "images", "masks", cwd=home)
+    assert "4 images 150x170 uint16, 1 channel; masks: numbered cells" in printed
+    assert "no problem found" in printed
+
+
+def test_train_says_what_it_does_and_leaves_a_report(home, trained):
+    assert "cells are about" in trained
+    assert "AP at IoU 0.5" in trained
+    assert "Otsu + components" in trained
+    report = (home / "mymodel" / "report.html").read_text()
+    assert report.count("<img") >= 5
+    assert "://" not in report.replace("http://www.w3.org", "")  # self-contained
+
+
+def test_train_again_goes_on(home, trained):
+    """Nothing is left to do, and the same scores are shown."""
+    words = ("train", "images", "masks", "--out", "mymodel")
+    again = unetjax(*words, "--steps", 12, "--features", 4, cwd=home)
+    assert again.partition("score ")[2] == trained.partition("score ")[2] != ""
+
+
+def test_predict_and_evaluate(home, trained):
+    words = ("predict", "mymodel", "images", "new/odd.png", "--out", "out", "--labels")
+    unetjax(*words, "--probabilities", cwd=home)
+    assert sorted(path.name for path in (home / "out").iterdir()) == sorted(
+        f"{stem}_{end}"
+        for stem in ("0", "1", "2", "3", "odd")
+        for end in ("labels.tif", "overlay.png", "probs.tif")
+    )
+    labels = images.read_labels(home / "out" / "odd_labels.tif")
+    assert labels.shape == (97, 203)
+    probs = images.read_image(home / "out" / "odd_probs.tif")
+    np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-5)
+    printed = unetjax("evaluate", "out", "masks", cwd=home)
+    assert "0_labels.png" in printed
+    assert "touching pairs separated" in printed
+
+
+def test_from_python(home, trained):
+    model = load(home / "mymodel")
+    image = images.read_image(home / "new" / "odd.png")
+    probs = predict(model.model, model.params, image, scaling=model.scaling)
+    assert probs.shape == (97, 203, 2)
