@@ -19,7 +19,9 @@ WORKDIR = flags.DEFINE_string(
 
 def main(config: ExperimentConfig) -> None:
     """Prints the scores beside those of the baseline."""
-    split = sources.open_split(config.data, seed=config.seed)
+    split = sources.open_split(
+        config.data, seed=config.seed, num_classes=config.model.num_classes
+    )
     trained = model_folder.load(WORKDIR.value)
     table = run_report.scores_table(run_report.compare(trained, split), "")
     print(console.table(table.rows, table.columns))

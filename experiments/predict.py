@@ -24,7 +24,9 @@ OUT = flags.DEFINE_string(
 
 def main(config: ExperimentConfig) -> None:
     """Writes an overlay, a label image and the probabilities of every image."""
-    split = sources.open_split(config.data, seed=config.seed)
+    split = sources.open_split(
+        config.data, seed=config.seed, num_classes=config.model.num_classes
+    )
     trained = model_folder.load(WORKDIR.value)
     held_out = [(pathlib.Path(e.name).stem, e.image) for e in split.held_out]
     folder = pathlib.Path(OUT.value)

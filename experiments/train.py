@@ -7,6 +7,7 @@
 its options.
 """
 
+import pathlib
 import shlex
 import sys
 
@@ -24,13 +25,16 @@ WORKDIR = flags.DEFINE_string(
 
 def main(config: ExperimentConfig) -> None:
     """Trains, scores the best model, and writes the report."""
-    split = sources.open_split(config.data, seed=config.seed)
+    split = sources.open_split(
+        config.data, seed=config.seed, num_classes=config.model.num_classes
+    )
     print(f"{len(split.train)} images to learn from, {len(split.held_out)} held out")
     outcome = experiment.run(
         config,
         split,
         WORKDIR.value,
-        title=f"{config.data.name}, {config.num_steps} steps",
+        title=f"{pathlib.Path(WORKDIR.value).name}: {len(split.train)} images, "
+        f"{config.num_steps} steps",
         command=shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]]),
     )
     print(outcome.text)

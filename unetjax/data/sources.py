@@ -46,12 +46,15 @@ class DataSettings(NamedTuple):
     manual_dir: str = ""
 
 
-def open_split(settings: DataSettings, *, seed: int = 0) -> Split:
+def open_split(
+    settings: DataSettings, *, seed: int = 0, num_classes: int | None = None
+) -> Split:
     """Returns the images to train on and those held out, none of them in both.
 
     Args:
       settings: Where and which.
       seed: Of the draw, where images are drawn.
+      num_classes: Where given, labels must be below it.
 
     Raises:
       FileNotFoundError: If files are missing.
@@ -62,7 +65,8 @@ def open_split(settings: DataSettings, *, seed: int = 0) -> Split:
         if not len(part):
             raise ValueError(f"config.data.{name} selects no image; select at least 1.")
     splits.check_disjoint(*split)
-    checks.raise_errors(checks.check([*split.train, *split.held_out]))
+    examples = [*split.train, *split.held_out]
+    checks.raise_errors(checks.check(examples, num_classes=num_classes))
     return split
 
 

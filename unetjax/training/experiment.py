@@ -60,8 +60,9 @@ def run(
         comparison,
         split,
         title=title,
-        summary=f"The best model, by {config.best_metric}, is that of step {step} of "
-        f"{config.num_steps}; every score is of images it never learned from.",
+        summary=f"The best model by {config.best_metric} is that of step {step} of "
+        f"{config.num_steps}. All scores are of held-out images, which chose this "
+        "model and never trained it.",
         weight_map=config.weight_map,
         config=configs.to_dict(config),
         command=command,

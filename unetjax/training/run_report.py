@@ -106,7 +106,7 @@ def write(
     """
     ours = evaluation.total(comparison.scores)
     caption = (
-        f"{ours['num_images']:.0f} held-out images with {ours['num_cells']:.0f} cells, "
+        f"Held out: {ours['num_images']:.0f} image(s), {ours['num_cells']:.0f} cells, "
         f"of which {ours['num_touching']:.0f} pairs touch and {ours['num_close']:.0f} "
         "pairs are within 5 pixels."
     )

@@ -1,0 +1,64 @@
+"""The README's commands for a researcher."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = "--config=ml_collections_configs/smoke.py"
+
+
+def launch(name, *words):
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "a"
+    words = (CONFIG, f"--workdir={workdir}", "--config.optimizer.learning_rate=1e-4")
+    done = launch("train", *words)
+    assert done.returncode == 0, done.stderr
+    assert "AP at IoU 0.5" in done.stdout
+    assert "checkpoint" not in done.stderr  # Orbax keeps quiet
+    return workdir
+
+
+def test_train_leaves_a_run_folder(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["optimizer"]["learning_rate"] == 1e-4
+    assert (workdir / "report.html").exists()
+    assert (workdir / "model" / "weights.npz").exists()
+
+
+def test_another_config_is_refused(workdir):
+    done = launch("train", CONFIG, f"--workdir={workdir}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "optimizer.learning_rate: 0.0001, now 0.001" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_misspelt_option_is_refused(tmp_path):
+    done = launch("train", CONFIG, f"--workdir={tmp_path}", "--config.num_step=3")
+    assert done.returncode == 2
+    assert "did you mean num_steps" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluate_and_predict(workdir, tmp_path):
+    done = launch("evaluate", CONFIG, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    assert "Otsu + components" in done.stdout
+    out = tmp_path / "out"
+    done = launch("predict", CONFIG, f"--workdir={workdir}", f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    ends = sorted(path.name.rpartition("_")[2] for path in out.iterdir())
+    assert ends == ["labels.tif", "overlay.png", "probs.tif"]
