@@ -21,7 +21,7 @@ def cells_of(diameter, size=300):
 
 @pytest.mark.parametrize(("diameter", "depth"), [(15, 3), (90, 4)])
 def test_the_network_sees_two_cells(diameter, depth):
-    proposal = propose([cells_of(diameter)])
+    proposal = propose([cells_of(diameter, 6 * diameter)])
     assert proposal.config.model.depth == depth
     assert geometry.offset(depth) >= 2 * 0.95 * diameter
     (said,) = re.findall(r"cells are about (\d+) pixels", proposal.reasons[0])
