@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tifffile
@@ -72,7 +72,9 @@ def write(path: pathlib.Path, image: Shaped[np.ndarray, "H W C"], *, ome: bool) 
     )
 
 
-def _check_header(series: list[tifffile.TiffPageSeries], path: pathlib.Path) -> None:
+def _check_header(
+    series: Sequence[tifffile.TiffPageSeries], path: pathlib.Path
+) -> None:
     if len(series) != 1:
         raise ValueError(
             f"{path} holds {len(series)} images of different kinds; save the one to "
