@@ -34,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.up_activation = False  # Fig. 1
     config.model.wide_last_up = False
     config.model.concat_order = "skip_first"  # ours: the paper names none
+    config.model.input_shift = 0.0
     config.model.kernel_init = "he"  # Sec. 3: Gaussian, sqrt(2 / N)
     config.model.bias_init = 0.0  # ours
     config.model.norm = "none"
@@ -49,12 +50,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 1e-3  # ours: the paper names none
     config.optimizer.momentum = 0.99  # Sec. 3
     config.optimizer.nesterov = False
+    config.optimizer.beta1 = 0.9  # of name "adam"
+    config.optimizer.beta2 = 0.999  # of name "adam"
     config.optimizer.schedule = "constant"
     config.optimizer.warmup_steps = 0
     config.optimizer.decay_rate = 0.95  # of schedule "staircase"
     config.optimizer.decay_steps = 1000  # of schedule "staircase"
     config.optimizer.weight_decay = 0.0
+    config.optimizer.l2_scope = "kernels"  # of weight_decay
     config.optimizer.clip_norm = 0.0  # no limit
+    config.optimizer.bias_rate = 1.0  # of the learning rate
 
     config.weight_map = ml_collections.ConfigDict()
     config.weight_map.w0 = 10.0  # Sec. 3

@@ -110,3 +110,77 @@ def test_the_background_is_dark_uneven_and_noisy():
 def test_what_cannot_be_drawn_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         synthetic.touching_cells(0, **arguments)
+
+
+def test_discs_are_those_of_the_reference():
+    """Four images of jakeret/tf_unet's launcher, digit by digit."""
+    rng = np.random.RandomState(98765)
+    examples = [synthetic.discs(rng) for _ in range(4)]
+    np.testing.assert_allclose(
+        examples[0].image.ravel()[:3], [0.25494726, 0.2239493, 0.29006695], atol=5e-9
+    )
+    np.testing.assert_allclose(
+        [(example.label == 1).mean() for example in examples],
+        [0.139686, 0.166368, 0.143583, 0.125914],
+        atol=5e-7,
+    )
+    mean = np.mean([example.image for example in examples])
+    np.testing.assert_allclose(mean, 0.272254, atol=5e-7)
+
+
+def test_squares_lie_above_discs_and_labels_are_exclusive():
+    """Where jakeret/tf_unet labels 946 pixels as both, they are squares here."""
+    plain, both = (
+        synthetic.discs(
+            np.random.RandomState(0), size=(300, 300), num_discs=10, squares=squares
+        )
+        for squares in (False, True)
+    )
+    assert set(np.unique(plain.label)) == {0, 1}
+    assert set(np.unique(both.label)) == {0, 1, 2}
+    assert ((plain.label == 1) & (both.label == 2)).sum() == 946
+    np.testing.assert_array_equal((both.label == 1) | (both.label == 2), both.label > 0)
+    assert not ((plain.label == 1) & (both.label == 0)).any()
+
+
+def test_discs_are_a_function_of_seed_and_index():
+    def draw(*numbers, **options):
+        return synthetic.discs(
+            np.random.default_rng(numbers), size=(200, 190), **options
+        )
+
+    np.testing.assert_array_equal(draw(0, 1).image, draw(0, 1).image)
+    assert (draw(0, 1).image != draw(0, 2).image).any()
+    example = draw(3, 0, num_discs=1, radius=(7, 8), noise=0.0)
+    rows, columns = np.nonzero(example.label)
+    assert rows.max() - rows.min() == columns.max() - columns.min() == 14
+    assert 92 <= np.mean(rows) < 108
+    assert 92 <= np.mean(columns) < 98
+    assert (example.image.min(), example.image.max()) == (0, 1)
+    assert set(np.unique(example.image[example.label == 1])) == {1.0}
+
+
+def test_discs_in_colour_show_the_same_objects():
+    grey, colour = (
+        synthetic.discs(np.random.default_rng(0), size=(200, 200), channels=channels)
+        for channels in (1, 3)
+    )
+    assert colour.image.shape == (200, 200, 3)
+    np.testing.assert_array_equal(grey.label, colour.label)
+    assert (colour.image.min(), colour.image.max()) == (0, 1)
+    darkest = np.unravel_index(grey.image.argmin(), (200, 200, 1))[:2]
+    brightest = np.unravel_index(grey.image.argmax(), (200, 200, 1))[:2]
+    np.testing.assert_array_equal(colour.image[darkest], [0, 0, 1])
+    np.testing.assert_array_equal(colour.image[brightest], [1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": (300, 184)}, "at least 185 pixels, .* got 300 x 184; or lower"),
+        ({"channels": 2}, "channels must be 1 .* or 3 .*, got 2"),
+    ],
+)
+def test_discs_that_cannot_be_drawn_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        synthetic.discs(np.random.default_rng(0), **arguments)

@@ -72,3 +72,70 @@ def test_tf_unet_initialisation():
         assert np.abs(kernel).max() <= 2 * nominal
         np.testing.assert_allclose(kernel.std() / nominal, 0.8796, rtol=0.02)
     np.testing.assert_allclose(params["head"]["bias"], 0.1)
+
+
+def dropped_twice(model, side):
+    """What all modules return in training, for two dropout keys."""
+    image = jax.random.normal(jax.random.key(0), (1, side, side, 1))
+    variables = model.init(jax.random.key(0), image, train=False)
+
+    def run(seed):
+        return model.apply(
+            variables,
+            image,
+            train=True,
+            rngs={"dropout": jax.random.key(seed)},
+            capture_intermediates=True,
+        )[1]["intermediates"]
+
+    return run(0), run(1)
+
+
+def test_release2015_drops_after_the_last_two_blocks_of_the_contracting_path():
+    """Hence on the skip of the deepest level as well, and nowhere before."""
+    model = presets.release2015().clone(features=4, depth=2)
+    one, other = dropped_twice(model, 44)
+    assert [name for name in one if name.startswith("Dropout")] == [
+        "Dropout_0",
+        "Dropout_1",
+    ]
+    for i, block in enumerate(("encoder_1", "bottleneck")):
+        before = np.asarray(one[block]["__call__"][0])
+        after = np.asarray(one[f"Dropout_{i}"]["__call__"][0])
+        kept = after != 0
+        np.testing.assert_allclose(after[kept], 2 * before[kept], rtol=1e-6)
+        assert 0.4 < kept[before != 0].mean() < 0.6
+    for i in range(2):  # masks begin behind the last of them
+        np.testing.assert_array_equal(
+            *(x[f"encoder_{i}"]["__call__"][0] for x in (one, other))
+        )
+
+
+def test_tf_unet_drops_in_every_convolution_before_its_relu():
+    model = presets.tf_unet().clone(features=4)
+    one, _ = dropped_twice(model, 44)
+    blocks = ("encoder_0", "encoder_1", "bottleneck", "decoder_1", "decoder_0")
+    np.testing.assert_array_equal(  # nothing more at the bottom
+        *(one[name]["__call__"][0] for name in ("Dropout_1", "bottleneck"))
+    )
+    for block in blocks:
+        for i in range(2):
+            before = np.asarray(one[block][f"conv_{i}"]["__call__"][0])
+            after = np.asarray(one[block][f"Dropout_{i}"]["__call__"][0])
+            kept = after != 0
+            np.testing.assert_allclose(after[kept] * 0.75, before[kept], rtol=1e-5)
+            assert 0.7 < kept.mean() < 0.8
+            assert (after < 0).any()  # the ReLU comes after
+
+
+def test_falk2019_drops_nothing_and_centres_its_input():
+    model = presets.falk2019().clone(features=4, depth=2)
+    one, other = dropped_twice(model, 44)
+    np.testing.assert_array_equal(*(x["head"]["__call__"][0] for x in (one, other)))
+    image = jax.random.uniform(jax.random.key(1), (1, 44, 44, 1))
+    variables = model.init(jax.random.key(0), image, train=False)
+    plain = model.clone(input_shift=0.0)
+    np.testing.assert_array_equal(
+        model.apply(variables, image, train=False),
+        plain.apply(variables, image - 0.5, train=False),
+    )

@@ -38,7 +38,14 @@ def test_sgd_with_momentum_and_a_changing_rate():
 
 @pytest.mark.parametrize(
     ("epoch", "expected"),
-    [(0, 0.2), (1, 0.19), (4, 0.162901), (9, 0.126050), (49, 0.016199)],
+    [
+        (0, 0.2),
+        (1, 0.19),
+        (4, 0.162901),
+        (9, 0.12605),
+        (49, 0.016199),
+        (99, 0.00124643),
+    ],
 )
 def test_staircase_of_tf_unet(epoch, expected):
     settings = OptimizerSettings(
@@ -57,18 +64,31 @@ def test_warm_up_then_cosine():
     )
 
 
-def test_weight_decay_reaches_all_kernels_and_no_bias():
-    """Unlike jakeret/tf_unet: up-convolutions and the head too (116,400 values)."""
-    model = UNet(features=16, depth=2)
-    params = jax.eval_shape(
-        lambda key: model.init(key, jnp.zeros((1, 44, 44, 1)), train=False)["params"],
+def parameters_of(model, side):
+    return jax.eval_shape(
+        lambda key: model.init(key, jnp.zeros((1, side, side, 1)), train=False),
         jax.random.key(0),
-    )
-    chosen = jax.tree.map(
-        lambda x, is_kernel: x.size * is_kernel, params, optimizers.kernels(params)
-    )
-    assert sum(jax.tree.leaves(chosen)) == 116_400
+    )["params"]
 
+
+@pytest.mark.parametrize(
+    ("scope", "features", "depth", "arrays", "values"),
+    [
+        (optimizers.kernels, 16, 2, 13, 116_400),
+        (optimizers.block_params, 16, 2, 20, 106_448),
+        (optimizers.block_params, 64, 4, 36, 28_244_288),
+        (optimizers.biases, 16, 2, 13, 370),
+    ],
+)
+def test_what_a_penalty_or_a_rate_is_of(scope, features, depth, arrays, values):
+    """The counts of jakeret/tf_unet, and ours: all kernels, no bias."""
+    params = parameters_of(UNet(features=features, depth=depth), 188)
+    chosen = jax.tree.map(lambda x, is_in: x.size * is_in, params, scope(params))
+    sizes = [size for size in jax.tree.leaves(chosen) if size]
+    assert (len(sizes), sum(sizes)) == (arrays, values)
+
+
+def test_weight_decay_reaches_all_kernels_and_no_bias():
     tree = {"kernel": jnp.full((1, 1, 1, 1), 2.0), "bias": jnp.full(1, 2.0)}
     settings = OptimizerSettings(learning_rate=1.0, momentum=0.0, weight_decay=0.1)
     after = apply(settings, [jax.tree.map(jnp.zeros_like, tree)], tree)
@@ -86,3 +106,49 @@ def test_adam_takes_the_rate_as_its_step():
     settings = OptimizerSettings(name="adam", learning_rate=0.01)
     after = apply(settings, [jnp.array([3.0, -7.0])], jnp.zeros(2))
     np.testing.assert_allclose(after, [-0.01, 0.01], rtol=1e-3)
+
+
+def test_the_old_penalty_is_half_the_sum_of_squares_over_the_blocks():
+    """The update is the slope of r / 2 sum(v^2), biases included, head left out."""
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (3, 3, 2, 2), "bias": (2,)}
+    params = {
+        block: {name: jnp.asarray(rng.normal(size=s)) for name, s in shapes.items()}
+        for block in ("encoder_0", "bottleneck", "up_0", "decoder_0", "head")
+    }
+    blocks = ("encoder_0", "bottleneck", "decoder_0")
+
+    def penalty(params):
+        values = jax.tree.leaves([params[block] for block in blocks])
+        return 0.01 * sum((v**2).sum() for v in values) / 2
+
+    settings = OptimizerSettings(
+        learning_rate=1.0, momentum=0.0, weight_decay=0.01, l2_scope="tf_unet"
+    )
+    after = apply(settings, [jax.tree.map(jnp.zeros_like, params)], params)
+    expected = jax.tree.map(jnp.subtract, params, jax.grad(penalty)(params))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after, expected
+    )
+
+
+def test_adam_keeps_what_its_betas_say():
+    """Two gradients by hand, with the first moment of a tf_unet script."""
+    settings = OptimizerSettings(
+        name="adam", learning_rate=0.1, beta1=0.91, beta2=0.5, clip_norm=0.0
+    )
+    one, two = 1.0, -3.0
+    mean = (0.91 * 0.09 * one + 0.09 * two) / (1 - 0.91**2)
+    square = (0.5 * 0.5 * one**2 + 0.5 * two**2) / (1 - 0.5**2)
+    expected = -0.1 - 0.1 * mean / np.sqrt(square)
+    actual = apply(settings, [jnp.array(one), jnp.array(two)], jnp.array(0.0))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_biases_may_be_faster(name):
+    settings = OptimizerSettings(name=name, learning_rate=0.1, bias_rate=2.0)
+    params = {"conv_0": {"kernel": jnp.zeros((1, 1, 1, 1)), "bias": jnp.zeros(1)}}
+    after = apply(settings, [jax.tree.map(jnp.ones_like, params)], params)["conv_0"]
+    np.testing.assert_allclose(after["kernel"].ravel(), -0.1, rtol=1e-5)
+    np.testing.assert_allclose(after["bias"], -0.2, rtol=1e-5)

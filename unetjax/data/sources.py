@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from unetjax.data import checks, datasets, folder, splits, synthetic
 from unetjax.data.mask_types import MaskType
 from unetjax.data.source import Example
@@ -12,8 +14,9 @@ class DataSettings(NamedTuple):
     """Where annotated images are, and which of them are held out.
 
     Attributes:
-      name: `folder`, `synthetic` (touching cells drawn from a seed), or a public data
-        set: one of `unetjax.data.datasets.NAMES`.
+      name: `folder`; `synthetic`, touching cells drawn from a seed; `discs`, the toy
+        problem of jakeret/tf_unet, likewise; or a public data set: one of
+        `unetjax.data.datasets.NAMES`.
       images: Of `folder`: folder of images, or one file.
       masks: Of `folder`: folder of their masks, or one file.
       mask_type: Of `folder`: what the numbers in masks mean.
@@ -26,7 +29,7 @@ class DataSettings(NamedTuple):
       holdout: Part of the images drawn as held out where nothing else names them; of a
         single image, part of its longer side.
       guard: Width in pixels of the band between the two parts of a single image.
-      num_images: Of `synthetic`: number of images.
+      num_images: Of `synthetic` and `discs`: number of images.
       data_dir: Of a public data set: folder of prepared data; "" is that of TFDS.
       manual_dir: Of a public data set: folder of files fetched by hand; "" downloads.
     """
@@ -111,6 +114,12 @@ def _read(settings: DataSettings, which: str, field: str) -> list[Example]:
         return _slice(examples, which, field)
     if settings.name == "synthetic":
         examples = [synthetic.touching_cells(0, i) for i in range(settings.num_images)]
+        return _slice(examples, which, field)
+    if settings.name == "discs":
+        examples = [
+            synthetic.discs(np.random.default_rng([0, i]), name=f"discs-{i:03d}")
+            for i in range(settings.num_images)
+        ]
         return _slice(examples, which, field)
     source = datasets.load(
         settings.name,

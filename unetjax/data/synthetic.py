@@ -1,4 +1,4 @@
-"""Touching cells drawn from a seed: for the demo, for tests and for benchmarks."""
+"""Images drawn from a seed: touching cells, and discs, for demo, tests, benchmarks."""
 
 from typing import NamedTuple
 
@@ -68,6 +68,78 @@ def touching_cells(
     return source.from_instances(
         image[..., None], instances, f"synthetic-{seed}-{index:03d}"
     )
+
+
+def discs(
+    rng: np.random.Generator | np.random.RandomState,
+    *,
+    size: tuple[int, int] = (572, 572),
+    num_discs: int = 20,
+    radius: tuple[int, int] = (5, 50),
+    border: int = 92,
+    noise: float = 20.0,
+    squares: bool = False,
+    channels: int = 1,
+    name: str = "discs",
+) -> source.Example:
+    """Returns discs of random grey in strong noise: the toy problem of jakeret/tf_unet.
+
+    Grey values of objects are drawn from 1 to 254, the background is 1; after the noise
+    the image is brought to [0, 1]. Discs may overlap, and where they meet they are one
+    object of class 1. The draws follow that package's order, so that a legacy generator
+    gives its images: `np.random.RandomState(98765)`, called again for each next one.
+
+    Args:
+      rng: Where the draws come from; `np.random.default_rng([seed, index])` makes an
+        image a function of two numbers.
+      size: Height and width in pixels.
+      num_discs: Number of discs; fewer objects, as discs merge.
+      radius: Least radius in pixels, and the least that is too large; of squares, the
+        side.
+      border: Centres of discs are at least so many pixels from each border.
+      noise: Standard deviation of the noise, in grey values.
+      squares: Whether to add half as many squares, which lie above discs: class 2.
+      channels: 1 for grey, 3 for the same image in false colours.
+      name: Name of the example.
+
+    Returns:
+      An example with a float64 image.
+
+    Raises:
+      ValueError: If the image is too small for the border, or the number of channels is
+        neither 1 nor 3.
+
+    Example:
+      >>> example = discs(np.random.default_rng([0, 0]), size=(200, 220), squares=True)
+      >>> example.image.shape, np.unique(example.label).tolist()
+      ((200, 220, 1), [0, 1, 2])
+    """
+    if min(size) < 2 * border + 1:
+        raise ValueError(
+            f"size must be at least {2 * border + 1} pixels, twice the border and one, "
+            f"got {size[0]} x {size[1]}; or lower border."
+        )
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (colours), got {channels}.")
+    # The two kinds of generator name the same draw differently.
+    integers = rng.integers if isinstance(rng, np.random.Generator) else rng.randint
+    image, label = np.ones(size), np.zeros(size, np.int32)
+    rows, columns = np.ogrid[: size[0], : size[1]]
+    for _ in range(num_discs):
+        row, column = (integers(border, side - border) for side in size)
+        reach, grey = integers(*radius), integers(1, 255)
+        inside = (rows - row) ** 2 + (columns - column) ** 2 <= reach**2
+        image[inside], label[inside] = grey, 1
+    for _ in range(num_discs // 2 if squares else 0):
+        row, column = (integers(side) for side in size)
+        reach, grey = integers(*radius), integers(1, 255)
+        inside = np.s_[row : row + reach, column : column + reach]
+        image[inside], label[inside] = grey, 2
+    image += rng.normal(scale=noise, size=(*size, 1))[..., 0]
+    image -= image.min()
+    image /= image.max()
+    pixels = image[..., None] if channels == 1 else _false_colors(image)
+    return source.from_labels(pixels, label, name)
 
 
 def _place(
@@ -179,3 +251,11 @@ def _blur(image: Float[np.ndarray, "H W"], sigma: float) -> Float[np.ndarray, "H
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     transfer = np.exp(-2 * (np.pi * sigma) ** 2 * (rows**2 + columns**2))
     return np.fft.irfft2(np.fft.rfft2(image) * transfer, s=image.shape)
+
+
+def _false_colors(image: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
+    """Grey values in [0, 1] from blue over green to red."""
+    knots = (0.0, 0.25, 0.5, 0.75, 1.0)
+    red, green, blue = (0, 0, 0, 1, 1), (0, 1, 1, 1, 0), (1, 1, 0, 0, 0)
+    channels = [np.interp(image, knots, levels) for levels in (red, green, blue)]
+    return np.stack(channels, axis=-1)

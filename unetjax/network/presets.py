@@ -34,6 +34,7 @@ def falk2019() -> UNet:
         kernel_init="release2015",
         negative_slope=0.1,
         dropout_rate=0.0,
+        input_shift=-0.5,
     )
 
 

@@ -40,6 +40,8 @@ class UNet(nn.Module):
       up_activation: Whether an activation follows the up-convolutions.
       wide_last_up: Whether the last up-convolution keeps its number of channels.
       concat_order: Which of skip and up-convolution comes first in the concatenation.
+      input_shift: Added to the input, in units of the network input; -0.5 in the
+        authors' later software (Falk et al. 2019).
       kernel_init: Rule for the initial kernels; `he` is Sec. 3 of the paper.
       bias_init: Initial value of all biases.
       norm: Normalisation in the blocks; the paper has none.
@@ -70,6 +72,7 @@ class UNet(nn.Module):
     up_activation: bool = False
     wide_last_up: bool = False
     concat_order: ConcatOrder = "skip_first"
+    input_shift: float = 0.0
     kernel_init: KernelInit = "he"
     bias_init: float = 0.0
     norm: NormName = "none"
@@ -130,7 +133,7 @@ class UNet(nn.Module):
         )
         widths = [self.features * 2**level for level in range(self.depth + 1)]
 
-        x, skips = image, []
+        x, skips = image + self.input_shift, []
         for level, width in enumerate(widths[:-1]):
             x = self._block(width, counted=width, name=f"encoder_{level}")(x, train)
             if level == self.depth - 1:

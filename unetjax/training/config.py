@@ -91,7 +91,7 @@ def from_dict(options: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """Returns all options as nested dictionaries of JSON values."""
+    """Returns all options as nested dictionaries, which JSON can hold."""
     return {name: _plain(value) for name, value in config._asdict().items()}
 
 
@@ -126,12 +126,21 @@ def output_size(config: ExperimentConfig) -> int:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns "name: old value, now new value" for every option that differs."""
-    before, after = dict(_flatten(old)), dict(_flatten(new))
+    before, after = dict(flatten(old)), dict(flatten(new))
     return [
         f"{name}: {json.dumps(before.get(name))}, now {json.dumps(after.get(name))}"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name) and name not in FREE_TO_CHANGE
     ]
+
+
+def flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every option of nested ones, under its name with dots, and its value."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def build(factory: type[T], section: Mapping[str, Any], *, where: str) -> T:
@@ -223,12 +232,4 @@ def _plain(value: object) -> object:
         return {name: _plain(getattr(value, name)) for name in _fields(type(value))}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _plain(part) for name, part in value._asdict().items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    return value

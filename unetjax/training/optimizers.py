@@ -7,6 +7,9 @@ import optax
 from jaxtyping import PyTree
 
 Schedule = Literal["constant", "cosine", "staircase"]
+L2Scope = Literal["kernels", "tf_unet"]
+
+_BLOCKS = ("encoder_", "bottleneck", "decoder_")
 
 
 class OptimizerSettings(NamedTuple):
@@ -18,25 +21,36 @@ class OptimizerSettings(NamedTuple):
         effective step of SGD is 1 / (1 - m) times as large.
       momentum: Of SGD: v = m v + g, p = p - lr v.
       nesterov: Whether SGD looks ahead.
+      beta1: Of Adam: share of the last mean of gradients that is kept.
+      beta2: Of Adam: the same of their squares.
       schedule: `constant`; `cosine` down to 0 at the last step; `staircase`, times
         `decay_rate` every `decay_steps`.
       warmup_steps: Steps of linear increase from 0 before the schedule.
       decay_rate: Factor of the staircase.
       decay_steps: Length of its stairs, in steps.
-      weight_decay: Factor r of an L2 penalty r / 2 |w|^2 on all kernels, no biases.
+      weight_decay: Factor r of an L2 penalty r / 2 |w|^2; the loss that is reported
+        leaves it out.
+      l2_scope: What it is of. `kernels`: all kernels, no biases. `tf_unet`: kernels and
+        biases of the blocks, neither up-convolutions nor head (jakeret/tf_unet).
       clip_norm: Largest Euclidean norm of a gradient; 0 for no limit.
+      bias_rate: Learning rate of the biases, as a multiple of that of the kernels; 2 in
+        the authors' later software (Falk et al. 2019).
     """
 
     name: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 1e-3
     momentum: float = 0.99
     nesterov: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
     schedule: Schedule = "constant"
     warmup_steps: int = 0
     decay_rate: float = 0.95
     decay_steps: int = 1000
     weight_decay: float = 0.0
+    l2_scope: L2Scope = "kernels"
     clip_norm: float = 0.0
+    bias_rate: float = 1.0
 
 
 def learning_rate(settings: OptimizerSettings, num_steps: int) -> optax.Schedule:
@@ -60,20 +74,40 @@ def learning_rate(settings: OptimizerSettings, num_steps: int) -> optax.Schedule
 def build_optimizer(
     settings: OptimizerSettings, num_steps: int
 ) -> optax.GradientTransformation:
-    """Returns the chain: L2 penalty, clipping, optimizer with schedule."""
+    """Returns the chain: L2 penalty, clipping, optimizer with schedule, bias rate."""
     rate = learning_rate(settings, num_steps)
     if settings.name == "sgd":
         rule = optax.sgd(rate, settings.momentum or None, nesterov=settings.nesterov)
     else:
-        rule = optax.adam(rate)
+        rule = optax.adam(rate, settings.beta1, settings.beta2)
     chain = list[optax.GradientTransformation]()
     if settings.weight_decay:
-        chain.append(optax.add_decayed_weights(settings.weight_decay, mask=kernels))
+        scope = kernels if settings.l2_scope == "kernels" else block_params
+        chain.append(optax.add_decayed_weights(settings.weight_decay, mask=scope))
     if settings.clip_norm:
         chain.append(optax.clip_by_global_norm(settings.clip_norm))
-    return optax.chain(*chain, rule)
+    chain.append(rule)
+    if settings.bias_rate != 1:
+        chain.append(optax.masked(optax.scale(settings.bias_rate), biases))
+    return optax.chain(*chain)
 
 
 def kernels(params: PyTree) -> PyTree[bool]:
     """Returns which parameters are kernels: all but biases and scales of norms."""
     return jax.tree.map(lambda x: x.ndim == 4, params)
+
+
+def biases(params: PyTree) -> PyTree[bool]:
+    """Returns which parameters are biases."""
+    return jax.tree.map_with_path(lambda path, _: _names(path)[-1] == "bias", params)
+
+
+def block_params(params: PyTree) -> PyTree[bool]:
+    """Returns which parameters belong to the blocks of two convolutions."""
+    return jax.tree.map_with_path(
+        lambda path, _: _names(path)[0].startswith(_BLOCKS), params
+    )
+
+
+def _names(path: tuple[jax.tree_util.DictKey, ...]) -> list[str]:
+    return jax.tree_util.keystr(path, simple=True, separator="/").split("/")
