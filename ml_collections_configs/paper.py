@@ -20,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.scaling = "unit"  # ours: stored values by the largest of their type
     config.log_every = 50  # steps; ours
     config.evaluate_every = 500  # steps; ours
+    config.patience = 0  # evaluations without progress; no limit
     config.best_metric = "mean_iou"  # ours
 
     config.model = ml_collections.ConfigDict()
@@ -88,6 +89,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.validation_masks = ""
     config.data.holdout = 0.2  # of the images, where nothing else names them
     config.data.guard = 64  # pixels, where there is one image only
+    config.data.fold = ""  # of a cross-validation, such as "1/5"
     config.data.num_images = 10  # of name "synthetic"
     config.data.data_dir = ""
     config.data.manual_dir = ""

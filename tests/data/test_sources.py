@@ -39,6 +39,27 @@ def test_drawn_by_the_seed_and_never_in_both(folders):
     assert len(drawn) > 1
 
 
+def test_folds_cover_everything(folders):
+    parts = [
+        names(open_split(folders._replace(fold=f"{i}/3"), seed=2)) for i in (1, 2, 3)
+    ]
+    held_out = [name for _, part in parts for name in part]
+    assert sorted(held_out) == [f"{i}.tif" for i in range(5)]
+    for train, part in parts:
+        assert sorted(train + part) == sorted(held_out)
+
+
+def test_a_fold_needs_no_other_held_out_images(folders):
+    with pytest.raises(ValueError, match="fold is '1/3', but held-out"):
+        open_split(folders._replace(fold="1/3", validation=":2"))
+
+
+@pytest.mark.parametrize("fold", ["0/3", "4/3", "1", "a/b", "1/3/5", "-1/3"])
+def test_a_fold_is_a_number_of_numbers(folders, fold):
+    with pytest.raises(ValueError, match=f"such as '1/5' to '5/5', got '{fold}'"):
+        open_split(folders._replace(fold=fold))
+
+
 def test_one_image_is_split_inside(folders):
     split = open_split(folders._replace(train=":1", holdout=0.5, guard=8))
     assert split.train[0].label.shape == (40, 20)

@@ -56,6 +56,47 @@ def test_holdout_depends_on_content_and_seed_alone():
     assert expected[0] == ["3", "4", "5", "9", "17", "18"]
 
 
+@pytest.mark.parametrize("count", [2, 3, 5, 20])
+def test_folds_hold_out_every_image_once(count):
+    examples = [example(i) for i in range(20)]
+    folds = splits.folds(examples, count, seed=1)
+    assert len(folds) == count
+    held_out = [name for fold in folds for name in names(fold.held_out)]
+    assert sorted(held_out) == sorted(names(examples))
+    sizes = {len(fold.held_out) for fold in folds}
+    assert max(sizes) - min(sizes) <= 1
+    for fold in folds:
+        splits.check_disjoint(*fold)
+        assert len(fold.train) + len(fold.held_out) == 20
+
+
+def test_folds_depend_on_content_and_seed_alone():
+    examples = [example(i) for i in range(12)]
+    renamed = [e._replace(name=f"new {e.name}") for e in reversed(examples)]
+    for seed in (0, 1):
+        one, other = (splits.folds(x, 3, seed=seed) for x in (examples, renamed))
+        for a, b in zip(one, other, strict=True):
+            assert sorted(f"new {e.name}" for e in a.held_out) == sorted(
+                names(b.held_out)
+            )
+    assert names(splits.folds(examples, 3, seed=0)[0].held_out) != names(
+        splits.folds(examples, 3, seed=1)[0].held_out
+    )
+
+
+def test_a_renamed_duplicate_is_never_on_both_sides_of_a_fold():
+    examples = [example(i // 2, f"{i // 2}{'ab'[i % 2]}") for i in range(20)]
+    for fold in splits.folds(examples, 5):
+        assert len(fold.held_out) == 4
+        splits.check_disjoint(*fold)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_impossible_numbers_of_folds_are_refused(count):
+    with pytest.raises(ValueError, match=f"between 2 and .* images, 3, got {count}"):
+        splits.folds([example(i) for i in range(3)], count)
+
+
 def test_a_renamed_duplicate_stays_on_the_side_of_its_twin():
     examples = [example(i // 2, f"{i // 2}{'ab'[i % 2]}") for i in range(20)]
     for seed in range(20):

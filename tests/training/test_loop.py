@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ from unetjax.data.source import from_instances
 from unetjax.data.splits import Split
 from unetjax.exchange import model_folder
 from unetjax.reporting import records
-from unetjax.training import checkpoints, loop, stopping
+from unetjax.training import checkpoints, environment, loop, stopping
 from unetjax.training import config as configs
 
 CONFIG = configs.from_dict(
@@ -50,9 +51,10 @@ def final_state(workdir, config=CONFIG):
     return jax.tree.leaves_with_path(state)
 
 
-def assert_equal_runs(one, other):
+def assert_equal_runs(one, other, config=CONFIG):
     """Bit for bit: parameters, optimizer state, records, best model."""
-    for (path, a), (_, b) in zip(final_state(one), final_state(other), strict=True):
+    states = final_state(one, config), final_state(other, config)
+    for (path, a), (_, b) in zip(*states, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
     weights = [np.load(run / "model" / "weights.npz") for run in (one, other)]
     for name in weights[0]:
@@ -92,6 +94,79 @@ def test_a_run_leaves_what_it_promises(straight):
 def test_resumed_is_uninterrupted(straight, tmp_path):
     loop.train_and_evaluate(CONFIG._replace(num_steps=3), make_split(), tmp_path / "r")
     loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
+    assert_equal_runs(tmp_path / "r", straight)
+
+
+def test_every_start_is_noted_with_where_it_went_on(tmp_path):
+    for num_steps in (3, 6, 6):
+        config = CONFIG._replace(num_steps=num_steps)
+        loop.train_and_evaluate(config, make_split(), tmp_path / "r")
+    starts = environment.read_starts(tmp_path / "r")
+    assert [start["step"] for start in starts] == [0, 3]
+
+
+def test_a_run_of_an_older_version_goes_on(tmp_path):
+    """Its config.json lacks the options that did not exist."""
+    loop.train_and_evaluate(CONFIG._replace(num_steps=3), make_split(), tmp_path / "r")
+    path = tmp_path / "r" / "config.json"
+    options = json.loads(path.read_text())
+    del options["patience"], options["data"]["fold"]
+    path.write_text(json.dumps(options))
+    loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
+    assert json.loads(path.read_text())["patience"] == 0
+
+
+STANDSTILL = CONFIG._replace(
+    num_steps=8,
+    evaluate_every=1,
+    patience=2,
+    optimizer=CONFIG.optimizer._replace(learning_rate=0.0),
+)
+
+
+def test_without_progress_a_run_is_finished_early_and_stays_so(tmp_path):
+    """Nothing is learned at a rate of 0: the first of three evaluations is the best."""
+    trained = loop.train_and_evaluate(STANDSTILL, make_split(), tmp_path / "r")
+    assert trained.about["step"] == 1
+    path = tmp_path / "r" / "records.jsonl"
+    before = path.read_bytes()
+    assert [r.step for r in records.read(path) if r.kind == "validation"] == [1, 2, 3]
+    loop.train_and_evaluate(STANDSTILL, make_split(), tmp_path / "r")
+    assert path.read_bytes() == before
+    assert len(environment.read_starts(tmp_path / "r")) == 1
+
+
+def test_more_patience_goes_on_as_if_it_had_never_stopped(tmp_path):
+    loop.train_and_evaluate(STANDSTILL, make_split(), tmp_path / "a")
+    patient = STANDSTILL._replace(patience=3)
+    loop.train_and_evaluate(patient, make_split(), tmp_path / "a")
+    loop.train_and_evaluate(patient, make_split(), tmp_path / "b")
+    assert [r.step for r in records.read(tmp_path / "a" / "records.jsonl")][-1] == 4
+    assert_equal_runs(tmp_path / "a", tmp_path / "b", patient)
+
+
+def test_interrupted_and_resumed_stops_early_at_the_same_step(tmp_path):
+    loop.train_and_evaluate(STANDSTILL, make_split(), tmp_path / "a")
+    with pytest.raises(stopping.Interrupted):
+        loop.train_and_evaluate(STANDSTILL, make_split(Alarm), tmp_path / "b")
+    loop.train_and_evaluate(STANDSTILL, make_split(), tmp_path / "b")
+    assert_equal_runs(tmp_path / "a", tmp_path / "b", STANDSTILL)
+
+
+def test_a_watcher_sees_every_evaluation_and_may_end_the_run(straight, tmp_path):
+    seen = []
+
+    def watch(step, scores):
+        seen.append((step, scores["mean_iou"]))
+        if len(seen) == 1:
+            raise RuntimeError("enough")
+
+    for _ in range(2):
+        with contextlib.suppress(RuntimeError):
+            loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r", watch=watch)
+    lines = records.read(straight / "records.jsonl")
+    expected = [(r.step, r.values["mean_iou"]) for r in lines if r.kind == "validation"]
+    assert seen == expected
     assert_equal_runs(tmp_path / "r", straight)
 
 

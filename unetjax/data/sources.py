@@ -29,6 +29,8 @@ class DataSettings(NamedTuple):
       holdout: Part of the images drawn as held out where nothing else names them; of a
         single image, part of its longer side.
       guard: Width in pixels of the band between the two parts of a single image.
+      fold: Instead of `holdout`: "2/5" holds out the second of five parts of the
+        images, which together are all of them.
       num_images: Of `synthetic` and `discs`: number of images.
       data_dir: Of a public data set: folder of prepared data; "" is that of TFDS.
       manual_dir: Of a public data set: folder of files fetched by hand; "" downloads.
@@ -44,6 +46,7 @@ class DataSettings(NamedTuple):
     validation_masks: str = ""
     holdout: float = 0.2
     guard: int = 64
+    fold: str = ""
     num_images: int = 10
     data_dir: str = ""
     manual_dir: str = ""
@@ -77,6 +80,9 @@ def hold_out(
     examples: list[Example], settings: DataSettings, *, seed: int = 0
 ) -> Split:
     """Returns the examples with some drawn as held out; of one, a part of it."""
+    if settings.fold:
+        fold, count = _fold(settings.fold)
+        return splits.folds(examples, count, seed=seed)[fold - 1]
     if len(examples) == 1:
         return splits.split_image(
             examples[0], fraction=settings.holdout, guard=settings.guard
@@ -85,6 +91,11 @@ def hold_out(
 
 
 def _open(settings: DataSettings, seed: int) -> Split:
+    if settings.fold and (settings.validation or settings.validation_images):
+        raise ValueError(
+            f"config.data.fold is {settings.fold!r}, but held-out images are named "
+            "already; leave config.data.validation and validation_images empty."
+        )
     train = _read(settings, settings.train, "train")
     if settings.validation_images:
         held_out = folder.load(
@@ -128,6 +139,16 @@ def _read(settings: DataSettings, which: str, field: str) -> list[Example]:
         manual_dir=settings.manual_dir or None,
     )
     return [source[i] for i in range(len(source))]
+
+
+def _fold(words: str) -> tuple[int, int]:
+    """Which fold of how many, of words such as "2/5"."""
+    fold, _, count = words.partition("/")
+    if not (fold.isdecimal() and count.isdecimal() and 1 <= int(fold) <= int(count)):
+        raise ValueError(
+            f"config.data.fold must be such as '1/5' to '5/5', got {words!r}."
+        )
+    return int(fold), int(count)
 
 
 def _slice(examples: list[Example], which: str, field: str) -> list[Example]:

@@ -43,22 +43,39 @@ def holdout(examples: source.Source, *, fraction: float, seed: int = 0) -> Split
       ValueError: If there are too few images, or `fraction` is not between 0 and 1.
     """
     _check_fraction(fraction)
-    listed = list(_items(examples))
-    hashes = [content_hash(example) for example in listed]
-    ranked = sorted(
-        set(hashes), key=lambda h: hashlib.sha256(f"{seed} {h}".encode()).digest()
-    )
+    contents = _by_content(examples)
+    ranked = _shuffled(contents, seed)
     if len(ranked) < 2:
         raise ValueError(
             f"examples must hold at least 2 different images, got {len(ranked)}; "
             "annotate another image, or split one by split_image."
         )
     count = min(max(round(fraction * len(ranked)), 1), len(ranked) - 1)
-    held_out = set(ranked[:count])
-    return Split(
-        [e for e, h in zip(listed, hashes, strict=True) if h not in held_out],
-        [e for e, h in zip(listed, hashes, strict=True) if h in held_out],
-    )
+    return _hold_out(contents, set(ranked[:count]))
+
+
+def folds(examples: source.Source, count: int, *, seed: int = 0) -> list[Split]:
+    """Returns the splits of a cross-validation: every image is held out exactly once.
+
+    As in `holdout`, content decides, not names or order, and images with equal pixels
+    are held out together. The folds have equal numbers of different images, up to one.
+
+    Args:
+      examples: At least `count` different images.
+      count: Number of folds, at least 2.
+      seed: Which of the many such partitions, at least 0.
+
+    Raises:
+      ValueError: If there are fewer different images than folds, or folds than 2.
+    """
+    contents = _by_content(examples)
+    ranked = _shuffled(contents, seed)
+    if not 2 <= count <= len(ranked):
+        raise ValueError(
+            f"the number of folds must be between 2 and that of different images, "
+            f"{len(ranked)}, got {count}."
+        )
+    return [_hold_out(contents, set(ranked[i::count])) for i in range(count)]
 
 
 def without(
@@ -121,6 +138,23 @@ def split_image(example: source.Example, *, fraction: float, guard: int) -> Spli
 
 def _items(examples: source.Source) -> Iterator[source.Example]:
     return (examples[i] for i in range(len(examples)))
+
+
+def _by_content(examples: source.Source) -> list[tuple[source.Example, str]]:
+    return [(example, content_hash(example)) for example in _items(examples)]
+
+
+def _shuffled(contents: list[tuple[source.Example, str]], seed: int) -> list[str]:
+    """The different hashes, in an order that depends on them and the seed alone."""
+    hashes = {content for _, content in contents}
+    return sorted(hashes, key=lambda h: hashlib.sha256(f"{seed} {h}".encode()).digest())
+
+
+def _hold_out(contents: list[tuple[source.Example, str]], held_out: set[str]) -> Split:
+    return Split(
+        [example for example, content in contents if content not in held_out],
+        [example for example, content in contents if content in held_out],
+    )
 
 
 def _check_fraction(fraction: float) -> None:

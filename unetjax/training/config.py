@@ -22,7 +22,7 @@ from unetjax.weight_maps.settings import WeightMap
 T = TypeVar("T")
 
 # Fields that may differ when a run goes on: they change no update made so far.
-FREE_TO_CHANGE = frozenset({"num_steps", "log_every", "evaluate_every"})
+FREE_TO_CHANGE = frozenset({"num_steps", "log_every", "evaluate_every", "patience"})
 
 
 class LossSettings(NamedTuple):
@@ -51,6 +51,8 @@ class ExperimentConfig(NamedTuple):
       scaling: From stored grey values to network input.
       log_every: Steps between two records.
       evaluate_every: Steps between two evaluations, each with a checkpoint.
+      patience: Evaluations in a row without a better `best_metric` after which the run
+        is finished before its last step; 0 for no such limit.
       best_metric: The validation metric by which the best model is chosen.
       model: The network.
       loss: What is minimised.
@@ -68,6 +70,7 @@ class ExperimentConfig(NamedTuple):
     scaling: Scaling = "unit"
     log_every: int = 50
     evaluate_every: int = 500
+    patience: int = 0
     best_metric: str = "mean_iou"
     model: UNet = UNet()
     loss: LossSettings = LossSettings()
@@ -101,7 +104,13 @@ def check(config: ExperimentConfig) -> None:
     Raises:
       ValueError: Naming the option and what is accepted.
     """
-    least = {"num_steps": 0, "batch_size": 1, "log_every": 1, "evaluate_every": 1}
+    least = {
+        "num_steps": 0,
+        "batch_size": 1,
+        "log_every": 1,
+        "evaluate_every": 1,
+        "patience": 0,
+    }
     for name, smallest in least.items():
         if getattr(config, name) < smallest:
             raise ValueError(

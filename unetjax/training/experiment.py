@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from unetjax.data.splits import Split
@@ -36,6 +37,7 @@ def run(
     *,
     title: str,
     command: str,
+    watch: Callable[[int, Mapping[str, float]], object] | None = None,
 ) -> Outcome:
     """Trains to the last step, compares the best model with the baseline, reports.
 
@@ -47,11 +49,12 @@ def run(
       workdir: The run folder.
       title: What is run, on what.
       command: What to type to get the same run.
+      watch: See `loop.train_and_evaluate`.
 
     Raises:
       Exception: What `loop.train_and_evaluate` raises.
     """
-    trained = loop.train_and_evaluate(config, split, workdir)
+    trained = loop.train_and_evaluate(config, split, workdir, watch=watch)
     comparison = run_report.compare(trained, split)
     scores = run_report.scores_table(comparison, "")
     step = trained.about["step"]

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ from unetjax.reporting import console, records
 from unetjax.reporting.records import Record
 from unetjax.training import (
     checkpoints,
+    environment,
     evaluation,
     optimizers,
     stopping,
@@ -54,25 +55,34 @@ class Run(NamedTuple):
       config: The experiment.
       workdir: The run folder.
       split: Images to train on and to validate on.
+      watch: Called with step and scores after every evaluation, the state being saved.
     """
 
     config: ExperimentConfig
     workdir: pathlib.Path
     split: Split
+    watch: Callable[[int, Mapping[str, float]], object] | None = None
 
 
 def train_and_evaluate(
-    config: ExperimentConfig, split: Split, workdir: Path
+    config: ExperimentConfig,
+    split: Split,
+    workdir: Path,
+    *,
+    watch: Callable[[int, Mapping[str, float]], object] | None = None,
 ) -> ModelFolder:
     """Trains, or goes on where an earlier call was interrupted, to the last step.
 
-    The run folder receives `config.json`, `records.jsonl`, `checkpoints/` and the best
-    model so far as `model/`, complete at any time.
+    The run folder receives `config.json`, `environment.json`, `records.jsonl`,
+    `checkpoints/` and the best model so far as `model/`, complete at any time. A run
+    that stopped for want of progress is finished, and a further call does nothing.
 
     Args:
       config: The experiment.
       split: Images to train on and to validate on.
       workdir: The run folder, new or of an earlier call with the same config.
+      watch: Called with step and scores after every evaluation, the state being saved;
+        what it raises ends the run.
 
     Returns:
       The best model by `config.best_metric` on the held-out images.
@@ -82,7 +92,7 @@ def train_and_evaluate(
       ValueError: If `workdir` was made with another config, or a loss is not finite.
       Interrupted: On SIGINT or SIGTERM, after the state was saved.
     """
-    run = Run(config, pathlib.Path(workdir), split)
+    run = Run(config, pathlib.Path(workdir), split, watch)
     _check_folder(run.workdir)
     with folders.claim(run.workdir):
         _agree_on_config(run)
@@ -107,20 +117,22 @@ def _train(run: Run, manager: Manager) -> None:
     state = initial_state(config, keys.init, channels=data.image.shape[-1])
     state, data, keys = parallel.replicate((state, data, keys), num_devices)
     state = checkpoints.restore_latest(manager, state) or state
-    step, best = int(state.step), _resume_records(run, int(state.step))
+    step, scores = int(state.step), _resume_records(run, int(state.step))
     advance = parallel.data_parallel(
         build_step(config, optimizer), num_devices=num_devices
     )
 
     evaluate = functools.partial(_evaluate_and_save, run, manager)
+    if not _is_over(run, step, scores):
+        environment.note_start(run.workdir, seed=config.seed, step=step)
     if step == config.num_steps == 0:
-        evaluate(state, best)
+        evaluate(state, scores)
     with (
         stopping.first_signal() as signals,
         console.progress("training", total=config.num_steps, done=step) as bar,
     ):
         pending = None
-        while step < config.num_steps:
+        while not _is_over(run, step, scores):
             items = items_of(step, config.batch_size, num_devices)
             state, metrics = advance(state, items, data, keys)
             step += 1
@@ -131,16 +143,17 @@ def _train(run: Run, manager: Manager) -> None:
             if step % config.evaluate_every == 0 or step == config.num_steps:
                 bar.advance(loss=_record(run, *pending))
                 pending = None
-                best = evaluate(state, best)
+                scores = evaluate(state, scores)
             if signals:
                 if pending is not None:
                     _record(run, *pending)
-                    _save(run, manager, state, {config.best_metric: -1.0})
+                    checkpoints.save(manager, state, {config.best_metric: -1.0})
                 raise stopping.Interrupted(
                     signals[0],
                     f"stopped at step {step} of {config.num_steps}; the same command "
                     "goes on from there.",
                 )
+    checkpoints.finish(manager, step)
 
 
 def initial_state(
@@ -220,10 +233,20 @@ def _record(run: Run, step: int, metrics: Metrics) -> float:
     return loss
 
 
+def _is_over(run: Run, step: int, scores: list[float]) -> bool:
+    """Whether the run is at its last step, or stopped before for want of progress."""
+    return step >= run.config.num_steps or stopping.no_progress(
+        scores, run.config.patience
+    )
+
+
 def _evaluate_and_save(
-    run: Run, manager: Manager, state: TrainState, best: float
-) -> float:
-    """Scores the held-out images, keeps the best model, saves the state."""
+    run: Run, manager: Manager, state: TrainState, earlier: list[float]
+) -> list[float]:
+    """Scores the held-out images, keeps the best model, saves the state.
+
+    Returns the best metric of this evaluation after those of earlier ones.
+    """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
     trained = _as_model_folder(run, state)
@@ -243,20 +266,14 @@ def _evaluate_and_save(
     records.append(
         run.workdir / "records.jsonl", Record(step, "validation", {**scores})
     )
+    best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
         about = trained.about | {"step": step, "scores": _finite(scores)}
         model_folder.save(run.workdir / "model", trained._replace(about=about))
-        best = value if math.isfinite(value) else best
-    _save(run, manager, state, checkpoints.as_metrics(scores))
-    return best
-
-
-def _save(
-    run: Run, manager: Manager, state: TrainState, metrics: dict[str, float]
-) -> None:
-    checkpoints.save(manager, state, metrics)
-    if int(state.step) == run.config.num_steps:
-        checkpoints.finish(manager, run.config.num_steps)
+    checkpoints.save(manager, state, checkpoints.as_metrics(scores))
+    if run.watch is not None:
+        run.watch(step, scores)
+    return [*earlier, value]
 
 
 def _as_model_folder(run: Run, state: TrainState) -> ModelFolder:
@@ -282,16 +299,15 @@ def _finite(scores: dict[str, float]) -> dict[str, float | None]:
     return {name: x if math.isfinite(x) else None for name, x in scores.items()}
 
 
-def _resume_records(run: Run, step: int) -> float:
-    """Drops records of updates that are lost, and returns the best score so far."""
+def _resume_records(run: Run, step: int) -> list[float]:
+    """Drops records of updates that are lost, and returns the scores so far."""
     path = run.workdir / "records.jsonl"
     records.truncate_after(path, step)
-    scores = [
+    return [
         float(record.values[run.config.best_metric])
         for record in records.read(path)
         if record.kind == "validation"
     ]
-    return max((x for x in scores if math.isfinite(x)), default=-math.inf)
 
 
 def _check_folder(workdir: pathlib.Path) -> None:
@@ -311,7 +327,9 @@ def _agree_on_config(run: Run) -> None:
     path, options = run.workdir / "config.json", configs.to_dict(run.config)
     text = json.dumps(options, indent=2) + "\n"
     if path.exists():
-        changed = configs.differences(json.loads(path.read_text()), json.loads(text))
+        # Built anew, so that options younger than the run have their defaults.
+        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
+        changed = configs.differences(old, options)
         if changed:
             raise ValueError(
                 f"{run.workdir} holds a run with another config ("

@@ -2,12 +2,9 @@
 
 import functools
 import pathlib
-import platform
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import flax
-import jax
 import numpy as np
 
 from unetjax.data.source import Example
@@ -18,7 +15,7 @@ from unetjax.metrics.table import Scores
 from unetjax.reporting import charts, pictures, records, report
 from unetjax.reporting.charts import Chart
 from unetjax.reporting.report import Case, Table
-from unetjax.training import evaluation
+from unetjax.training import environment, evaluation
 from unetjax.training.evaluation import Segmentation
 from unetjax.weight_maps.device import separation_weight_map
 from unetjax.weight_maps.settings import WeightMap
@@ -119,7 +116,7 @@ def write(
         charts=run_charts(folder / "records.jsonl"),
         cases=_cases(comparison, split.held_out, weight_map),
         configuration=config,
-        environment=environment(),
+        environment=_origin(folder),
         command=command,
         replace=True,
     )
@@ -138,16 +135,13 @@ def run_charts(path: pathlib.Path) -> list[Chart]:
     ]
 
 
-def environment() -> dict[str, str]:
-    """Returns what the numbers of a run may depend on."""
-    device = jax.local_devices()[0]
-    return {
-        "Python": platform.python_version(),
-        "JAX": jax.__version__,
-        "Flax": flax.__version__,
-        "device": f"{jax.local_device_count()} x {device.device_kind}",
-        "system": f"{platform.system()} {platform.machine()}",
-    }
+def _origin(folder: pathlib.Path) -> dict[str, Any]:
+    """Where the run was computed last, and at which steps it was taken up again."""
+    starts = environment.read_starts(folder)
+    if not starts:
+        return environment.environment()
+    resumed = [str(start["step"]) for start in starts if start["step"]]
+    return starts[-1] | {"step": ", ".join(["0", *resumed])}
 
 
 def _cells_are_bright(examples: Sequence[Example]) -> bool:

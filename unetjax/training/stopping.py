@@ -3,7 +3,7 @@
 import contextlib
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import jax
@@ -14,6 +14,25 @@ _REMEDY = (
     "the checkpoints before it are sound. Lower optimizer.learning_rate, or set "
     "optimizer.clip_norm, and start in another workdir."
 )
+
+
+def no_progress(scores: Sequence[float], patience: int) -> bool:
+    """Returns whether the last `patience` evaluations all failed to beat the best.
+
+    Only scores decide, so that a resumed run stops where an uninterrupted one does.
+
+    Args:
+      scores: Of all evaluations so far, larger being better; NaN is never the best.
+      patience: Number of evaluations; 0 for no limit.
+
+    Example:
+      >>> no_progress([0.1, 0.5, 0.4, 0.5], 2), no_progress([0.1, 0.5, 0.4, 0.6], 2)
+      (True, False)
+    """
+    best, since = -math.inf, 0
+    for score in scores:
+        best, since = (score, 0) if score > best else (best, since + 1)
+    return 0 < patience <= since
 
 
 class NotFinite(ValueError):  # noqa: N818
