@@ -1,0 +1,111 @@
+"""Measures unetjax beside what else could be used, side by side in one process.
+
+  python -m experiments.benchmark --out=runs/benchmark
+  python -m experiments.benchmark --quick --only=train,forward
+
+Prints medians, quartiles and ratios, and writes `benchmark.json`, `benchmark.md` and
+`benchmark.html` into the folder. See docs/benchmarks.md for how it is measured.
+"""
+
+import pathlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+from absl import app, flags, logging
+
+from experiments.benchmarks import machine, network, plan, table
+from experiments.benchmarks.measuring import Row
+from experiments.benchmarks.plan import Plan
+from unetjax.devices import runtime
+
+Peaks = dict[str, float]
+
+WORKLOADS: dict[str, Callable[[Plan, Peaks], Iterator[list[Row]]]] = {
+    "forward": network.forward_passes,
+    "train": network.training_steps,
+}
+
+ONLY = flags.DEFINE_list(
+    "only", list(WORKLOADS), f"Which workloads: {', '.join(WORKLOADS)}."
+)
+QUICK = flags.DEFINE_bool("quick", False, "Smaller sizes, fewer rounds.")
+FULL = flags.DEFINE_bool("full", False, "Everything, more rounds.")
+OUT = flags.DEFINE_string("out", None, "Folder of the results, which has none yet.")
+
+
+def run(chosen: Plan, only: Sequence[str]) -> list[Row]:
+    """Measures workloads, and prints the rows of every case as it is done.
+
+    Args:
+      chosen: Sizes.
+      only: Names of workloads.
+
+    Raises:
+      ValueError: If a name is unknown.
+    """
+    unknown = sorted(set(only) - set(WORKLOADS))
+    if unknown:
+        raise ValueError(
+            f"--only has no workload {unknown[0]!r}; accepted are "
+            f"{', '.join(WORKLOADS)}."
+        )
+    rows = list[Row]()
+    for group in machine.matrix_products(chosen):
+        rows += _show(group)
+    peaks = machine.peaks(rows)
+    for name in only:
+        for group in WORKLOADS[name](chosen, peaks):
+            rows += _show(group)
+    return rows
+
+
+def choose(quick: bool, full: bool) -> Plan:
+    """Returns the sizes for this device.
+
+    Raises:
+      ValueError: If both are wanted.
+    """
+    if quick and full:
+        raise ValueError("--quick and --full exclude each other; give one of them.")
+    chosen = plan.QUICK if quick else plan.FULL if full else plan.DEFAULT
+    return chosen if jax.default_backend() == "cpu" else plan.on_accelerator(chosen)
+
+
+def _show(rows: list[Row]) -> list[Row]:
+    print(table.text(rows), end="\n\n", flush=True)
+    return rows
+
+
+def _main() -> None:
+    out = pathlib.Path(OUT.value) if OUT.value else None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in table.files(out):
+            if path.exists():
+                raise FileExistsError(f"{path} exists already; name another folder.")
+    chosen = choose(QUICK.value, FULL.value)
+    facts = machine.describe() | {"load at the start": machine.load()}
+    rows = run(chosen, ONLY.value)
+    facts |= {"load at the end": machine.load()}
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()))
+    if out is not None:
+        command = shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])
+        for path in table.write(out, rows, facts, command):
+            print(path)
+
+
+def main(_: Sequence[str]) -> None:
+    """Runs the command; what the user can mend is one sentence and exit code 2."""
+    logging.set_verbosity(logging.ERROR)  # JAX reports every backend it looks for
+    try:
+        _main()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    runtime.set_compiler_flags()
+    app.run(main)
