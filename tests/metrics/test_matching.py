@@ -1,4 +1,8 @@
+import importlib.metadata
+import importlib.util
 import itertools
+import sys
+import types
 
 import jax
 import numpy as np
@@ -225,6 +229,48 @@ def test_real_cells_against_masks_taken_one_by_one(shared_data):
             near = [pair for pair, d in distances.items() if d <= reach]
             assert pairs == len(near)
             assert separated == sum(found[i] and found[j] for i, j in near)
+
+
+@pytest.fixture
+def stardist_matching(monkeypatch):
+    """The one module of StarDist that scores, without what the rest of it needs."""
+    try:
+        files = importlib.metadata.files("stardist") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("stardist is absent: pip install --no-deps stardist")
+    (file,) = (f for f in files if f.parts == ("stardist", "matching.py"))
+    # A decorator that compiles and a function that raises: neither computes anything.
+    stand_ins = {
+        "numba": {"jit": lambda **_: lambda function: function},
+        "csbdeep": {},
+        "csbdeep.utils": {"_raise": None},
+    }
+    absent = [n for n in ("numba", "csbdeep") if importlib.util.find_spec(n) is None]
+    for name, content in stand_ins.items():
+        if name.split(".")[0] in absent:
+            module = types.ModuleType(name)
+            vars(module).update(content)
+            monkeypatch.setitem(sys.modules, name, module)
+    spec = importlib.util.spec_from_file_location("matching", file.locate())
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.matching
+
+
+def test_average_precision_is_that_of_stardist(stardist_matching):
+    """At every threshold, also those at which a pair is exactly as good."""
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        truth, predicted = generator.integers(0, 9, (2, 5, 6)).repeat(3, axis=2)
+        predicted = np.where(generator.random(truth.shape) < 0.7, truth, predicted)
+        matches = match(truth, predicted, THRESHOLDS)
+        theirs = stardist_matching(truth, predicted, THRESHOLDS)
+        expected = [(each.tp, each.fp, each.fn) for each in theirs]
+        assert counts(matches) == expected
+        accuracy = [each.accuracy for each in theirs]
+        np.testing.assert_allclose(matching.average_precision(matches), accuracy)
+        iou = [each.mean_matched_score * each.tp for each in theirs]
+        np.testing.assert_allclose(matches.iou_sum, iou, atol=1e-8)
 
 
 def test_more_cells_than_16_bits_can_number():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from unetjax.metrics import overlap
 
@@ -102,6 +103,27 @@ def test_compiled_counts_leave_out_classes_that_do_not_exist():
     label, predicted = jnp.array([0, 1, 2, 1]), jnp.array([0, -1, 1, 2])
     counts = overlap.batch_confusion(label, predicted, num_classes=2)
     np.testing.assert_array_equal(counts, [[1, 0], [0, 0]])
+
+
+def test_pixel_error_is_that_of_the_best_threshold():
+    """0.2 for the vector; the plain disagreement would be 0.25."""
+    vector, nothing = count2(*FIRST), count2(FIRST[0], np.zeros(8, int))
+    assert overlap.pixel_error(np.stack([nothing, vector])) == pytest.approx(0.2)
+    assert overlap.pixel_error(nothing[None]) == 1
+    assert np.isnan(overlap.pixel_error(np.array([[[4, 0], [0, 0]]])))
+
+
+def test_everything_white_on_real_membranes(shared_data):
+    """The floor of the challenge's pixel error, here on 24 of its 30 slices."""
+    folder = shared_data / "isbi2012_em/labels"
+    labels = [np.asarray(Image.open(path)) > 0 for path in sorted(folder.glob("*.png"))]
+    label = np.stack(labels).astype(int)
+    counts = count2(label, np.ones_like(label))
+    white = label.mean()
+    assert overlap.pixel_error(counts[None]) == pytest.approx(
+        1 - 2 * white / (1 + white)
+    )
+    assert overlap.pixel_error(counts[None]) == pytest.approx(0.123, abs=0.005)
 
 
 def test_small_integers_do_not_wrap():

@@ -106,6 +106,24 @@ def dice(counts: Int[np.ndarray, "K K"]) -> Float[np.ndarray, " K"]:
     return ratio(2 * np.diagonal(counts), counts.sum(0) + counts.sum(1))
 
 
+def pixel_error(counts: Int[np.ndarray, "T 2 2"]) -> float:
+    """Returns 1 minus the largest Dice of class 1 over several thresholds.
+
+    That is what the scorer of the ISBI 2012 challenge calls by this name, at thresholds
+    0, 0.1, ..., 0.9 of the probability of cells; plain disagreement is 1 - `accuracy`.
+    NaN without any cell.
+
+    Args:
+      counts: A confusion matrix for each threshold, summed over slices.
+
+    Example:
+      >>> round(pixel_error(np.array([[[2, 1], [1, 4]]])), 6)
+      0.2
+    """
+    f1 = [dice(each)[1] for each in counts]
+    return float(1 - max(f1, default=np.nan))
+
+
 def class_mean(scores: Float[np.ndarray, " K"]) -> float:
     """Returns the mean over the classes that occur, those that are not NaN."""
     defined = ~np.isnan(scores)
