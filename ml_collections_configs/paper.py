@@ -73,10 +73,21 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation = ml_collections.ConfigDict()
     config.augmentation.rotation = 360.0  # degrees; Falk et al. 2019
     config.augmentation.flip = True  # ours
+    config.augmentation.elastic = "bicubic"  # Sec. 3.1
     config.augmentation.elastic_sigma = 10.0  # pixels; Sec. 3.1
-    config.augmentation.elastic_grid = 3  # Sec. 3.1
+    config.augmentation.elastic_grid = 3  # points a side; Sec. 3.1
+    config.augmentation.elastic_spacing = 150.0  # pixels; of elastic "bspline"
+    config.augmentation.interpolation = "linear"  # ours: the paper names none
     config.augmentation.contrast = 0.05  # Falk et al. 2019
+    config.augmentation.curve_points = 2  # ours; Falk et al. 2019 have 5
+    config.augmentation.gamma = 0.0
+    config.augmentation.blur = 0.0  # pixels
     config.augmentation.noise = 0.0
+
+    config.sampling = ml_collections.ConfigDict()
+    config.sampling.centers = "uniform"  # ours: the paper names no rule
+    config.sampling.background = 0.1  # of centers "weighted"; Falk et al. 2019
+    config.sampling.jitter = 0.0  # pixels; uniform centers have any phase already
 
     config.data = ml_collections.ConfigDict()
     config.data.name = "folder"

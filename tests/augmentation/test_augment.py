@@ -1,12 +1,14 @@
 import functools
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unetjax.augmentation import grey_values
-from unetjax.augmentation.augment import OFF, PAPER, Augmentation, augment
+from unetjax.augmentation import warp
+from unetjax.augmentation.augment import FALK2019, OFF, PAPER, Augmentation, augment
+from unetjax.augmentation.elastic import Elastic
 
 SHAPE = (40, 52)
 
@@ -24,8 +26,13 @@ def cells():
     return jnp.asarray(label)
 
 
-def test_zero_strength_is_the_identity_bit_for_bit(key, ramp, cells):
-    image, label = augment(key, ramp / 50, cells, settings=OFF)
+@pytest.mark.parametrize("elastic", get_args(Elastic))
+@pytest.mark.parametrize("interpolation", get_args(warp.Interpolation))
+def test_zero_strength_is_the_identity_bit_for_bit(
+    key, ramp, cells, elastic, interpolation
+):
+    settings = OFF._replace(elastic=elastic, interpolation=interpolation)
+    image, label = augment(key, ramp / 50, cells, settings=settings)
     np.testing.assert_array_equal(image, ramp / 50)
     np.testing.assert_array_equal(label, cells)
 
@@ -37,6 +44,7 @@ def test_zero_strength_is_the_identity_bit_for_bit(key, ramp, cells):
         OFF._replace(rotation=360.0),
         OFF._replace(flip=True),
         PAPER._replace(elastic_sigma=3.0, contrast=0.0),
+        FALK2019._replace(contrast=0.0),
     ],
 )
 def test_image_and_annotations_move_alike(key, ramp, settings):
@@ -52,26 +60,44 @@ def test_image_and_annotations_move_alike(key, ramp, settings):
         assert np.abs(came_from[..., 1] - column).max() <= 0.5 + 1e-3
 
 
-def test_every_setting_does_something(key, ramp):
-    for field, value in PAPER._replace(noise=0.1)._asdict().items():
-        if field not in ("elastic_grid", "flip"):
-            moved = augment(key, ramp / 50, settings=OFF._replace(**{field: value}))
-            assert np.abs(moved[0] - ramp / 50).max() > 1e-3, field
+@pytest.mark.parametrize("field", Augmentation._fields)
+def test_every_setting_does_something(field, ramp):
+    """Seen over several images, as some settings change every second one."""
+    others = {
+        "elastic": (OFF._replace(elastic_sigma=3.0), "bspline"),
+        "elastic_grid": (OFF._replace(elastic_sigma=3.0), 5),
+        "elastic_spacing": (
+            OFF._replace(elastic="bspline", elastic_sigma=3.0),
+            40.0,
+        ),
+        "interpolation": (OFF._replace(rotation=30.0), "cubic"),
+        "curve_points": (OFF._replace(contrast=0.05), 5),
+        "flip": (OFF, True),
+    }
+    before, value = others.get(field, (OFF, 2.0 if field == "blur" else 0.1))
+    texture = ramp**2 % 7 / 7
+
+    def run(settings):
+        draw = functools.partial(augment, image=texture, settings=settings)
+        return jax.vmap(lambda key: draw(key)[0])(jax.random.split(jax.random.key(0)))
+
+    moved = run(before._replace(**{field: value}))
+    assert np.abs(moved - run(before)).max() > 1e-3
+
+
+def test_half_of_the_images_are_mirrored(ramp):
+    settings = OFF._replace(flip=True)
     flips = [
-        bool(
-            (
-                augment(jax.random.key(i), ramp, settings=OFF._replace(flip=True))[0]
-                != ramp
-            ).any()
-        )
+        bool((augment(jax.random.key(i), ramp, settings=settings)[0] != ramp).any())
         for i in range(20)
     ]
     assert 4 < sum(flips) < 16
 
 
-def test_labels_stay_labels(cells):
+@pytest.mark.parametrize("settings", [PAPER, FALK2019._replace(interpolation="cubic")])
+def test_labels_stay_labels(cells, settings):
     draw = jax.vmap(
-        lambda key: augment(key, jnp.zeros((*SHAPE, 1)), cells)[1], out_axes=0
+        lambda key: augment(key, jnp.zeros((*SHAPE, 1)), cells, settings=settings)[1]
     )
     moved = draw(jax.random.split(jax.random.key(0), 20))
     assert set(np.unique(moved)) == {0, 7, 70_000}
@@ -99,20 +125,20 @@ def test_pure_under_jit_and_vmap(key, ramp, cells):
     assert np.mean(compiled[1] != plain[1]) < 0.01
 
 
-def test_grey_value_curve():
-    x = jnp.linspace(-0.5, 1.5, 9).reshape(1, 9, 1)
-    line = grey_values.apply_curve(x, jnp.array([0.0, 1.0, 1.0, 1.0]))
-    np.testing.assert_allclose(line, x, atol=1e-6)
-    bent = grey_values.apply_curve(x, jnp.array([0.05, 0.95, 0.8, 1.2])).ravel()
-    np.testing.assert_allclose(bent[jnp.array([2, 6])], [0.05, 0.95], atol=1e-6)
-    np.testing.assert_allclose(bent[0], 0.05 - 0.5 * 0.8, atol=1e-6)
-    assert (np.diff(bent) > 0).all()
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_random_curves_are_monotone(seed):
-    x = jnp.linspace(-0.2, 1.2, 200).reshape(1, -1, 1)
-    y = grey_values.random_grey_values(
-        jax.random.key(seed), x, contrast=0.15, noise=0.0
-    )
-    assert (np.diff(y.ravel()) > 0).all()
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"elastic": "b-spline"}, "elastic must be one of bicubic, bspline, got 'b-sp"),
+        ({"interpolation": "order 3"}, "interpolation must be one of linear, cubic, "),
+        ({"curve_points": 4}, r"power of 2 \(2, 3, 5, 9, ...\), got 4"),
+        ({"curve_points": 1}, r"power of 2 \(2, 3, 5, 9, ...\), got 1"),
+        (
+            {"elastic": "bspline", "elastic_spacing": 0.0},
+            "elastic_spacing must be more than 0 pixels, got 0.0",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("as_installed")
+def test_refusals(key, ramp, change, message):
+    with pytest.raises(ValueError, match=message):
+        augment(key, ramp, settings=PAPER._replace(**change))

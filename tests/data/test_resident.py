@@ -7,7 +7,8 @@ import pytest
 
 from unetjax.augmentation.augment import OFF, PAPER
 from unetjax.data import resident, sampling
-from unetjax.data.source import from_instances, from_labels
+from unetjax.data.sampling import Sampling
+from unetjax.data.source import Example, from_instances, from_labels
 from unetjax.weight_maps.device import label_and_weight
 from unetjax.weight_maps.settings import WeightMap
 
@@ -33,7 +34,7 @@ def data():
     )
 
 
-def draw(data, items, key=None, augmentation=OFF):
+def draw(data, items, key=None, augmentation=OFF, jitter=0.0):
     return jax.jit(
         functools.partial(
             resident.draw_batch,
@@ -41,6 +42,7 @@ def draw(data, items, key=None, augmentation=OFF):
             output_size=OUTPUT,
             weight_map=WeightMap(),
             augmentation=augmentation,
+            sampling=Sampling(jitter=jitter),
         )
     )(data, jax.random.key(0) if key is None else key, jnp.asarray(items))
 
@@ -96,19 +98,127 @@ def test_centers_cover_the_image_evenly():
     np.testing.assert_allclose(counts, 1000, rtol=0.15)
 
 
-def test_a_batch_is_a_function_of_seed_and_item(data):
+LABELS = [
+    np.array([[1, 0, 0, -1, 2], [0, 0, -1, -1, 1]], np.int32),  # 3 cells, 4 background
+    np.zeros((3, 3), np.int32),
+    np.full((2, 2), -1, np.int32),  # nothing to prefer
+]
+
+
+def counts_of_centers(background, image, draws=20_000):
+    """How often each pixel of an image is the centre of a tile."""
+    centers = sampling.find_centers(LABELS, Sampling("weighted", background))
+    height, width = LABELS[image].shape
+    keys = jax.random.split(jax.random.key(0), draws)
+    center = jax.vmap(
+        lambda key: sampling.draw_weighted_center(
+            key, centers, jnp.array(image), jnp.array(width), 7
+        )
+    )(keys)
+    counts = np.zeros((height, width))
+    np.add.at(counts, tuple(np.asarray(center).astype(int).T), 1)
+    return counts
+
+
+@pytest.mark.parametrize("background", [0.0, 0.1, 1.0])
+def test_centers_follow_the_density(background):
+    """Falk et al. 2019: 1 on cells, v on background, 0 where nobody annotated."""
+    label = LABELS[0]
+    density = np.where(label > 0, 1.0, background) * (label >= 0)
+    expected = 20_000 * density / density.sum()
+    counts = counts_of_centers(background, 0)
+    np.testing.assert_array_equal(counts[expected == 0], 0)
+    assert np.abs(counts - expected).max() < 4 * np.sqrt(expected.max())
+
+
+@pytest.mark.parametrize("image", [1, 2])
+@pytest.mark.parametrize("background", [0.0, 0.1])
+def test_images_without_a_choice_are_sampled_evenly(image, background):
+    counts = counts_of_centers(background, image)
+    np.testing.assert_allclose(counts, counts.mean(), rtol=0.1)
+
+
+def test_tiles_are_centered_on_annotated_pixels():
+    """The middle of every tile is annotated, the ridge counting as background."""
+    label = np.full((40, 31), -1, np.int32)
+    instances = np.zeros((40, 31), np.int32)
+    label[10:14, 20:26], instances[10:14, 20:23], instances[10:14, 23:26] = 1, 1, 2
+    image = np.arange(40 * 31, dtype=np.uint16).reshape(40, 31, 1)
+    data = resident.load(
+        [Example(image, label, instances, "a corner")],
+        scaling="none",
+        num_classes=2,
+        weight_map=WeightMap(ridge="one_sided"),
+        sampling=Sampling("weighted", background=0.0),
+    )
+    batch = draw(data, range(64))
+    middle = (TILE - 1) // 2
+    row, column = np.divmod(batch["image"][:, middle, middle, 0].astype(int), 31)
+    seen = set(zip(row, column, strict=True))
+    cells = {(r, c) for r in range(10, 14) for c in (20, 21, 22, 24, 25)}
+    assert seen <= cells
+    assert len(seen) > 15
+
+
+def test_jitter_moves_the_centre_within_its_range():
+    """Seen on an image whose grey values are its columns."""
+    image = np.tile(np.arange(201, dtype=np.float32), (201, 1))[..., None]
+    label = np.full((201, 201), -1, np.int32)
+    label[100, 100] = 1
+    example = Example(image, label, np.maximum(label, 0), "a point")
+    data = resident.load(
+        [example],
+        scaling="none",
+        num_classes=2,
+        weight_map=WeightMap(),
+        sampling=Sampling("weighted"),
+    )
+    middle = (TILE - 1) // 2
+    still = draw(data, range(100))["image"][:, middle, middle, 0]
+    np.testing.assert_array_equal(still, 100)
+    moved = draw(data, range(100), jitter=4.0)["image"][:, middle, middle, 0] - 100
+    assert -4 <= moved.min() < -3.5
+    assert 3.5 < moved.max() <= 4
+    np.testing.assert_allclose(moved.std(), 8 / np.sqrt(12), rtol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"centers": "density"}, "sampling.centers must be one of uniform, weighted, "),
+        ({"background": -0.1}, "sampling.background must be at least 0, got -0.1"),
+    ],
+)
+@pytest.mark.usefixtures("as_installed")
+def test_settings_of_sampling_out_of_range(change, message):
+    with pytest.raises(ValueError, match=message):
+        sampling.find_centers(LABELS, Sampling("weighted")._replace(**change))
+
+
+@pytest.mark.parametrize(
+    ("rule", "jitter"), [(Sampling(), 0.0), (Sampling("weighted"), 2.0)]
+)
+def test_a_batch_is_a_function_of_seed_and_item(rule, jitter):
     """However items are grouped: any number of devices sees the same data.
 
     Up to rounding, as another batch size is another program.
     """
-    whole = draw(data, [5, 6, 7, 8], augmentation=PAPER)
-    parts = [draw(data, pair, augmentation=PAPER) for pair in ([5, 6], [7, 8])]
+    data = resident.load(
+        EXAMPLES,
+        scaling="unit",
+        num_classes=2,
+        weight_map=WeightMap(),
+        sampling=rule,
+    )
+    run = functools.partial(draw, data, augmentation=PAPER, jitter=jitter)
+    whole = run([5, 6, 7, 8])
+    parts = [run(pair) for pair in ([5, 6], [7, 8])]
     for name, array in whole.items():
         grouped = np.concatenate([part[name] for part in parts])
         assert np.mean(~np.isclose(array, grouped, atol=1e-4)) < 1e-3, name
-    again = draw(data, [5, 6, 7, 8], augmentation=PAPER)
+    again = run([5, 6, 7, 8])
     np.testing.assert_array_equal(whole["image"], again["image"])
-    other = draw(data, [5, 6, 7, 8], augmentation=PAPER, key=jax.random.key(1))
+    other = run([5, 6, 7, 8], key=jax.random.key(1))
     assert (other["image"] != whole["image"]).any()
 
 

@@ -1,6 +1,6 @@
 """Augmentation: one random displacement for an image and everything annotated on it."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from unetjax.augmentation import warp
 from unetjax.augmentation.affine import random_affine
-from unetjax.augmentation.elastic import elastic_field
+from unetjax.augmentation.elastic import Elastic, bspline_field, elastic_field
 from unetjax.augmentation.grey_values import random_grey_values
+from unetjax.augmentation.warp import Extent, Interpolation
 
 
 class Augmentation(NamedTuple):
@@ -18,22 +19,38 @@ class Augmentation(NamedTuple):
     Attributes:
       rotation: Range of the angle, in degrees; 360 is any direction.
       flip: Whether to mirror every second image.
-      elastic_sigma: Standard deviation of the displacements on the coarse grid, in
-        pixels (paper, Sec. 3.1). Tiles under some 150 pixels fold at 10.
-      elastic_grid: Number of grid points on each side of the tile.
+      elastic: Kind of elastic deformation: `bicubic` through a grid that spans the tile
+        (paper, Sec. 3.1), or `bspline` near control points of a fixed distance (Falk et
+        al. 2019), which is gentler and does not depend on the size of the tile.
+      elastic_sigma: Standard deviation of the displacements at the grid or control
+        points, in pixels (paper, Sec. 3.1). At 10, `bicubic` folds tiles under some 150
+        pixels.
+      elastic_grid: Number of grid points on each side of the tile, of `bicubic`.
+      elastic_spacing: Distance of the control points, in pixels, of `bspline`.
+      interpolation: Of grey values, `linear` or `cubic`; labels take the nearest pixel.
       contrast: Strength of the grey-value curve; 0.05 as in Falk et al. 2019.
+      curve_points: Number of its control points: 2, 3, 5 (Falk et al. 2019) or 9.
+      gamma: Largest change of log g, grey values x becoming x^g.
+      blur: Largest standard deviation of a Gaussian blur, in pixels.
       noise: Standard deviation of added noise, in units of the network input.
     """
 
     rotation: float = 360.0
     flip: bool = True
+    elastic: Elastic = "bicubic"
     elastic_sigma: float = 10.0
     elastic_grid: int = 3
+    elastic_spacing: float = 150.0
+    interpolation: Interpolation = "linear"
     contrast: float = 0.05
+    curve_points: int = 2
+    gamma: float = 0.0
+    blur: float = 0.0
     noise: float = 0.0
 
 
 PAPER = Augmentation()
+FALK2019 = Augmentation(flip=False, elastic="bspline", curve_points=5)
 OFF = Augmentation(rotation=0.0, flip=False, elastic_sigma=0.0, contrast=0.0)
 
 
@@ -45,9 +62,9 @@ def augment(
 ) -> tuple[Array, ...]:
     """Returns the image and its annotations, moved by one random displacement.
 
-    Grey values are interpolated linearly, labels and instances take the nearest pixel;
-    beyond the border lies the mirror image. Pure, and of fixed shapes: `jit` and `vmap`
-    it over keys and images. Shift is missing here, as it belongs to cutting tiles.
+    Grey values are interpolated, labels and instances take the nearest pixel; beyond
+    the border lies the mirror image. Pure, and of fixed shapes: `jit` and `vmap` it
+    over keys and images. Shift is missing here, as it belongs to cutting tiles.
 
     Args:
       key: Random key.
@@ -65,14 +82,39 @@ def augment(
     move, grey = jax.random.split(key)
     center = jnp.array([(height - 1) / 2, (width - 1) / 2])
     positions = source_positions(move, (height, width), center, settings)
-    extent = warp.Extent(0, height, width)
-    moved = warp.linear(image.reshape(-1, channels), extent, positions)
-    moved = random_grey_values(
-        grey, moved, contrast=settings.contrast, noise=settings.noise
-    )
+    extent = Extent(0, height, width)
     return (
-        moved,
+        read_image(grey, image.reshape(-1, channels), extent, positions, settings),
         *(warp.nearest(a.reshape(-1), extent, positions) for a in annotations),
+    )
+
+
+def read_image(
+    key: PRNGKeyArray,
+    pixels: Float[Array, "N C"],
+    extent: Extent,
+    positions: Float[Array, "H W 2"],
+    settings: Augmentation,
+) -> Float[Array, "H W C"]:
+    """Returns an image read at given positions, with random changes of grey values.
+
+    Args:
+      key: Random key.
+      pixels: Network input of one or many images, of about unit range.
+      extent: Which pixels are the image.
+      positions: Row and column to read, in pixels.
+      settings: Strengths.
+    """
+    _check("interpolation", settings.interpolation, Interpolation)
+    read = warp.cubic if settings.interpolation == "cubic" else warp.linear
+    return random_grey_values(
+        key,
+        read(pixels, extent, positions),
+        contrast=settings.contrast,
+        curve_points=settings.curve_points,
+        gamma=settings.gamma,
+        blur=settings.blur,
+        noise=settings.noise,
     )
 
 
@@ -97,10 +139,25 @@ def source_positions(
     rows, columns = (jnp.arange(n) - (n - 1) / 2 for n in shape)
     tile = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), axis=-1)
     if settings.elastic_sigma:
-        tile = tile + elastic_field(
-            bend, shape, sigma=settings.elastic_sigma, grid=settings.elastic_grid
-        )
+        tile = tile + _elastic_field(bend, shape, settings)
     if settings.rotation or settings.flip:
         affine = random_affine(turn, rotation=settings.rotation, flip=settings.flip)
         tile = jnp.einsum("ij,hwj->hwi", affine, tile, precision="highest")
     return tile + center.reshape(1, 1, 2)
+
+
+def _elastic_field(
+    key: PRNGKeyArray, shape: tuple[int, int], settings: Augmentation
+) -> Float[Array, "H W 2"]:
+    _check("elastic", settings.elastic, Elastic)
+    sigma = settings.elastic_sigma
+    if settings.elastic == "bspline":
+        return bspline_field(key, shape, sigma=sigma, spacing=settings.elastic_spacing)
+    return elastic_field(key, shape, sigma=sigma, grid=settings.elastic_grid)
+
+
+def _check(name: str, value: str, choices: object) -> None:
+    if value not in get_args(choices):
+        raise ValueError(
+            f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}."
+        )

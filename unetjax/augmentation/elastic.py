@@ -1,9 +1,13 @@
 """Elastic deformation: random displacements on a coarse grid, interpolated smoothly."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+
+Elastic = Literal["bicubic", "bspline"]
 
 
 def elastic_field(
@@ -25,15 +29,48 @@ def elastic_field(
       Displacements along rows and columns, in pixels.
     """
     knots = sigma * jax.random.normal(key, (grid, grid, 2))
-    return interpolate(knots, shape)
+    return interpolate(knots, *(cubic_weights(n, grid) for n in shape))
+
+
+def bspline_field(
+    key: PRNGKeyArray, shape: tuple[int, int], *, sigma: float, spacing: float
+) -> Float[Array, "H W 2"]:
+    """Returns a smooth random displacement of every pixel, as in Falk et al. 2019.
+
+    Their control points lie 150 pixels apart, whatever the size of the tile, and are
+    Gaussian, of 10 pixels. A uniform cubic B-spline approximates them: the field has
+    half their standard deviation at a control point and 0.46 of it between four.
+
+    Args:
+      key: Random key.
+      shape: Height and width H, W of the tile.
+      sigma: Standard deviation of each component at the control points, in pixels.
+      spacing: Distance of the control points, in pixels.
+
+    Returns:
+      Displacements along rows and columns, in pixels.
+
+    Raises:
+      ValueError: If `spacing` is not positive.
+    """
+    rows, columns = (bspline_weights(n, spacing) for n in shape)
+    points = sigma * jax.random.normal(key, (rows.shape[1], columns.shape[1], 2))
+    return interpolate(points, rows, columns)
 
 
 def interpolate(
-    knots: Float[Array, "G G 2"], shape: tuple[int, int]
+    knots: Float[Array, "G F 2"],
+    rows: Float[np.ndarray, "H G"],
+    columns: Float[np.ndarray, "W F"],
 ) -> Float[Array, "H W 2"]:
-    """Returns the bicubic field through values on a grid that spans the tile."""
-    rows, columns = (jnp.asarray(cubic_weights(n, knots.shape[0])) for n in shape)
-    return jnp.einsum("hi,wj,ijc->hwc", rows, columns, knots, precision="highest")
+    """Returns the field of values on a coarse grid, from the weights of each axis."""
+    return jnp.einsum(
+        "hi,wj,ijc->hwc",
+        jnp.asarray(rows),
+        jnp.asarray(columns),
+        knots,
+        precision="highest",
+    )
 
 
 def cubic_weights(size: int, num_knots: int) -> Float[np.ndarray, "N G"]:
@@ -67,4 +104,43 @@ def cubic_weights(size: int, num_knots: int) -> Float[np.ndarray, "N G"]:
     weights[:, 1] -= first
     weights[:, -1] += 2 * last
     weights[:, -2] -= last
+    return weights.astype(np.float32)
+
+
+def bspline_weights(size: int, spacing: float) -> Float[np.ndarray, "N G"]:
+    """Returns the weight of every control point at every pixel of one axis.
+
+    Uniform cubic B-spline. The second control point lies at the first pixel, all others
+    `spacing` pixels apart: floor(size / spacing) + 4 of them. Rows sum to 1.
+
+    Args:
+      size: Number of pixels.
+      spacing: Distance of the control points, in pixels.
+
+    Raises:
+      ValueError: If `spacing` is not positive.
+
+    Example:
+      >>> (6 * bspline_weights(3, 2.0)[2]).round(3).tolist()
+      [0.0, 1.0, 4.0, 1.0, 0.0]
+    """
+    if not spacing > 0:
+        raise ValueError(
+            f"elastic_spacing must be more than 0 pixels, got {spacing}; Falk et al. "
+            "2019 have 150."
+        )
+    at = np.arange(size) / spacing
+    left = at.astype(int)
+    s = at - left
+    taps = np.stack(
+        [
+            (1 - s) ** 3,
+            4 - 6 * s**2 + 3 * s**3,
+            1 + 3 * s + 3 * s**2 - 3 * s**3,
+            s**3,
+        ],
+        axis=1,
+    )
+    weights = np.zeros((size, int(size / spacing) + 4))
+    np.put_along_axis(weights, left[:, None] + np.arange(4), taps / 6, axis=1)
     return weights.astype(np.float32)

@@ -1,7 +1,10 @@
 """Random changes of grey values."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
@@ -10,51 +13,130 @@ def random_grey_values(
     image: Float[Array, "H W C"],
     *,
     contrast: float,
+    curve_points: int,
+    gamma: float,
+    blur: float,
     noise: float,
 ) -> Float[Array, "H W C"]:
-    """Returns the image seen through a random monotone curve, with Gaussian noise.
+    """Returns the image blurred, its grey values changed by one curve, with noise.
 
-    The curve is the cubic that takes black (0) to `contrast` * U(-1, 1), white (1) to
-    1 + `contrast` * U(-1, 1), with end slopes of 1 + 4 `contrast` * U(-1, 1), and goes
-    on straight beyond. With 0.05 these are the ranges of the authors' later software
-    (Falk et al. 2019), whose curve has five control points.
+    In the order in which a microscope does it: optics, camera, display.
 
     Args:
       key: Random key.
       image: Network input, of about unit range.
-      contrast: Strength of the curve, at most 0.15; 0 keeps all values.
+      contrast: Strength of the curve of `random_curve`, at most 0.125; 0 keeps all
+        values.
+      curve_points: Number of its control points: 2, 3, 5, 9, ...
+      gamma: Positive values x become x^g, log g being uniform in [-gamma, gamma].
+      blur: Largest standard deviation of a Gaussian blur, in pixels; it is uniform
+        from 0.
       noise: Standard deviation of the noise, in units of the network input.
+
+    Raises:
+      ValueError: If the number of control points is none of these.
     """
-    curve, grain = jax.random.split(key)
+    curve, grain, power, lens = jax.random.split(key, 4)
+    if blur:
+        sigma = blur * jax.random.uniform(lens)
+        image = gaussian_blur(image, sigma, radius=math.ceil(3 * blur))
+    if gamma:
+        exponent = jnp.exp(jax.random.uniform(power, minval=-gamma, maxval=gamma))
+        image = jnp.where(image > 0, jnp.abs(image) ** exponent, image)
     if contrast:
-        image = apply_curve(
-            image,
-            contrast
-            * jax.random.uniform(curve, (4,), minval=-1, maxval=1)
-            * jnp.array([1.0, 1.0, 4.0, 4.0])
-            + jnp.array([0.0, 1.0, 1.0, 1.0]),
-        )
+        image = apply_curve(image, *random_curve(curve, contrast, curve_points))
     if noise:
         image = image + noise * jax.random.normal(grain, image.shape)
     return image
 
 
+def random_curve(
+    key: PRNGKeyArray, contrast: float, num_points: int = 2
+) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
+    """Returns values and slopes of a monotone curve at equidistant points of [0, 1].
+
+    Black (0) goes to `contrast` * U(-1, 1) and white (1) to 1 + `contrast` * U(-1, 1).
+    The slopes at both and from point to point lie within 1 +- 4 `contrast`. With 0.05
+    and five points these are the ranges of the authors' later software (Falk et al.
+    2019); that the points between are drawn by halving is ours.
+
+    Args:
+      key: Random key.
+      contrast: Strength; the curve is monotone up to 0.125.
+      num_points: Number of control points, one more than a power of 2.
+
+    Raises:
+      ValueError: If it is not.
+    """
+    halvings = max(num_points - 1, 1).bit_length() - 1
+    if num_points != 2**halvings + 1:
+        raise ValueError(
+            "curve_points must be one more than a power of 2 (2, 3, 5, 9, ...), got "
+            f"{num_points}."
+        )
+    draws = jax.random.uniform(key, (num_points + 2,), minval=-1, maxval=1)
+    ends, rest = contrast * draws[:4], (draws[4:] + 1) / 2
+    values = ends[:2] + jnp.array([0.0, 1.0])
+    least, most = 1 - 4 * contrast, 1 + 4 * contrast
+    for i in range(halvings):
+        # The middle of every piece, where both halves keep to the slopes.
+        left, right, half = values[:-1], values[1:], 0.5 ** (i + 1)
+        low = jnp.maximum(left + half * least, right - half * most)
+        high = jnp.minimum(left + half * most, right - half * least)
+        middle = low + rest[: len(low)] * (high - low)
+        rest = rest[len(low) :]
+        pairs = jnp.stack([left, middle], axis=1).ravel()
+        values = jnp.concatenate([pairs, values[-1:]])
+    secants = jnp.diff(values) * (num_points - 1)
+    inner = (secants[:-1] + secants[1:]) / 2
+    first, last = 1 + 4 * ends[2:3], 1 + 4 * ends[3:]
+    return values, jnp.concatenate([first, inner, last])
+
+
 def apply_curve(
-    image: Float[Array, "H W C"], curve: Float[Array, "4"]
+    image: Float[Array, "H W C"], values: Float[Array, " P"], slopes: Float[Array, " P"]
 ) -> Float[Array, "H W C"]:
-    """Returns the cubic curve of the image.
+    """Returns the piecewise cubic curve of the image, straight outside of [0, 1].
 
     Args:
       image: Grey values.
-      curve: Values at 0 and 1, slopes at 0 and 1; straight outside of [0, 1].
+      values: The curve at equidistant points from 0 to 1, at least two.
+      slopes: Its slopes there.
     """
-    black, white, first, last = curve
-    x = jnp.clip(image, 0.0, 1.0)
-    cubic = (
-        black * (1 + 2 * x) * (1 - x) ** 2
-        + first * x * (1 - x) ** 2
-        + white * x**2 * (3 - 2 * x)
-        + last * x**2 * (x - 1)
-    )
-    below = first * jnp.minimum(image, 0.0)
-    return cubic + below + last * jnp.maximum(image - 1.0, 0.0)
+    pieces = len(values) - 1
+    inside = jnp.clip(image, 0.0, 1.0)
+    curve = jnp.zeros_like(image)
+    for i in range(pieces):
+        x = inside * pieces - i
+        cubic = (
+            values[i] * (1 + 2 * x) * (1 - x) ** 2
+            + slopes[i] / pieces * x * (1 - x) ** 2
+            + values[i + 1] * x**2 * (3 - 2 * x)
+            + slopes[i + 1] / pieces * x**2 * (x - 1)
+        )
+        curve = cubic if i == 0 else jnp.where(x >= 0, cubic, curve)
+    below = slopes[0] * jnp.minimum(image, 0.0)
+    return curve + below + slopes[-1] * jnp.maximum(image - 1.0, 0.0)
+
+
+def gaussian_blur(
+    image: Float[Array, "H W C"], sigma: Float[Array, ""], *, radius: int
+) -> Float[Array, "H W C"]:
+    """Returns the image blurred, beyond its border the mirror image.
+
+    Args:
+      image: Grey values.
+      sigma: Standard deviation, in pixels; 0 keeps the image.
+      radius: Distance at which the Gaussian is cut off, in pixels.
+    """
+    offsets = jnp.arange(-radius, radius + 1)
+    weights = jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-3)) ** 2)
+    weights = weights / weights.sum()
+    for axis in (0, 1):
+        size = image.shape[axis]
+        rim = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
+        padded = jnp.pad(image, rim, mode="reflect")
+        image = jnp.zeros_like(image)
+        for i, weight in enumerate(weights):
+            image += weight * lax.slice_in_dim(padded, i, i + size, axis=axis)
+    return image

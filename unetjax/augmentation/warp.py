@@ -4,10 +4,13 @@ Images are read from a flat array of pixels, where an `Extent` says which of the
 to the image. So one array holds images of many sizes, none of them padded.
 """
 
-from typing import NamedTuple
+import itertools
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
+
+Interpolation = Literal["linear", "cubic"]
 
 
 class Extent(NamedTuple):
@@ -48,12 +51,46 @@ def linear(
     return top * (1 - down) + bottom * down
 
 
+def cubic(
+    pixels: Float[Array, "N C"], extent: Extent, positions: Float[Array, "H W 2"]
+) -> Float[Array, "H W C"]:
+    """Returns bicubically interpolated grey values: sharper, at four times the reads.
+
+    Cubic convolution (Keys 1981, a = -1/2), exact for quadratic images. Overshoots at
+    edges, as all interpolation of order 3 does.
+
+    Args:
+      pixels: Pixels of one or many images.
+      extent: Which pixels are the image.
+      positions: As in `linear`.
+    """
+    corner = jnp.floor(positions)
+    down, right = jnp.moveaxis(_cubic_taps(positions - corner), -1, 0)[..., None]
+    row, column = jnp.moveaxis(corner.astype(jnp.int32), -1, 0)
+    result = jnp.zeros((*row.shape, pixels.shape[-1]))
+    for i, j in itertools.product(range(4), repeat=2):
+        value = pixels[_index(extent, row + i - 1, column + j - 1)]
+        result += down[i] * right[j] * value
+    return result
+
+
 def nearest(
     pixels: Shaped[Array, " N"], extent: Extent, positions: Float[Array, "H W 2"]
 ) -> Shaped[Array, "H W"]:
     """Returns the value of the nearest pixel: labels stay labels."""
     row, column = jnp.moveaxis(jnp.floor(positions + 0.5).astype(jnp.int32), -1, 0)
     return pixels[_index(extent, row, column)]
+
+
+def _cubic_taps(s: Float[Array, "H W 2"]) -> Float[Array, "4 H W 2"]:
+    """Weights of the pixels at -1, 0, 1 and 2 for a point at 0 <= s < 1."""
+    taps = [
+        s * (-1 + s * (2 - s)),
+        2 + s**2 * (3 * s - 5),
+        s * (1 + s * (4 - 3 * s)),
+        s**2 * (s - 1),
+    ]
+    return jnp.stack(taps) / 2
 
 
 def _index(

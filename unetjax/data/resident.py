@@ -8,10 +8,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from unetjax.augmentation import warp
-from unetjax.augmentation.augment import Augmentation, source_positions
-from unetjax.augmentation.grey_values import random_grey_values
-from unetjax.data import sampling
+from unetjax.augmentation.augment import Augmentation, read_image, source_positions
 from unetjax.data.batch import Batch
+from unetjax.data.sampling import (
+    UNIFORM,
+    Centers,
+    Sampling,
+    draw_center,
+    draw_image,
+    draw_weighted_center,
+    find_centers,
+)
 from unetjax.data.source import Source
 from unetjax.network.input_scaling import Scaling, scale
 from unetjax.weight_maps.class_weights import class_counts, class_weights
@@ -33,6 +40,7 @@ class Resident(NamedTuple):
       height: Number of rows of every image.
       width: Number of columns of every image.
       class_weights: Weight w_c of every class in Eq. (2), over the data set.
+      centers: Where tiles may be centred; None if on every pixel alike.
     """
 
     image: Float[Array, "N C"]
@@ -42,10 +50,16 @@ class Resident(NamedTuple):
     height: Int[Array, " I"]
     width: Int[Array, " I"]
     class_weights: Float[Array, " K"]
+    centers: Centers | None = None
 
 
 def load(
-    source: Source, *, scaling: Scaling, num_classes: int, weight_map: WeightMap
+    source: Source,
+    *,
+    scaling: Scaling,
+    num_classes: int,
+    weight_map: WeightMap,
+    sampling: Sampling = UNIFORM,
 ) -> Resident:
     """Reads a whole source into arrays on the default device.
 
@@ -54,6 +68,7 @@ def load(
       scaling: From stored grey values to network input.
       num_classes: Number K of classes.
       weight_map: Its ridge and class balance decide w_c.
+      sampling: Where tiles may be centred.
 
     Raises:
       ValueError: If there is no image, the numbers of channels differ, a label is not
@@ -74,10 +89,10 @@ def load(
             f"the training set has {pixels.sum()} pixels, of which at most {_LARGEST} "
             "fit into one array; train on part of it."
         )
-    counts = class_counts(
-        (cut_ridge(e.label, e.instances, weight_map.ridge) for e in examples),
-        num_classes,
-    )
+    labels = [
+        np.asarray(cut_ridge(e.label, e.instances, weight_map.ridge)) for e in examples
+    ]
+    counts = class_counts(labels, num_classes)
     image = np.concatenate(
         [scale(e.image, scaling).reshape(-1, e.image.shape[-1]) for e in examples]
     )
@@ -91,6 +106,7 @@ def load(
         class_weights=jnp.asarray(
             class_weights(counts, weight_map.class_balance), jnp.float32
         ),
+        centers=find_centers(labels, sampling),
     )
 
 
@@ -103,6 +119,7 @@ def draw_batch(
     output_size: int,
     weight_map: WeightMap,
     augmentation: Augmentation,
+    sampling: Sampling = UNIFORM,
 ) -> Batch:
     """Returns augmented tiles with their labels and weight maps.
 
@@ -112,11 +129,12 @@ def draw_batch(
     Args:
       data: The data set.
       key: The run's data key, the same for all items.
-      items: Numbers of the items since the start of the run, see `sampling.draw_image`.
+      items: Numbers of the items since the start of the run, see `draw_image`.
       tile_size: Side of the tiles, in pixels.
       output_size: Side of the network's output for it, in pixels.
       weight_map: Eq. (2).
       augmentation: Strengths of the random changes.
+      sampling: Its jitter; the density of centres is part of the data set.
     """
     margin = (tile_size - output_size) // 2
     rim = min(margin, reach(weight_map))  # where cells still change inner weights
@@ -124,18 +142,19 @@ def draw_batch(
     inner = slice(rim, rim + output_size)
 
     def draw(item: Int[Array, ""]) -> Batch:
-        i = sampling.draw_image(key, item, len(data.start))
-        place, move, grey = jax.random.split(jax.random.fold_in(key, item), 3)
+        i = draw_image(key, item, len(data.start))
+        keys = jax.random.split(jax.random.fold_in(key, item), 4)
+        place, move, grey, shake = keys
         height, width = data.height[i], data.width[i]
         extent = warp.Extent(data.start[i], height, width)
-        center = sampling.draw_center(place, height, width, tile_size)
+        if data.centers is None:
+            center = draw_center(place, height, width, tile_size)
+        else:
+            center = draw_weighted_center(place, data.centers, i, width, tile_size)
+        if sampling.jitter:
+            center += sampling.jitter * jax.random.uniform(shake, (2,), minval=-1)
         positions = source_positions(move, (tile_size, tile_size), center, augmentation)
-        image = random_grey_values(
-            grey,
-            warp.linear(data.image, extent, positions),
-            contrast=augmentation.contrast,
-            noise=augmentation.noise,
-        )
+        image = read_image(grey, data.image, extent, positions, augmentation)
         label, weight = label_and_weight(
             warp.nearest(data.label, extent, positions[outer, outer]),
             warp.nearest(data.instances, extent, positions[outer, outer]),

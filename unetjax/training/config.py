@@ -12,6 +12,7 @@ import flax.linen as nn
 
 from unetjax import geometry
 from unetjax.augmentation.augment import Augmentation
+from unetjax.data.sampling import Sampling
 from unetjax.data.sources import DataSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.network.input_scaling import Scaling
@@ -59,6 +60,7 @@ class ExperimentConfig(NamedTuple):
       optimizer: How.
       weight_map: Eq. (2).
       augmentation: Strengths of the random changes.
+      sampling: Where tiles lie.
       data: Where the images are, and which of them are held out.
       instances: From probabilities to cells.
     """
@@ -77,6 +79,7 @@ class ExperimentConfig(NamedTuple):
     optimizer: OptimizerSettings = OptimizerSettings()
     weight_map: WeightMap = WeightMap()
     augmentation: Augmentation = Augmentation()
+    sampling: Sampling = Sampling()
     data: DataSettings = DataSettings()
     instances: InstanceSettings = InstanceSettings()
 

@@ -112,6 +112,7 @@ def _train(run: Run, manager: Manager) -> None:
         scaling=config.scaling,
         num_classes=config.model.num_classes,
         weight_map=config.weight_map,
+        sampling=config.sampling,
     )
     optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
     state = initial_state(config, keys.init, channels=data.image.shape[-1])
@@ -189,6 +190,7 @@ def build_step(
         output_size=configs.output_size(config),
         weight_map=config.weight_map,
         augmentation=config.augmentation,
+        sampling=config.sampling,
     )
     update = functools.partial(
         train_step,
