@@ -1,6 +1,7 @@
 """The authors' later software, a plugin for Fiji (Falk et al. 2019).
 
-Leaky ReLUs, no dropout, Adam, a weight map that raises the surroundings of every cell.
+Leaky ReLUs, no dropout, Adam, a weight map that raises the surroundings of every cell,
+tiles centred on cells, deformation by a B-spline.
 Features and depth are the user's there; these are the paper's.
 
 Run:  python -m experiments.train --config=ml_collections_configs/falk2019.py
@@ -39,4 +40,11 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.augmentation = ml_collections.ConfigDict()
     config.augmentation.flip = False
+    config.augmentation.elastic = "bspline"  # control points 150 pixels apart
+    config.augmentation.curve_points = 5
+
+    config.sampling = ml_collections.ConfigDict()
+    config.sampling.centers = "weighted"  # 1 on cells, v on background, 0 on ignored
+    config.sampling.background = 0.1  # v
+    config.sampling.jitter = 8.0  # pixels: half a period at depth 4
     return config

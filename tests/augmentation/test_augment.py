@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import launch
 from unetjax.augmentation import warp
 from unetjax.augmentation.augment import FALK2019, OFF, PAPER, Augmentation, augment
 from unetjax.augmentation.elastic import Elastic
@@ -142,3 +143,8 @@ def test_pure_under_jit_and_vmap(key, ramp, cells):
 def test_refusals(key, ramp, change, message):
     with pytest.raises(ValueError, match=message):
         augment(key, ramp, settings=PAPER._replace(**change))
+
+
+def test_constants_are_those_of_the_config_files():
+    options = launch.load_file("ml_collections_configs/falk2019.py")
+    assert FALK2019 == Augmentation(**options["augmentation"])
