@@ -1,4 +1,5 @@
 import functools
+import pathlib
 from typing import get_args
 
 import jax
@@ -12,6 +13,7 @@ from unetjax.augmentation.augment import FALK2019, OFF, PAPER, Augmentation, aug
 from unetjax.augmentation.elastic import Elastic
 
 SHAPE = (40, 52)
+CONFIGS = pathlib.Path(__file__).parents[2] / "ml_collections_configs"
 
 
 @pytest.fixture
@@ -146,5 +148,5 @@ def test_refusals(key, ramp, change, message):
 
 
 def test_constants_are_those_of_the_config_files():
-    options = launch.load_file("ml_collections_configs/falk2019.py")
-    assert FALK2019 == Augmentation(**options["augmentation"])
+    options = launch.load_file(str(CONFIGS / "falk2019.py"))
+    assert Augmentation(**options["augmentation"]) == FALK2019
