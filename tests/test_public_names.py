@@ -46,5 +46,5 @@ def test_commands():
             "masks",
         ],
         "predict": ["--labels", "--out", "--probabilities", "input", "model"],
-        "evaluate": ["predicted", "truth"],
+        "evaluate": ["--scores", "predicted", "truth"],
     }

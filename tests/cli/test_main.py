@@ -18,6 +18,7 @@ from unetjax.cli import main
 from unetjax.data import synthetic
 from unetjax.exchange import model_folder
 from unetjax.files import images
+from unetjax.metrics import em
 from unetjax.network.unet import UNet
 
 
@@ -206,6 +207,66 @@ def test_evaluate_finds_the_truth_perfect(capsys, annotated):
     assert main.main(words) == 0
     printed = capsys.readouterr().out
     assert re.search(r"AP at IoU 0.5 +1.000$", printed, re.MULTILINE)
+
+
+def test_evaluate_as_in_the_tracking_challenge(capsys, annotated):
+    shutil.copytree(annotated / "masks", annotated / "found")
+    words = ["evaluate", str(annotated / "found"), str(annotated / "masks")]
+    assert main.main([*words, "--scores", "tracking"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"0.tif +1.000 +1.000 +1.000$", printed, re.MULTILINE)
+    assert re.search(r"OP_CSB +1.000$", printed, re.MULTILINE)
+
+
+@pytest.fixture
+def membranes(annotated):
+    """The same cells as masks of 0 and 255."""
+    (annotated / "membranes").mkdir()
+    for i in range(3):
+        cells = images.read_labels(annotated / "masks" / f"{i}.tif")
+        mask = np.where(cells > 0, 255, 0).astype(np.uint8)
+        images.write_image(annotated / "membranes" / f"{i}.tif", mask[..., None])
+    return annotated
+
+
+def test_evaluate_probabilities_of_membranes(capsys, membranes, model):
+    """What predict writes is read back; cell everywhere stands beside it."""
+    words = ("predict", model, membranes / "images", "--out", membranes / "out")
+    assert main.main([*map(str, words), "--probabilities"]) == 0
+    words = ("evaluate", membranes / "out", membranes / "membranes", "--scores", "em")
+    assert main.main([*map(str, words)]) == 0
+    printed = capsys.readouterr().out
+    probs = images.read_image(membranes / "out" / "0_probs.tif")
+    assert probs.shape == (48, 56, 2)
+    label = images.read_labels(membranes / "membranes" / "0.tif") // 255
+    expected = em.summary(em.score(label, probs[..., 1]))
+    line = re.search(r"^ *0.tif (.*)$", printed, re.MULTILINE)[1].split()
+    names = ("v_rand", "v_info", "warping_error", "rand_error", "pixel_error")
+    for text, name in zip(line, names, strict=True):
+        assert float(text) == pytest.approx(expected[name], abs=5e-3)
+    assert "cell everywhere" in printed
+
+
+def test_a_mask_is_a_probability_of_0_and_1(capsys, membranes):
+    shutil.copytree(membranes / "membranes", membranes / "found")
+    words = ("evaluate", membranes / "found", membranes / "membranes")
+    assert main.main([*map(str, words), "--scores", "em"]) == 0
+    line = r"warping error +0(\.0+)? +0\.[0-9]*[1-9][0-9]*$"
+    assert re.search(line, capsys.readouterr().out, re.MULTILINE)
+
+
+def test_membranes_are_not_numbered_cells(capsys, membranes):
+    words = ("evaluate", membranes / "membranes", membranes / "masks")
+    message = refused(capsys, membranes, *words, "--scores", "em")
+    assert "masks has numbered cells; --scores em compares membranes" in message
+
+
+def test_grey_values_are_no_probabilities(capsys, membranes):
+    grey = np.arange(48 * 56, dtype=np.uint8).reshape(48, 56, 1)
+    images.write_image(membranes / "grey_probs.tif", grey)
+    words = ("evaluate", membranes / "grey_probs.tif", membranes / "membranes/0.tif")
+    message = refused(capsys, membranes, *words, "--scores", "em")
+    assert "grey_probs.tif has 256 whole numbers up to 255, neither" in message
 
 
 @pytest.mark.parametrize("words", [[], ["segment"], ["train"], ["demo", "--step"]])

@@ -57,6 +57,9 @@ def test_evaluate_and_predict(workdir, tmp_path):
     done = launch("evaluate", CONFIG, f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     assert "Otsu + components" in done.stdout
+    done = launch("evaluate", CONFIG, f"--workdir={workdir}", "--scores=em")
+    assert done.returncode == 0, done.stderr
+    assert "V_rand, borders thinned" in done.stdout
     out = tmp_path / "out"
     done = launch("predict", CONFIG, f"--workdir={workdir}", f"--out={out}")
     assert done.returncode == 0, done.stderr

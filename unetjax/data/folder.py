@@ -15,7 +15,7 @@ from unetjax.files import images as image_files
 
 Path = str | os.PathLike[str]
 
-_ENDINGS = ("", "_mask", "_masks", "_label", "_labels")  # looked for in this order
+ENDINGS = ("", "_mask", "_masks", "_label", "_labels")  # looked for in this order
 
 
 class Pair(NamedTuple):
@@ -120,18 +120,23 @@ def read(images: Path, masks: Path, *, mask_type: MaskType = "auto") -> Understo
     return Understood(examples, summary, problems)
 
 
-def pair(images: Path, masks: Path) -> list[Pair]:
+def pair(images: Path, masks: Path, *, endings: Sequence[str] = ENDINGS) -> list[Pair]:
     """Returns the image files of a folder, each with the file of its mask.
 
     The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif or a_labels.tif, in
     this order and with any suffix that can be read. Only file names count, not folders.
     Both may lie in one folder, and two files make one pair.
 
+    Args:
+      images: A folder of images, or one file.
+      masks: The folder or the file of their masks.
+      endings: What the name of a mask may have after that of its image, in this order.
+
     Raises:
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If masks are missing or not unique: all of them, a line each.
     """
-    pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks))
+    pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), endings)
     checks.raise_errors(problems)
     return pairs
 
@@ -179,19 +184,23 @@ class _Content(NamedTuple):
 
 
 def _match(
-    images: pathlib.Path, masks: pathlib.Path
+    images: pathlib.Path, masks: pathlib.Path, endings: Sequence[str] = ENDINGS
 ) -> tuple[list[Pair], list[Problem]]:
     """Pairs what can be paired, and says what cannot."""
     if images.is_file() and masks.is_file():
         return [Pair(images, masks)], []
     files, mask_files = list_images(images), list_images(masks)
     if images.resolve() == masks.resolve():
-        mask_files = [path for path in files if _stem(path).endswith(_ENDINGS[1:])]
+        mask_files = [
+            path for path in files if _stem(path).endswith(tuple(filter(None, endings)))
+        ]
         files = [path for path in files if path not in mask_files]
-    candidates = [(image, _candidates(image, mask_files)) for image in files]
+    candidates = [(image, _candidates(image, mask_files, endings)) for image in files]
     pairs = [Pair(image, found[0]) for image, found in candidates if len(found) == 1]
     missing = [
-        _unpaired(image, found, masks) for image, found in candidates if len(found) != 1
+        _unpaired(image, found, masks, endings)
+        for image, found in candidates
+        if len(found) != 1
     ]
     if missing:
         missing[-1] += f" {len(pairs)} of {len(files)} images are paired."
@@ -208,10 +217,10 @@ def _match(
 
 
 def _candidates(
-    image: pathlib.Path, mask_files: Sequence[pathlib.Path]
+    image: pathlib.Path, mask_files: Sequence[pathlib.Path], endings: Sequence[str]
 ) -> list[pathlib.Path]:
     """The masks that go with an image, all of one stem."""
-    for ending in _ENDINGS:
+    for ending in endings:
         found = [path for path in mask_files if _stem(path) == _stem(image) + ending]
         if found:
             return found
@@ -219,12 +228,15 @@ def _candidates(
 
 
 def _unpaired(
-    image: pathlib.Path, found: Sequence[pathlib.Path], masks: pathlib.Path
+    image: pathlib.Path,
+    found: Sequence[pathlib.Path],
+    masks: pathlib.Path,
+    endings: Sequence[str],
 ) -> str:
     if found:
         several = checks.listed([str(path) for path in found])
         return f"{image} has several masks, {several}; keep one."
-    looked = [str(masks / f"{_stem(image)}{end}{image.suffix}") for end in _ENDINGS]
+    looked = [str(masks / f"{_stem(image)}{end}{image.suffix}") for end in endings]
     return f"{image} has no mask: looked for {', '.join(looked)}."
 
 

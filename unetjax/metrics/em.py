@@ -1,4 +1,4 @@
-"""Scores of the ISBI 2012 challenge over many slices: sums first, one division."""
+"""Scores of the ISBI 2012 challenge over slices: sums first, then one division.
 
 All are taken at thresholds of the probability of cells, and the best one counts.
 """

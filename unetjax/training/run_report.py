@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,15 +52,23 @@ def compare(trained: ModelFolder, split: Split) -> Comparison:
     num_classes = trained.model.num_classes
     found = [evaluation.segment(trained, e.image) for e in split.held_out]
     rate = functools.partial(evaluation.score_example, num_classes=num_classes)
-    baseline = []
-    if num_classes == 2:
-        sign = 1 if _cells_are_bright(split.train) else -1
-        baseline = [rate(e, _otsu(e, sign, trained.instances)) for e in split.held_out]
+    simple = baseline(split, trained.instances) if num_classes == 2 else []
     return Comparison(
         [rate(e, f) for e, f in zip(split.held_out, found, strict=True)],
-        baseline,
+        [rate(e, f) for e, f in zip(split.held_out, simple, strict=False)],
         found,
     )
+
+
+def baseline(split: Split, options: Mapping[str, Any]) -> list[Segmentation]:
+    """Returns what Otsu's threshold and connected components make of held-out images.
+
+    Args:
+      split: The training images say whether cells are brighter than background.
+      options: Those of the model's instances; size limit and filled holes are shared.
+    """
+    sign = 1 if _cells_are_bright(split.train) else -1
+    return [_otsu(example, sign, options) for example in split.held_out]
 
 
 def scores_table(comparison: Comparison, caption: str) -> Table:
@@ -151,8 +159,7 @@ def _cells_are_bright(examples: Sequence[Example]) -> bool:
     return not cells.size or not rest.size or float(cells.mean()) > float(rest.mean())
 
 
-def _otsu(example: Example, sign: int, options: dict[str, Any]) -> Segmentation:
-    """The baseline, with the size limit and hole filling that the model has as well."""
+def _otsu(example: Example, sign: int, options: Mapping[str, Any]) -> Segmentation:
     shared = {k: v for k, v in options.items() if k in ("min_size", "fill_holes")}
     instances = otsu_components(sign * example.image.mean(axis=-1), **shared)
     label = (instances > 0).astype(np.int32)
