@@ -22,6 +22,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate_every = 500  # steps; ours
     config.patience = 0  # evaluations without progress; no limit
     config.best_metric = "mean_iou"  # ours
+    config.deterministic = False  # bit for bit on a GPU as well, slower
+    config.sinks = ()  # of tensorboard, wandb, mlflow
+    config.num_pictures = 3  # held-out images drawn at every evaluation
+    config.histograms = False  # of activations, with a gradient norm for every array
 
     config.model = ml_collections.ConfigDict()
     config.model.num_classes = 2

@@ -27,6 +27,9 @@ HOME = {  # libraries that may be named in some places only
     "scipy": ("weight_maps.reference", "metrics", "instances"),
     "skimage": ("instances", "data"),
     "argparse": ("cli",),
+    "mlflow": ("reporting",),
+    "tensorboardX": ("reporting",),
+    "wandb": ("reporting",),
     "rich": ("reporting",),
 }
 FOREIGN = {

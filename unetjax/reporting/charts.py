@@ -3,7 +3,7 @@
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -46,6 +46,57 @@ class Chart(NamedTuple):
     horizontal: str = "step"
 
 
+class Histogram(NamedTuple):
+    """How often values fall into bins, for several sets of them.
+
+    Attributes:
+      title: What is counted.
+      edges: Ends of the bins, ascending; one more than there are bins.
+      counts: Number of values in every bin, by the name of the set.
+      horizontal: Name of the horizontal axis, with its unit.
+    """
+
+    title: str
+    edges: Sequence[float]
+    counts: Mapping[str, Sequence[int]]
+    horizontal: str
+
+
+def count(
+    title: str,
+    values: Mapping[str, Sequence[float]],
+    *,
+    horizontal: str,
+    bins: int = 24,
+) -> Histogram:
+    """Returns the histogram of sets of values, all with the same bins from 0 on.
+
+    Args:
+      title: What is counted.
+      values: Finite numbers of at least 0, by the name of their set.
+      horizontal: Name of the horizontal axis, with its unit.
+      bins: How many bins the largest value asks for.
+
+    Example:
+      >>> count("cells", {"true": [1, 4]}, horizontal="pixels", bins=4).counts
+      {'true': [0, 1, 0, 0, 1]}
+    """
+    size = max((x for group in values.values() for x in group), default=1.0) / bins
+    edges = [i * size for i in range(bins + 2)]  # the largest value begins the last bin
+    counts = {name: [0] * (bins + 1) for name in values}
+    for name, group in values.items():
+        for value in group:
+            counts[name][min(int(value / size + 1e-9), bins)] += 1
+    return Histogram(title, edges, counts, horizontal)
+
+
+def names(chart: Chart | Histogram) -> list[str]:
+    """Returns the names of the curves or sets of a chart, for its legend."""
+    if isinstance(chart, Histogram):
+        return list(chart.counts)
+    return [line.name for line in chart.curves]
+
+
 def curve(records: Iterable[Record], kind: str, name: str) -> Curve:
     """Returns the curve of the value `name` over the records of one kind.
 
@@ -85,8 +136,10 @@ def node(
     return element
 
 
-def svg(chart: Chart) -> ElementTree.Element:
+def svg(chart: Chart | Histogram) -> ElementTree.Element:
     """Returns the axes and lines of a chart."""
+    if isinstance(chart, Histogram):
+        return _bars(chart)
     lines = [_points(line, log=chart.log) for line in chart.curves]
     picture = node(
         "svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=chart.title
@@ -159,6 +212,33 @@ class _Axis(NamedTuple):
             value, low, high = math.log(value), math.log(low), math.log(high)
         part = (value - low) / (high - low)
         return round(self.start + part * (self.end - self.start), 1)
+
+
+def _bars(chart: Histogram) -> ElementTree.Element:
+    """Returns the outline of every set of values, filled lightly."""
+    picture = node(
+        "svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=chart.title
+    )
+    high = max((max(counts) for counts in chart.counts.values()), default=0)
+    marks = [mark for mark in ticks(0.0, max(high, 1)) if mark == int(mark)]
+    y_axis = _Axis(marks, 0.0, max(marks[-1], high), _HEIGHT - _BOTTOM, _TOP)
+    end = chart.edges[-1]
+    x_axis = _Axis(ticks(0.0, end), 0.0, end, _LEFT, _WIDTH - _RIGHT)
+    picture.append(_vertical(y_axis))
+    picture.append(_horizontal(x_axis, chart.horizontal))
+    for i, counts in enumerate(chart.counts.values()):
+        corners = [(chart.edges[0], 0.0)]
+        for left, right, height in zip(
+            chart.edges, chart.edges[1:], counts, strict=False
+        ):
+            corners += [(left, height), (right, height)]
+        corners.append((end, 0.0))
+        points = " ".join(
+            f"{x_axis.position(x)},{y_axis.position(y)}" for x, y in corners
+        )
+        shapes = [node("polygon", points=points), node("polyline", points=points)]
+        picture.append(node("g", *shapes, class_=f"c{i % 6}"))
+    return picture
 
 
 def _vertical(axis: _Axis) -> ElementTree.Element:

@@ -181,6 +181,37 @@ def thumbnail(
     return np.array(image)
 
 
+def fit(
+    picture: UInt8[np.ndarray, "_ _ 3"], *, side: int
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Returns the picture, its longer side as near to `side` pixels as it gets.
+
+    A larger one is reduced; every pixel of a smaller one becomes a square, so that it
+    stays what it is.
+    """
+    factor = max(side // max(picture.shape[:2]), 1)
+    enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+    return thumbnail(enlarged, side=side)
+
+
+def stack(rows: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns at least one picture, one below the other on white, left edges aligned.
+
+    Example:
+      >>> stack([np.zeros((2, 5, 3), np.uint8), np.zeros((1, 3, 3), np.uint8)]).shape
+      (3, 5, 3)
+    """
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [
+            np.pad(
+                row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255
+            )
+            for row in rows
+        ]
+    )
+
+
 def png_bytes(picture: UInt8[np.ndarray, "_ _ 3"]) -> bytes:
     """Returns the picture as the content of a PNG file; one channel where all agree."""
     grey_only = (picture == picture[..., :1]).all()

@@ -95,6 +95,20 @@ def to_csv(records: Iterable[Record]) -> str:
     return text.getvalue()
 
 
+def write_csv(path: str | os.PathLike[str]) -> None:
+    """Writes the records of a file as a table beside it, `.csv` in place of `.jsonl`.
+
+    The table is made anew from the records, and only where it differs: after a resume
+    it holds what they hold.
+    """
+    table = pathlib.Path(path).with_suffix(".csv")
+    content = to_csv(read(path)).encode()
+    if table.exists() and table.read_bytes() == content:
+        return
+    with folders.write_atomically(table, replace=True) as temporary:
+        temporary.write_bytes(content)
+
+
 def _lines(path: str | os.PathLike[str]) -> list[bytes]:
     if not os.path.exists(path):
         return []

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from unetjax.files import folders
 from unetjax.reporting import charts, console, pictures
-from unetjax.reporting.charts import Chart, node
+from unetjax.reporting.charts import Chart, Histogram, node
 
 _SMALL = 200  # pixels of a panel's longer side below which its pixels stay squares
 _PANEL_SIDE = 640  # pixels of a panel's longer side; larger ones are reduced
@@ -29,6 +29,20 @@ class Table(NamedTuple):
 
     columns: Sequence[str]
     rows: Sequence[Mapping[str, int | float | str]]
+    caption: str = ""
+
+
+class Matrix(NamedTuple):
+    """How often which class was taken for which.
+
+    Attributes:
+      names: Names of the classes.
+      counts: Pixels of every true class (row) and predicted class (column).
+      caption: Of which images.
+    """
+
+    names: Sequence[str]
+    counts: Int[np.ndarray, "K K"]
     caption: str = ""
 
 
@@ -51,8 +65,8 @@ def write_report(
     *,
     title: str,
     summary: str = "",
-    tables: Sequence[Table] = (),
-    charts: Sequence[Chart] = (),
+    tables: Sequence[Table | Matrix] = (),
+    charts: Sequence[Chart | Histogram] = (),
     cases: Sequence[Case] = (),
     configuration: Mapping[str, object] | None = None,
     environment: Mapping[str, object] | None = None,
@@ -67,8 +81,8 @@ def write_report(
       path: The file to write, such as `report.html` in the run folder.
       title: What was run, on what.
       summary: The result in a sentence or two; an empty line starts a paragraph.
-      tables: Scores.
-      charts: Curves of training and validation.
+      tables: Scores, and the confusion of classes.
+      charts: Curves of training and validation, and histograms.
       cases: Images with their pictures, one row each.
       configuration: The resolved configuration, which JSON can hold.
       environment: Versions, devices and times, by name.
@@ -81,7 +95,7 @@ def write_report(
     page = _page(
         title,
         _header(title, summary),
-        _section("Scores", [_table(table) for table in tables], "tables"),
+        _section("Scores", [_scores(table) for table in tables], "tables"),
         _section("Curves", [_figure(chart) for chart in charts], "charts"),
         _section("Images", [_case(case) for case in cases], "cases"),
         _section("Origin", _origin(configuration, environment, command), "origin"),
@@ -126,6 +140,37 @@ def _section(
     return node("section", node("h2", title), body)
 
 
+def _scores(table: Table | Matrix) -> ElementTree.Element:
+    return _table(table) if isinstance(table, Table) else _matrix(table)
+
+
+def _matrix(matrix: Matrix) -> ElementTree.Element:
+    """Returns shares of each true class, the darker the larger, above their pixels."""
+    heads = [node("th", text) for text in ("true, found as", *matrix.names)]
+    rows = []
+    for name, counts in zip(matrix.names, matrix.counts.tolist(), strict=True):
+        row = node("tr", node("td", name, class_="word"))
+        for pixels in counts:
+            share = pixels / max(sum(counts), 1)
+            row.append(
+                node(
+                    "td",
+                    node("b", f"{share:.1%}"),
+                    node("small", f"{pixels:,}"),
+                    class_="share",
+                    style=f"--share: {100 * share:.0f}%",
+                )
+            )
+        rows.append(row)
+    return node(
+        "table",
+        node("caption", matrix.caption),
+        node("thead", node("tr", *heads)),
+        node("tbody", *rows),
+        class_="matrix",
+    )
+
+
 def _table(table: Table) -> ElementTree.Element:
     head = node("tr", *[node("th", name) for name in table.columns])
     rows = [
@@ -145,10 +190,10 @@ def _cell(value: int | float | str) -> ElementTree.Element:
     return node("td", console.number(value), class_=kind)
 
 
-def _figure(chart: Chart) -> ElementTree.Element:
+def _figure(chart: Chart | Histogram) -> ElementTree.Element:
     legend = [
-        node("span", line.name, class_=f"c{i % 6}")
-        for i, line in enumerate(chart.curves)
+        node("span", name, class_=f"c{i % 6}")
+        for i, name in enumerate(charts.names(chart))
     ]
     return node(
         "figure",
@@ -248,6 +293,11 @@ th, td { padding: .38rem 0 .38rem 2.2rem; text-align: right; }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
 th { font-weight: 500; font-size: .9rem; color: var(--soft); }
 tbody tr { border-top: 1px solid var(--line); }
+.matrix td, .matrix th { padding: .45rem .9rem; text-align: center; }
+.matrix tr > :first-child { padding-left: 0; text-align: left; }
+.share { background: color-mix(in srgb, var(--c0) calc(.45 * var(--share)), #0000); }
+.share b { display: block; font-weight: 600; }
+.share small { margin: 0; }
 .charts figure {
   flex: 1 1 21rem; max-width: 36rem; padding: 1rem 1.1rem .9rem;
   background: var(--card); border: 1px solid var(--line); border-radius: 10px;

@@ -17,13 +17,24 @@ from unetjax.data.sources import DataSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.network.input_scaling import Scaling
 from unetjax.network.unet import UNet
+from unetjax.reporting.sinks import SinkName
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMap
 
 T = TypeVar("T")
 
 # Fields that may differ when a run goes on: they change no update made so far.
-FREE_TO_CHANGE = frozenset({"num_steps", "log_every", "evaluate_every", "patience"})
+FREE_TO_CHANGE = frozenset(
+    {
+        "num_steps",
+        "log_every",
+        "evaluate_every",
+        "patience",
+        "sinks",
+        "num_pictures",
+        "histograms",
+    }
+)
 
 
 class LossSettings(NamedTuple):
@@ -55,6 +66,12 @@ class ExperimentConfig(NamedTuple):
       patience: Evaluations in a row without a better `best_metric` after which the run
         is finished before its last step; 0 for no such limit.
       best_metric: The validation metric by which the best model is chosen.
+      deterministic: Whether a GPU shall repeat a run bit for bit, at some cost of
+        speed, as a CPU always does.
+      sinks: Where else to show records and pictures, see `reporting.sinks`.
+      num_pictures: Held-out images drawn at every evaluation.
+      histograms: Whether every evaluation shows the activations and records the norm
+        of the gradient of every array.
       model: The network.
       loss: What is minimised.
       optimizer: How.
@@ -74,6 +91,10 @@ class ExperimentConfig(NamedTuple):
     evaluate_every: int = 500
     patience: int = 0
     best_metric: str = "mean_iou"
+    deterministic: bool = False
+    sinks: tuple[SinkName, ...] = ()
+    num_pictures: int = 3
+    histograms: bool = False
     model: UNet = UNet()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -113,12 +134,19 @@ def check(config: ExperimentConfig) -> None:
         "log_every": 1,
         "evaluate_every": 1,
         "patience": 0,
+        "num_pictures": 0,
     }
     for name, smallest in least.items():
         if getattr(config, name) < smallest:
             raise ValueError(
                 f"config.{name} must be at least {smallest}, got "
                 f"{getattr(config, name)}."
+            )
+    for name in config.sinks:
+        if name not in typing.get_args(SinkName):
+            raise ValueError(
+                f"config.sinks may name {', '.join(typing.get_args(SinkName))}, got "
+                f"{name!r}; records.jsonl and records.csv are written without it."
             )
     try:
         output_size(config)

@@ -67,6 +67,7 @@ def run(
         f"{config.num_steps}. All scores are of held-out images, which chose this "
         "model and never trained it.",
         weight_map=config.weight_map,
+        class_names=trained.class_names,
         config=configs.to_dict(config),
         command=command,
     )

@@ -1,40 +1,46 @@
 """Training from a config to a model folder: step, record, evaluate, save."""
 
+import contextlib
 import functools
 import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
 from unetjax import losses
-from unetjax.data import resident
+from unetjax.data import resident, sampling
 from unetjax.data.resident import Resident
 from unetjax.data.splits import Split
 from unetjax.devices import parallel
 from unetjax.exchange import model_folder
 from unetjax.exchange.model_folder import ModelFolder
 from unetjax.files import folders
-from unetjax.reporting import console, records
+from unetjax.metrics.table import Scores
+from unetjax.reporting import console, pictures, records, sinks
 from unetjax.reporting.records import Record
+from unetjax.reporting.sink import NO_SINK, Sink
 from unetjax.training import (
     checkpoints,
     environment,
     evaluation,
     optimizers,
     stopping,
+    watching,
 )
 from unetjax.training import (
     config as configs,
 )
 from unetjax.training.checkpoints import Manager
 from unetjax.training.config import ExperimentConfig
+from unetjax.training.evaluation import Segmentation
 from unetjax.training.steps import Metrics, TrainState, init_state, train_step
 
 Path = str | os.PathLike[str]
@@ -56,12 +62,16 @@ class Run(NamedTuple):
       workdir: The run folder.
       split: Images to train on and to validate on.
       watch: Called with step and scores after every evaluation, the state being saved.
+      keys: The random keys.
+      sink: Where else records and pictures are shown.
     """
 
     config: ExperimentConfig
     workdir: pathlib.Path
     split: Split
-    watch: Callable[[int, Mapping[str, float]], object] | None = None
+    watch: Callable[[int, Mapping[str, float]], object] | None
+    keys: Keys
+    sink: Sink = NO_SINK
 
 
 def train_and_evaluate(
@@ -73,9 +83,11 @@ def train_and_evaluate(
 ) -> ModelFolder:
     """Trains, or goes on where an earlier call was interrupted, to the last step.
 
-    The run folder receives `config.json`, `environment.json`, `records.jsonl`,
-    `checkpoints/` and the best model so far as `model/`, complete at any time. A run
-    that stopped for want of progress is finished, and a further call does nothing.
+    The run folder receives `config.json`, `environment.json`, `records.jsonl`, the same
+    as `records.csv`, `checkpoints/`, `pictures/` of some held-out images, one before
+    the first update and one at every evaluation, and the best model so far as `model/`,
+    complete at any time. A run that stopped for want of progress is finished, and a
+    further call does nothing.
 
     Args:
       config: The experiment.
@@ -89,12 +101,14 @@ def train_and_evaluate(
 
     Raises:
       FileExistsError: If `workdir` holds other files, or another process uses it.
-      ValueError: If `workdir` was made with another config, or a loss is not finite.
+      ValueError: If `workdir` was made with another config, or a loss is not finite;
+        the last checkpoint is then one from before.
       Interrupted: On SIGINT or SIGTERM, after the state was saved.
     """
-    run = Run(config, pathlib.Path(workdir), split, watch)
+    keys = Keys(*jax.random.split(jax.random.key(config.seed), 3))
+    run = Run(config, pathlib.Path(workdir), split, watch, keys)
     _check_folder(run.workdir)
-    with folders.claim(run.workdir):
+    with folders.claim(run.workdir), _table_of_records(run.workdir):
         _agree_on_config(run)
         with checkpoints.open_checkpoints(
             run.workdir / "checkpoints", best_metric=config.best_metric
@@ -106,7 +120,6 @@ def train_and_evaluate(
 def _train(run: Run, manager: Manager) -> None:
     config = run.config
     num_devices = parallel.usable_devices(config.batch_size)
-    keys = Keys(*jax.random.split(jax.random.key(config.seed), 3))
     data = resident.load(
         run.split.train,
         scaling=config.scaling,
@@ -115,23 +128,27 @@ def _train(run: Run, manager: Manager) -> None:
         sampling=config.sampling,
     )
     optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
-    state = initial_state(config, keys.init, channels=data.image.shape[-1])
-    state, data, keys = parallel.replicate((state, data, keys), num_devices)
+    state = initial_state(config, run.keys.init, channels=data.image.shape[-1])
+    state, data, keys = parallel.replicate((state, data, run.keys), num_devices)
     state = checkpoints.restore_latest(manager, state) or state
     step, scores = int(state.step), _resume_records(run, int(state.step))
     advance = parallel.data_parallel(
         build_step(config, optimizer), num_devices=num_devices
     )
 
-    evaluate = functools.partial(_evaluate_and_save, run, manager)
     if not _is_over(run, step, scores):
         environment.note_start(run.workdir, seed=config.seed, step=step)
-    if step == config.num_steps == 0:
-        evaluate(state, scores)
     with (
         stopping.first_signal() as signals,
+        _open_sinks(run, step) as sink,
         console.progress("training", total=config.num_steps, done=step) as bar,
     ):
+        run = run._replace(sink=sink)
+        evaluate = functools.partial(_evaluate_and_save, run, manager)
+        if step == config.num_steps == 0:
+            evaluate(state, scores)
+        elif step == 0:
+            _draw_untrained(run, state)
         pending = None
         while not _is_over(run, step, scores):
             items = items_of(step, config.batch_size, num_devices)
@@ -148,6 +165,7 @@ def _train(run: Run, manager: Manager) -> None:
             if signals:
                 if pending is not None:
                     _record(run, *pending)
+                    stopping.check_finite_params(state.params, step)
                     checkpoints.save(manager, state, {config.best_metric: -1.0})
                 raise stopping.Interrupted(
                     signals[0],
@@ -219,19 +237,32 @@ def items_of(step: int, batch_size: int, num_devices: int) -> Int[Array, "D B"]:
     return parallel.shard(items, num_devices)
 
 
+def names_of(run: Run, step: int) -> list[str]:
+    """Returns the images from which the tiles of an update were cut.
+
+    Which they are is a function of the run's key and of the item's number alone, so
+    that nothing has to be written down to know it.
+    """
+    draw = functools.partial(
+        sampling.draw_image, run.keys.data, num_images=len(run.split.train)
+    )
+    drawn = jax.vmap(draw)(items_of(step - 1, run.config.batch_size, 1)[0])
+    return [run.split.train[i].name for i in dict.fromkeys(drawn.tolist())]
+
+
 def _record(run: Run, step: int, metrics: Metrics) -> float:
     """Writes what is due, and returns the loss."""
     loss = float(metrics.loss)
-    stopping.check_finite_loss(loss, step)
+    if not math.isfinite(loss):
+        stopping.check_finite_loss(loss, step, names_of(run, step))
     if step % run.config.log_every == 0 or step == 1:
-        rate = optimizers.learning_rate(run.config.optimizer, run.config.num_steps)
         values: dict[str, int | float | str] = {
             "loss": loss,
             "accuracy": float(metrics.accuracy),
             "grad_norm": float(metrics.grad_norm),
-            "learning_rate": float(jnp.asarray(rate(step - 1))),
+            "learning_rate": _learning_rate(run.config, step),
         }
-        records.append(run.workdir / "records.jsonl", Record(step, "train", values))
+        _tell(run, Record(step, "train", values))
     return loss
 
 
@@ -240,6 +271,31 @@ def _is_over(run: Run, step: int, scores: list[float]) -> bool:
     return step >= run.config.num_steps or stopping.no_progress(
         scores, run.config.patience
     )
+
+
+def _tell(run: Run, record: Record) -> None:
+    """Writes a record down, and then shows it wherever somebody watches."""
+    records.append(run.workdir / "records.jsonl", record)
+    run.sink.record(record)
+
+
+def _draw(run: Run, step: int, found: list[Segmentation]) -> None:
+    """Draws the first held-out images with what was found in them."""
+    if not found:
+        return
+    shown = run.split.held_out[: len(found)]
+    picture = watching.strip(shown, found, run.config.weight_map)
+    folder = run.workdir / "pictures"
+    folder.mkdir(exist_ok=True)
+    pictures.write_png(folder / f"step_{step:08d}.png", picture, replace=True)
+    run.sink.picture(step, "pictures", picture)
+
+
+def _draw_untrained(run: Run, state: TrainState) -> None:
+    """Draws what the network makes of the held-out images before the first update."""
+    trained = _as_model_folder(run, state)
+    shown = run.split.held_out[: run.config.num_pictures]
+    _draw(run, 0, [evaluation.segment(trained, example.image) for example in shown])
 
 
 def _evaluate_and_save(
@@ -251,31 +307,57 @@ def _evaluate_and_save(
     """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
-    trained = _as_model_folder(run, state)
-    scores = evaluation.total(
-        evaluation.evaluate(
-            run.split.held_out,
-            functools.partial(evaluation.segment, trained),
-            num_classes=config.model.num_classes,
-        )
+    trained, found = _as_model_folder(run, state), list[Segmentation]()
+
+    def segment(image: Shaped[np.ndarray, "H W C"]) -> Segmentation:
+        segmentation = evaluation.segment(trained, image)
+        if len(found) < config.num_pictures:
+            found.append(segmentation)
+        return segmentation
+
+    counts = evaluation.evaluate(
+        run.split.held_out, segment, num_classes=config.model.num_classes
     )
+    scores = evaluation.total(counts)
     if config.best_metric not in scores:
         raise ValueError(
             f"config.best_metric must be one of {', '.join(scores)}, got "
             f"{config.best_metric!r}."
         )
     value = scores[config.best_metric]
-    records.append(
-        run.workdir / "records.jsonl", Record(step, "validation", {**scores})
-    )
+    _tell(run, Record(step, "validation", {**scores}))
+    _warn_of_collapse(run, step, counts, found)
+    _draw(run, step, found)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
         about = trained.about | {"step": step, "scores": _finite(scores)}
         model_folder.save(run.workdir / "model", trained._replace(about=about))
     checkpoints.save(manager, state, checkpoints.as_metrics(scores))
+    records.write_csv(run.workdir / "records.jsonl")
     if run.watch is not None:
         run.watch(step, scores)
     return [*earlier, value]
+
+
+def _warn_of_collapse(
+    run: Run, step: int, counts: list[Scores], found: list[Segmentation]
+) -> None:
+    """Says so, on the console and in the records, where one class is all there is."""
+    text = watching.collapse_warning(
+        np.sum([scores.confusion for scores in counts], axis=0),
+        [segmentation.probs for segmentation in found],
+        step=step,
+        learning_rate=_learning_rate(run.config, step),
+    )
+    if text:
+        print(f"warning: {text}", flush=True)
+        _tell(run, Record(step, "warning", {"text": text}))
+
+
+def _learning_rate(config: ExperimentConfig, step: int) -> float:
+    """That of the update which made `step` of them."""
+    rate = optimizers.learning_rate(config.optimizer, config.num_steps)
+    return float(jnp.asarray(rate(max(step - 1, 0))))
 
 
 def _as_model_folder(run: Run, state: TrainState) -> ModelFolder:
@@ -294,6 +376,21 @@ def _as_model_folder(run: Run, state: TrainState) -> ModelFolder:
             "config": configs.to_dict(config),
         },
     )
+
+
+def _open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
+    options = dict(configs.flatten(configs.to_dict(run.config)))
+    return sinks.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
+
+
+@contextlib.contextmanager
+def _table_of_records(workdir: pathlib.Path) -> Iterator[None]:
+    """Leaves `records.csv` right, however the block ends."""
+    try:
+        yield
+    finally:
+        if (workdir / "records.jsonl").exists():
+            records.write_csv(workdir / "records.jsonl")
 
 
 def _finite(scores: dict[str, float]) -> dict[str, float | None]:

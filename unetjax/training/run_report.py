@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from unetjax.data.source import Example
 from unetjax.data.splits import Split
 from unetjax.exchange.model_folder import ModelFolder
 from unetjax.instances.baseline import otsu_components
 from unetjax.metrics.table import Scores
-from unetjax.reporting import charts, pictures, records, report
-from unetjax.reporting.charts import Chart
-from unetjax.reporting.report import Case, Table
-from unetjax.training import environment, evaluation
+from unetjax.reporting import charts, records, report
+from unetjax.reporting.charts import Chart, Histogram
+from unetjax.reporting.report import Case, Matrix, Table
+from unetjax.training import environment, evaluation, watching
 from unetjax.training.evaluation import Segmentation
-from unetjax.weight_maps.device import separation_weight_map
 from unetjax.weight_maps.settings import WeightMap
 
 SHOWN = {  # scores worth a line, with their names for people
@@ -94,6 +94,7 @@ def write(
     title: str,
     summary: str,
     weight_map: WeightMap,
+    class_names: Sequence[str],
     config: dict[str, Any],
     command: str,
 ) -> pathlib.Path:
@@ -106,6 +107,7 @@ def write(
       title: What was run, on what.
       summary: The result in a sentence or two.
       weight_map: Eq. (2), for the pictures.
+      class_names: Of the classes, background first.
       config: The resolved configuration.
       command: What to type to get the same run.
     """
@@ -119,9 +121,15 @@ def write(
     report.write_report(
         path,
         title=title,
-        summary=summary,
-        tables=[scores_table(comparison, caption)],
-        charts=run_charts(folder / "records.jsonl"),
+        summary="\n\n".join([summary, *_warnings(folder / "records.jsonl")]),
+        tables=[
+            scores_table(comparison, caption),
+            _confusion(comparison, class_names),
+        ],
+        charts=[
+            *run_charts(folder / "records.jsonl"),
+            _cell_sizes(comparison, split.held_out),
+        ],
         cases=_cases(comparison, split.held_out, weight_map),
         configuration=config,
         environment=_origin(folder),
@@ -137,9 +145,15 @@ def run_charts(path: pathlib.Path) -> list[Chart]:
     loss = charts.curve(lines, "train", "loss")
     names = ("mean_iou", "ap50", "separated_close")
     held_out = [charts.curve(lines, "validation", name) for name in names]
+    accuracy = [
+        charts.curve(lines, kind, "accuracy") for kind in ("train", "validation")
+    ]
+    norm = charts.curve(lines, "train", "grad_norm")
     return [
         Chart("Loss", [loss], log=True),
         Chart("Scores of the held-out images", held_out),
+        Chart("Pixel accuracy", accuracy),
+        Chart("Norm of the gradient", [norm], log=True),
     ]
 
 
@@ -150,6 +164,42 @@ def _origin(folder: pathlib.Path) -> dict[str, Any]:
         return environment.environment()
     resumed = [str(start["step"]) for start in starts if start["step"]]
     return starts[-1] | {"step": ", ".join(["0", *resumed])}
+
+
+def _warnings(path: pathlib.Path) -> list[str]:
+    """The last warning of a run that had any, and how many there were."""
+    texts = [
+        str(record.values["text"])
+        for record in records.read(path)
+        if record.kind == "warning"
+    ]
+    return [f"{len(texts)} warning(s), the last: {texts[-1]}"] if texts else []
+
+
+def _confusion(comparison: Comparison, class_names: Sequence[str]) -> Matrix:
+    counts = np.sum([scores.confusion for scores in comparison.scores], axis=0)
+    return Matrix(
+        class_names, counts, "Where the pixels of each true class went, held-out images"
+    )
+
+
+def _cell_sizes(comparison: Comparison, examples: Sequence[Example]) -> Histogram:
+    """How large the cells are, true and found: too small ones are fragments."""
+    return charts.count(
+        "Sizes of the cells in the held-out images",
+        {
+            "truth": [d for e in examples for d in _diameters(e.instances)],
+            "prediction": [
+                d for f in comparison.found for d in _diameters(f.instances)
+            ],
+        },
+        horizontal="diameter of a disk of the same area, pixels",
+    )
+
+
+def _diameters(instances: Int[np.ndarray, "H W"]) -> list[float]:
+    _, areas = np.unique(instances[instances > 0], return_counts=True)
+    return (2 * np.sqrt(areas / np.pi)).tolist()
 
 
 def _cells_are_bright(examples: Sequence[Example]) -> bool:
@@ -172,36 +222,42 @@ def _cases(
     """The worst and the best images, worst first."""
     ap = [evaluation.total([s])["mean_iou"] for s in comparison.scores]
     order = sorted(range(len(ap)), key=lambda i: ap[i])
+    places = {i: len(order) - place for place, i in enumerate(order)}
     if len(order) > _MOST_CASES:
         half = _MOST_CASES // 2
         order = order[:half] + order[-half:]
     return [
-        _case(examples[i], comparison.found[i], comparison.scores[i], weight_map)
+        _case(
+            examples[i],
+            comparison.found[i],
+            comparison.scores[i],
+            weight_map,
+            place=f"place {places[i]} of {len(places)}",
+        )
         for i in order
     ]
 
 
 def _case(
-    example: Example, found: Segmentation, scores: Scores, weight_map: WeightMap
+    example: Example,
+    found: Segmentation,
+    scores: Scores,
+    weight_map: WeightMap,
+    *,
+    place: str,
 ) -> Case:
-    image = pictures.grey(example.image)
-    weight = np.asarray(separation_weight_map(example.instances, settings=weight_map))
     values = evaluation.total([scores])
     return Case(
         example.name,
-        [
-            ("image", image),
-            ("truth", pictures.color_labels(example.instances)),
-            ("prediction", pictures.color_labels(found.instances)),
-            (
-                "found green, invented orange, missed blue",
-                pictures.errors(image, found.label > 0, example.label > 0),
-            ),
-            ("weight map", pictures.heat(weight)),
-        ],
+        watching.panels(example, found, weight_map),
         ", ".join(
-            f"{SHOWN[name]} {values[name]:.3f}"
-            for name in ("mean_iou", "ap50", "separated_close")
-            if np.isfinite(values[name])
+            [
+                place,
+                *(
+                    f"{SHOWN[name]} {values[name]:.3f}"
+                    for name in ("mean_iou", "ap50", "separated_close")
+                    if np.isfinite(values[name])
+                ),
+            ]
         ),
     )

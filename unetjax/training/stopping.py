@@ -74,14 +74,22 @@ def first_signal() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def check_finite_loss(loss: float, step: int) -> None:
+def check_finite_loss(loss: float, step: int, names: Sequence[str]) -> None:
     """Refuses to go on after a loss that is not finite.
 
+    Args:
+      loss: Of the step.
+      step: Number of the update, counted from 1.
+      names: Images from which the tiles of its batch were cut.
+
     Raises:
-      NotFinite: Naming step and value.
+      NotFinite: Naming step, value and images.
     """
     if not math.isfinite(loss):
-        raise NotFinite(f"the loss of step {step} is {loss}; {_REMEDY}")
+        raise NotFinite(
+            f"the loss of step {step} is {loss}, over tiles of {', '.join(names)}; "
+            f"{_REMEDY}"
+        )
 
 
 def check_finite_params(params: PyTree, step: int) -> None:
