@@ -285,8 +285,13 @@ h3 { font-size: 1rem; font-weight: 600; margin: 0 0 .6rem; }
 small { color: var(--soft); font-size: .86em; font-weight: 400; margin-left: .8em; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .9rem; margin-top: .4rem; }
-.tables, .charts { display: flex; flex-wrap: wrap; gap: 1.25rem; }
-.tables { gap: 2rem 3.5rem; align-items: flex-start; overflow-x: auto; }
+.tables {
+  display: flex; flex-wrap: wrap; gap: 2rem 3.5rem; align-items: flex-start;
+  overflow-x: auto;
+}
+.charts, .panels { display: grid; gap: 1rem; }
+.charts { grid-template-columns: repeat(auto-fit, minmax(min(21rem, 100%), 1fr)); }
+.panels { grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .9rem; padding: 0 0 .5rem; }
 th, td { padding: .38rem 0 .38rem 2.2rem; text-align: right; }
@@ -299,7 +304,7 @@ tbody tr { border-top: 1px solid var(--line); }
 .share b { display: block; font-weight: 600; }
 .share small { margin: 0; }
 .charts figure {
-  flex: 1 1 21rem; max-width: 36rem; padding: 1rem 1.1rem .9rem;
+  max-width: 36rem; padding: 1rem 1.1rem .9rem;
   background: var(--card); border: 1px solid var(--line); border-radius: 10px;
 }
 .charts figcaption { font-weight: 600; margin: 0 0 .5rem; }
@@ -319,8 +324,7 @@ circle { fill: var(--c); }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); }
 .c3 { --c: var(--c3); } .c4 { --c: var(--c4); } .c5 { --c: var(--c5); }
 .cases { display: grid; gap: 2.2rem; }
-.panels { display: flex; flex-wrap: wrap; gap: 1rem; }
-.panels figure { flex: 1 1 12.5rem; max-width: 24rem; }
+.panels figure { max-width: 24rem; }
 img { display: block; width: 100%; height: auto; border-radius: 6px; }
 .small { image-rendering: pixelated; }
 pre {

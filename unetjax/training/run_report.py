@@ -149,11 +149,13 @@ def run_charts(path: pathlib.Path) -> list[Chart]:
         charts.curve(lines, kind, "accuracy") for kind in ("train", "validation")
     ]
     norm = charts.curve(lines, "train", "grad_norm")
+    rate = charts.curve(lines, "train", "learning_rate")
     return [
         Chart("Loss", [loss], log=True),
         Chart("Scores of the held-out images", held_out),
         Chart("Pixel accuracy", accuracy),
         Chart("Norm of the gradient", [norm], log=True),
+        Chart("Learning rate", [rate]),
     ]
 
 
