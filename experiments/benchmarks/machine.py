@@ -15,7 +15,7 @@ import jaxlib
 from experiments.benchmarks import measuring
 from experiments.benchmarks.measuring import Case, Contender, Row
 from experiments.benchmarks.plan import Plan
-from unetjax.training import run_report
+from unetjax.training import environment
 
 
 def num_threads() -> int:
@@ -34,7 +34,7 @@ def load() -> str:
 
 def describe() -> dict[str, str]:
     """Returns what the figures may depend on, by name."""
-    return run_report.environment() | {
+    return environment.environment() | {
         "jaxlib": jaxlib.__version__,
         "platform": f"{jax.default_backend()}, {_platform_version()}",
         "processor": f"{_processor()}, {num_threads()} threads",

@@ -107,3 +107,21 @@ def test_curves_come_from_records():
     curve = charts.curve(records, "train", "loss")
     assert curve == Curve("train loss", [1, 3], [0.5, 0.25])
     assert charts.curve(records, "train", "note").values == []
+
+
+def test_histograms_share_their_bins_and_lose_nothing():
+    values = {"truth": [0.0, 3.0, 10.0], "prediction": [9.9, 10.0, 10.0, 1.0]}
+    histogram = charts.count("cells", values, horizontal="pixels", bins=10)
+    assert histogram.edges == pytest.approx(list(range(12)))
+    assert histogram.counts["truth"] == [1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]
+    assert [sum(counts) for counts in histogram.counts.values()] == [3, 4]
+    picture = charts.svg(histogram)
+    outlines = picture.findall(".//polyline")
+    assert len(outlines) == 2
+    tops = [float(p.split(",")[1]) for p in outlines[1].attrib["points"].split()]
+    assert min(tops) == pytest.approx(8)  # two in the last bin: the highest mark
+
+
+def test_a_histogram_of_nothing_is_drawn():
+    histogram = charts.count("cells", {"truth": [], "prediction": []}, horizontal="px")
+    assert len(charts.svg(histogram).findall(".//polyline")) == 2
