@@ -2,13 +2,15 @@ import base64
 import html.parser
 import io
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from unetjax.reporting import report
-from unetjax.reporting.charts import Chart, Curve
+from unetjax.reporting.charts import Chart, Curve, Histogram
 
 EVIL = "<script>alert(\"1\")</script> & 'x' ü"
 
@@ -41,8 +43,14 @@ def write(path, text, panel):
         path,
         title=text,
         summary=f"{text}\n\nsecond paragraph",
-        tables=[report.Table(["metric", text], [{"metric": text, text: 1e-5}], text)],
-        charts=[Chart(text, [Curve(text, [1, 2], [0.5, 0.25])], horizontal=text)],
+        tables=[
+            report.Table(["metric", text], [{"metric": text, text: 1e-5}], text),
+            report.Matrix([text, "b"], np.array([[90, 10], [0, 0]]), text),
+        ],
+        charts=[
+            Chart(text, [Curve(text, [1, 2], [0.5, 0.25])], horizontal=text),
+            Histogram(text, [0.0, 1.0, 2.0], {text: [3, 1]}, horizontal=text),
+        ],
         cases=[report.Case(text, [(text, panel)], text)],
         configuration={text: [text]},
         environment={text: text},
@@ -58,7 +66,7 @@ def test_every_text_is_escaped(tmp_path, panel):
     assert [tag for tag, _ in evil.elements] == [tag for tag, _ in plain.elements]
     in_json = EVIL.replace('"', '\\"')
     shown = evil.text.count(EVIL) + evil.text.count(in_json)
-    assert shown == plain.text.count("plain") == 17
+    assert shown == plain.text.count("plain") == 23
     assert evil.attributes("img")[0]["alt"] == EVIL
     assert evil.attributes("svg")[0]["aria-label"] == EVIL
 
@@ -73,6 +81,13 @@ def test_the_file_needs_nothing_else(tmp_path, panel):
     assert not re.search(r"url\(|@import", page.text)
     policies = [m["content"] for m in page.attributes("meta") if "http-equiv" in m]
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_a_matrix_shows_shares_of_each_true_class(tmp_path, panel):
+    page = write(tmp_path / "report.html", "run", panel)
+    shares = [td["style"] for td in page.attributes("td") if "style" in td]
+    assert shares == ["--share: 90%", "--share: 10%", "--share: 0%", "--share: 0%"]
+    assert "90.0%90" in page.text
 
 
 def test_panels_are_the_pictures(tmp_path, panel):
@@ -126,3 +141,27 @@ def test_names_that_are_no_text_do_not_stop_the_report(tmp_path):
     path = tmp_path / "report.html"
     report.write_report(path, title=name)
     assert "zelle-?.tif" in path.read_text(encoding="utf-8")
+
+
+def test_a_browser_opens_it_without_complaint(tmp_path, panel):
+    """Also its own policy and style are refused by nobody; light and dark."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    path = tmp_path / "report.html"
+    write(path, EVIL, panel)
+    words = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    words += "--disable-background-networking --disable-component-update "
+    words += "--disable-sync --hide-scrollbars --enable-logging=stderr --v=0"
+    shots = []
+    for scheme in ("", "--blink-settings=preferredColorScheme=0"):
+        shot = tmp_path / f"shot{len(shots)}.png"
+        command = [browser, *words.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+        command += [scheme] if scheme else []
+        command += [f"--screenshot={shot}", "--window-size=600,900", path.as_uri()]
+        done = subprocess.run(command, capture_output=True, timeout=120)
+        assert b"CONSOLE" not in done.stderr, done.stderr.decode()
+        with Image.open(shot) as image:
+            shots.append(np.asarray(image.convert("L"), float).mean())
+    assert shots[0] > 200
+    assert shots[1] < 100

@@ -78,7 +78,7 @@ def count(
       bins: How many bins the largest value asks for.
 
     Example:
-      >>> count("cells", {"true": [1, 4]}, horizontal="pixels", bins=4).counts
+      >>> count("cells", {"true": [1.0, 4.0]}, horizontal="pixels", bins=4).counts
       {'true': [0, 1, 0, 0, 1]}
     """
     size = max((x for group in values.values() for x in group), default=1.0) / bins
@@ -219,9 +219,9 @@ def _bars(chart: Histogram) -> ElementTree.Element:
     picture = node(
         "svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=chart.title
     )
-    high = max((max(counts) for counts in chart.counts.values()), default=0)
-    marks = [mark for mark in ticks(0.0, max(high, 1)) if mark == int(mark)]
-    y_axis = _Axis(marks, 0.0, max(marks[-1], high), _HEIGHT - _BOTTOM, _TOP)
+    high = float(max(1, *(max(counts) for counts in chart.counts.values())))
+    marks = [mark for mark in ticks(0.0, high) if mark == int(mark)]
+    y_axis = _Axis(marks, 0.0, marks[-1], _HEIGHT - _BOTTOM, _TOP)
     end = chart.edges[-1]
     x_axis = _Axis(ticks(0.0, end), 0.0, end, _LEFT, _WIDTH - _RIGHT)
     picture.append(_vertical(y_axis))
@@ -231,7 +231,7 @@ def _bars(chart: Histogram) -> ElementTree.Element:
         for left, right, height in zip(
             chart.edges, chart.edges[1:], counts, strict=False
         ):
-            corners += [(left, height), (right, height)]
+            corners += [(left, float(height)), (right, float(height))]
         corners.append((end, 0.0))
         points = " ".join(
             f"{x_axis.position(x)},{y_axis.position(y)}" for x, y in corners
