@@ -18,7 +18,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch_size = 1  # tiles of an update, over all devices; Sec. 3
     config.tile_size = 572  # pixels; 388 after the valid convolutions; Fig. 1
     config.scaling = "unit"  # ours: stored values by the largest of their type
+    config.clip = (None, None)  # stored grey values; no bound
     config.log_every = 50  # steps; ours
+    config.log_grad_norms = False  # of every array
     config.evaluate_every = 500  # steps; ours
     config.patience = 0  # evaluations without progress; no limit
     config.best_metric = "mean_iou"  # ours
@@ -97,6 +99,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.name = "folder"
     config.data.images = ""
     config.data.masks = ""
+    config.data.image_suffix = ""
+    config.data.mask_suffix = ""
     config.data.mask_type = "auto"
     config.data.train = ""
     config.data.validation = ""

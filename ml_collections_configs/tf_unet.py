@@ -40,6 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.schedule = "staircase"
     config.optimizer.decay_rate = 0.95
     config.optimizer.decay_steps = STEPS
+    config.optimizer.clip_norm = 0.5  # ours: else one bad tile undoes what was learned
 
     config.weight_map = ml_collections.ConfigDict()
     config.weight_map.w0 = 0.0  # no border term

@@ -118,3 +118,35 @@ def test_sums_of_shards_make_the_loss_of_the_whole(name, key):
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="cross_entropy or soft_dice"):
         losses.build_loss("dice_coefficient")
+
+
+def test_class_weights_scale_the_plain_mean():
+    """Weights [1, 1] are none, and [2, 2] double the loss (jakeret/tf_unet)."""
+    mean = losses.build_loss("cross_entropy", "mean")
+    plain = number(mean, LOGITS, LABELS, jnp.ones(2))
+    for weights, factor in (([1.0, 1.0], 1), ([2.0, 2.0], 2)):
+        weight = jnp.array(weights)[LABELS]
+        np.testing.assert_allclose(
+            number(mean, LOGITS, LABELS, weight), factor * plain, rtol=1e-6
+        )
+    skewed = jnp.array([1.0, 3.0])[LABELS]
+    np.testing.assert_allclose(
+        number(mean, LOGITS, LABELS, skewed), (0.693147 + 3 * 1.386294) / 2, rtol=1e-6
+    )
+    dice = losses.soft_dice(LOGITS, LABELS, skewed)
+    assert abs(float(dice - losses.soft_dice(LOGITS, LABELS))) > 0.01
+
+
+def test_soft_dice_is_not_the_mean_probability_of_the_true_class(key):
+    """jakeret/tf_unet sums its Dice over the classes, and so gets just that."""
+    logits = jax.random.normal(key, (50, 3))
+    labels = jax.random.randint(key, (50,), 0, 3)
+    probs, one_hot = jax.nn.softmax(logits), jax.nn.one_hot(labels, 3)
+    both = (probs * one_hot).sum()
+    old = -2 * both / (1e-5 + probs.sum() + one_hot.sum())
+    true = jnp.take_along_axis(probs, labels[:, None], axis=1)
+    np.testing.assert_allclose(old, -true.mean(), atol=1e-5)
+    ours = losses.soft_dice(logits, labels)
+    per_class = 2 * (probs * one_hot).sum(0) / (probs.sum(0) + one_hot.sum(0))
+    np.testing.assert_allclose(ours, 1 - per_class.mean(), atol=1e-5)
+    assert abs(float(ours - (1 + old))) > 1e-3

@@ -250,3 +250,40 @@ def test_real_data_sets_are_understood(shared_data, name, summary):
     assert understood.problems == []
     with pytest.raises(ValueError, match=SWAPPED):
         folder.load(masks, images)
+
+
+MINE = folder.Naming("_img.png", "_seg.tif")
+
+
+def test_suffixes_of_ones_own(tree):
+    """Suffixes of file names only; neither folders nor other files count."""
+    tree(["x_img.png/a_img.png", "x_img.png/b_img.png", "x_img.png/b.png"])
+    tree([], ["m/a_seg.tif", "m/b_seg.tif", "m/a_img.png", "m/a_img_seg.tif"])
+    pairs = folder.pair("x_img.png", "m", naming=MINE)
+    assert [(pair.image.name, pair.mask.name) for pair in pairs] == [
+        ("a_img.png", "a_seg.tif"),
+        ("b_img.png", "b_seg.tif"),
+    ]
+
+
+def test_suffixes_in_one_folder(tree):
+    """As jakeret/tf_unet has them: .tif, of which those in _mask.tif are masks."""
+    tree(["all/a.tif", "all/b.tif"], ["all/a_mask.tif", "all/b_mask.tif"])
+    pairs = folder.pair("all", "all", naming=folder.Naming(".tif", "_mask.tif"))
+    assert [(pair.image.name, pair.mask.name) for pair in pairs] == [
+        ("a.tif", "a_mask.tif"),
+        ("b.tif", "b_mask.tif"),
+    ]
+    assert pairs == folder.pair("all", "all")
+    assert pairs == folder.pair("all", "all", naming=folder.Naming("", "_mask.tif"))
+
+
+def test_every_mask_that_a_suffix_misses_is_named(tree):
+    tree(["i/a_img.png", "i/b_img.png", "i/c_img.png"], ["m/b_seg.tif", "m/c.tif"])
+    with pytest.raises(
+        ValueError, match=r"a_img.png has no mask: looked for .*a_seg.tif"
+    ) as e:
+        folder.pair("i", "m", naming=MINE)
+    assert "c_img.png has no mask" in str(e.value)
+    with pytest.raises(ValueError, match=r"i holds no image that ends in '.jpg'"):
+        folder.pair("i", "m", naming=folder.Naming(".jpg"))

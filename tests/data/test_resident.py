@@ -34,7 +34,7 @@ def data():
     )
 
 
-def draw(data, items, key=None, augmentation=OFF, jitter=0.0):
+def draw(data, items, key=None, augmentation=OFF, jitter=0.0, transform=None):
     return jax.jit(
         functools.partial(
             resident.draw_batch,
@@ -43,6 +43,7 @@ def draw(data, items, key=None, augmentation=OFF, jitter=0.0):
             weight_map=WeightMap(),
             augmentation=augmentation,
             sampling=Sampling(jitter=jitter),
+            transform=transform,
         )
     )(data, jax.random.key(0) if key is None else key, jnp.asarray(items))
 
@@ -253,3 +254,38 @@ def test_ignored_pixels_weigh_nothing():
 def test_unusable_sets_are_refused(examples, message):
     with pytest.raises(ValueError, match=message):
         resident.load(examples, scaling="unit", num_classes=2, weight_map=WeightMap())
+
+
+def test_a_transform_comes_last_with_a_key_of_its_own(data):
+    """Three marks, one on each array, leave everything else as it was."""
+
+    def mark(image, label, weight, key):
+        grey = jax.random.uniform(key)
+        return image.at[0, 0].set(grey), label.at[0, 0].set(7), weight.at[0, 0].set(9.0)
+
+    plain = draw(data, range(4))
+    marked = draw(data, range(4), transform=mark)
+    for name, value in (("label", 7), ("weight", 9)):
+        np.testing.assert_array_equal(marked[name][:, 0, 0], value)
+    greys = np.asarray(marked["image"][:, 0, 0, 0])
+    assert len(set(greys)) == 4
+    for name, array in marked.items():
+        np.testing.assert_array_equal(
+            np.asarray(array)[:, 1:], np.asarray(plain[name])[:, 1:]
+        )
+    again = draw(data, range(4), transform=mark)
+    np.testing.assert_array_equal(again["image"], marked["image"])
+
+
+def test_images_are_clipped_before_they_are_scaled():
+    loaded = resident.load(
+        EXAMPLES[:1],
+        scaling="minmax",
+        clip=(1000, 30_000),
+        num_classes=2,
+        weight_map=WeightMap(),
+    )
+    values = np.clip(EXAMPLES[0].image.astype(np.float32), 1000, 30_000)
+    np.testing.assert_allclose(
+        loaded.image.ravel(), (values.ravel() - 1000) / 29_000, atol=1e-6
+    )

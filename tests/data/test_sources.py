@@ -106,3 +106,22 @@ def test_labels_beyond_the_classes_name_the_file(folders, tmp_path):
         images.write_labels(tmp_path / "masks" / f"{i}.tif", np.minimum(mask, 1))
     with pytest.raises(ValueError, match=r"2\.tif has label 2 .*accepted are 0 to 1"):
         open_split(classes, num_classes=2)
+
+
+def test_suffixes_of_ones_own(folders, tmp_path):
+    for i in range(5):
+        (tmp_path / "images" / f"{i}.tif").rename(tmp_path / "images" / f"{i}-im.tif")
+        (tmp_path / "masks" / f"{i}.tif").rename(tmp_path / "images" / f"{i}-gt.tif")
+    mixed = folders._replace(masks=folders.images, validation=":1")
+    with pytest.raises(ValueError, match=r"0-gt\.tif has no mask"):
+        open_split(mixed)
+    split = open_split(mixed._replace(image_suffix="-im.tif", mask_suffix="-gt.tif"))
+    assert names(split)[1] == ["0-im.tif"]
+    assert len(split.train) == 4
+
+
+def test_discs():
+    split = open_split(DataSettings(name="discs", num_images=3, validation="2:"))
+    assert names(split) == [["discs-000", "discs-001"], ["discs-002"]]
+    assert split.train[0].image.shape == (572, 572, 1)
+    assert splits.content_hash(split.train[0]) != splits.content_hash(split.train[1])

@@ -105,7 +105,15 @@ def test_files_and_array_names(folder):
     assert set(fields["architecture"]) == {
         *("num_classes", "features", "depth", "kernel_size", "padding", "dropout_rate"),
         *("dropout_sites", "negative_slope", "up_activation", "wide_last_up"),
-        *("concat_order", "kernel_init", "bias_init", "norm", "remat", "dtype"),
+        *(
+            "concat_order",
+            "input_shift",
+            "kernel_init",
+            "bias_init",
+            "norm",
+            "remat",
+            "dtype",
+        ),
     }
 
 
@@ -266,3 +274,13 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         save(tmp_path / "cells", make_trained()._replace(**changes))
     assert not list(tmp_path.iterdir())
+
+
+def test_bounds_of_grey_values_are_kept_and_older_folders_have_none(tmp_path):
+    save(tmp_path / "a", make_trained()._replace(clip=(None, 5.0)))
+    assert load(tmp_path / "a").clip == (None, 5.0)
+    rewrite(tmp_path / "a", lambda fields: fields.pop("clip"))
+    assert load(tmp_path / "a").clip == (None, None)
+    rewrite(tmp_path / "a", lambda fields: fields.update(clip=[2.0, 1.0]))
+    with pytest.raises(ValueError, match="cannot be used: clip must be a least grey"):
+        load(tmp_path / "a")

@@ -49,3 +49,12 @@ def test_words_are_told_apart():
 def test_errors_name_the_way_out(file, overrides, error, message):
     with pytest.raises(error, match=message):
         launch.read_config(file, overrides)
+
+
+def test_lists_of_numbers_are_overridden_too():
+    config = launch.read_config(
+        "ml_collections_configs/falk2019.py",
+        ["--config.clip=(None, 210.5)", "--config.weight_map.class_balance=(1, 3.0)"],
+    )
+    assert config.clip == (None, 210.5)
+    assert config.weight_map.class_balance == (1, 3.0)

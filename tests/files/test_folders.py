@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 import os
 import socket
@@ -135,3 +136,20 @@ def test_a_failed_run_gives_its_folder_back(tmp_path):
     with pytest.raises(RuntimeError):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_run_folders_are_numbered_and_the_first_free_one_is_made(tmp_path):
+    names = [folders.new_run_dir(tmp_path / "runs").name for _ in range(2)]
+    assert names == ["run_000", "run_001"]
+    (tmp_path / "runs" / "run_003").mkdir()
+    (tmp_path / "runs" / "run_003" / "mine").write_text("kept")
+    assert folders.new_run_dir(tmp_path / "runs").name == "run_002"
+    assert folders.new_run_dir(tmp_path / "runs").name == "run_004"
+    assert (tmp_path / "runs" / "run_003" / "mine").read_text() == "kept"
+    assert folders.new_run_dir(tmp_path / "runs", prefix="toy-").name == "toy-000"
+
+
+def test_two_who_ask_at_once_get_two_run_folders(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: folders.new_run_dir(tmp_path), range(40)))
+    assert sorted(path.name for path in paths) == [f"run_{i:03d}" for i in range(40)]

@@ -243,3 +243,47 @@ def test_paper_tiles_equal_the_single_tile_on_a_real_slice(make_variables, share
     one = predict(model, params, image, **settings)
     four = predict(model, params, image, tile_size=572, **settings)
     assert largest_error(four, one) < 1e-5
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_valid_crop_is_the_output_without_any_mirrored_pixel(
+    make_variables, depth, padding
+):
+    """Of a legal size it is the network's own output; of others it ends as it may."""
+    model = UNet(features=2, depth=depth, padding=padding)
+    params = make_variables(model)["params"]
+    margin = geometry.margin(depth, padding=padding)
+    side = geometry.input_size(2 * margin + 20, depth=depth, padding=padding)
+    image = random_image(side, side)
+    logits = np.asarray(forward(model, params, {}, image[np.newaxis])[0][0])
+    if padding == "SAME":
+        logits = logits[margin:-margin, margin:-margin]
+    valid = functools.partial(predict, model, params, softmax=False, crop="valid")
+    assert largest_error(valid(image), logits) < 1e-5
+    cut = image[:-3, :-5]
+    assert largest_error(valid(cut), logits[:-3, :-5]) < 1e-5
+    small = geometry.input_size(
+        geometry.period(depth) + 2 * margin * (padding == "SAME"),
+        depth=depth,
+        padding=padding,
+    )
+    assert largest_error(valid(image, tile_size=small), logits) < 1e-5
+
+
+def test_valid_crop_needs_pixels_beyond_the_margins(make_variables):
+    model = UNet(features=2, depth=1)
+    params = make_variables(model)["params"]
+    message = r"images above 16 pixels, got 'valid' for 16 x 40"
+    with pytest.raises(ValueError, match=message):
+        predict(model, params, random_image(16, 40), crop="valid")
+
+
+def test_clipping_is_part_of_the_scaling(make_variables):
+    model = UNet(features=2, depth=1)
+    params = make_variables(model)["params"]
+    image = random_image(20, 21)
+    np.testing.assert_array_equal(
+        predict(model, params, image, scaling="minmax", clip=(None, 0.5)),
+        predict(model, params, np.minimum(image, 0.5), scaling="minmax"),
+    )

@@ -144,3 +144,14 @@ def test_small_integers_do_not_wrap():
 def test_messages(label, predicted, message):
     with pytest.raises(ValueError, match=message):
         count2(np.array(label), np.array(predicted))
+
+
+@given(pairs_of_maps)
+@few
+def test_error_rate_is_the_percentage_of_other_classes(maps):
+    counts = overlap.confusion(np.abs(maps[0]), np.abs(maps[1]), num_classes=3)
+    wrong = 100 * np.mean(np.abs(maps[0]) != np.abs(maps[1]))
+    np.testing.assert_allclose(overlap.error_rate(counts), wrong, atol=1e-9)
+    np.testing.assert_allclose(
+        overlap.error_rate(counts), 100 * (1 - overlap.accuracy(counts))
+    )

@@ -50,3 +50,36 @@ def test_non_finite_pixels_are_counted(value):
     image[0, :2] = value
     with pytest.raises(ValueError, match="2 pixels that are NaN or infinite"):
         scale(image, "none")
+
+
+@pytest.mark.parametrize(
+    ("clip", "row", "expected"),
+    [
+        ((0.0, 2.0), [-3, 0, 1, 5], [0, 0, 0.5, 1]),
+        ((None, 5.0), [0, 1, 5, 10], [0, 0.2, 1, 1]),  # jakeret/tf_unet ignores it
+        ((0.0, None), [-3, 0, 1, 5], [0, 0, 0.2, 1]),
+        ((None, None), [-3, 0, 1, 2], [0, 0.6, 0.8, 1]),
+        ((-1, 0), [-3, 0, 1, 2], [0, 1, 1, 1]),
+    ],
+)
+def test_each_bound_clips_values_alone(clip, row, expected):
+    """The bounds are of values, not of absolute ones."""
+    image = np.array(row, np.float32).reshape(1, 4, 1)
+    np.testing.assert_allclose(scale(image, "minmax", clip).ravel(), expected)
+    whole = scale(image.astype(np.int16), "minmax", clip)
+    np.testing.assert_allclose(whole.ravel(), expected)
+
+
+def test_clipping_keeps_the_type_that_unit_divides_by():
+    image = np.array([0, 51, 255], np.uint8).reshape(1, 3, 1)
+    np.testing.assert_allclose(
+        scale(image, "unit", (25.5, 51)).ravel(), [0.1, 0.2, 0.2]
+    )
+
+
+@pytest.mark.parametrize("clip", [(2.0, 1.0), (1.0, 1.0)])
+def test_bounds_are_an_interval(clip):
+    with pytest.raises(
+        ValueError, match="clip must be a least grey value and a larger"
+    ):
+        scale(ROW, "minmax", clip)

@@ -79,3 +79,16 @@ def test_differences_leave_out_what_may_change():
         "seed: 0, now 4",
     ]
     assert config.differences(old, old) == []
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize("bounds", [[5, 1], [3.0], ["a", None]])
+def test_bounds_that_are_no_interval_are_refused(bounds):
+    with pytest.raises(ValueError, match=r"^config.clip must be a least .* got \("):
+        config.from_dict({"clip": bounds})
+    assert config.from_dict({"clip": [None, 5.0]}).clip == (None, 5.0)
+
+
+def test_every_option_has_a_name_with_dots():
+    nested = {"a": 1, "b": {"c": 2, "d": {"e": 3}}}
+    assert dict(config.flatten(nested)) == {"a": 1, "b.c": 2, "b.d.e": 3}

@@ -304,3 +304,20 @@ def test_it_learns(tmp_path):
     losses = [r.values["loss"] for r in lines if r.kind == "train"]
     assert losses[-1] < 0.3 * losses[0]
     assert trained.about["scores"]["mean_iou"] > 0.8
+
+
+def test_a_transform_and_gradient_norms_reach_the_step(tmp_path):
+    """A transform that ignores every pixel leaves nothing to learn."""
+
+    def ignore(image, label, weight, key):
+        return image, label, 0 * weight
+
+    config = CONFIG._replace(num_steps=1, log_grad_norms=True)
+    loop.train_and_evaluate(config, make_split(), tmp_path / "a", transform=ignore)
+    train = next(
+        r for r in records.read(tmp_path / "a" / "records.jsonl") if r.kind == "train"
+    )
+    assert train.values["loss"] == 0
+    norms = {n: x for n, x in train.values.items() if n.startswith("grad_norm/")}
+    assert len(norms) == 2 * (2 * 3 + 1 + 1)  # kernels and biases
+    assert norms["grad_norm/encoder_0/conv_1/kernel"] == 0

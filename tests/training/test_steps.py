@@ -125,3 +125,24 @@ def test_batch_norm_statistics_are_updated(key, batch):
     changed = jax.tree.map(lambda a, b: (a != b).any(), before, after.model_state)
     assert len(jax.tree.leaves(changed)) == 12
     assert any(jax.tree.leaves(changed))
+
+
+def test_norms_of_every_array_make_the_norm_of_all(key, batch, state):
+    """On request only, by the path of the parameter, and of the global gradient."""
+    step = functools.partial(STEP, log_grad_norms=True)
+    _, metrics = jax.jit(step)(state, batch, key)
+    paths = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree.leaves_with_path(state.params)
+    }
+    assert set(metrics.grad_norms) == paths
+    assert "bottleneck/conv_0/kernel" in paths
+    total = np.sqrt(sum(float(norm) ** 2 for norm in metrics.grad_norms.values()))
+    np.testing.assert_allclose(total, metrics.grad_norm, rtol=1e-5)
+    assert STEP(state, batch, key)[1].grad_norms is None
+
+    _, shared = parallel.data_parallel(step)(
+        parallel.replicate(state), parallel.shard(batch, 2), key
+    )
+    for name, norm in shared.grad_norms.items():
+        np.testing.assert_allclose(norm, metrics.grad_norms[name], rtol=1e-4, atol=1e-7)

@@ -46,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
     """Prints a line an image, and the scores of all."""
     score_set = score_sets.SCORE_SETS[options.scores]
     membranes = options.scores == "em"
-    endings = _PROBABILITIES if membranes else folder.ENDINGS
-    pairs = folder.pair(options.truth, options.predicted, endings=endings)
+    naming = folder.Naming(endings=_PROBABILITIES) if membranes else folder.USUAL
+    pairs = folder.pair(options.truth, options.predicted, naming=naming)
     truth, meaning = _examples([pair.image for pair in pairs], str(options.truth))
     paths = [pair.mask for pair in pairs]
     if membranes:

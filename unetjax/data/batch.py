@@ -1,8 +1,9 @@
 """The batch: what the data rooms hand to the training step."""
 
+from collections.abc import Callable
 from typing import TypedDict
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 class Batch(TypedDict):
@@ -17,3 +18,17 @@ class Batch(TypedDict):
     image: Float[Array, "B H W C"]
     label: Int[Array, "B h w"]
     weight: Float[Array, "B h w"]
+
+
+# A change of one's own, made last, of one tile: from image [H, W, C], label [h, w],
+# weight [h, w] and a key to image, label and weight of the same shapes. It is compiled
+# with the step and so must be pure.
+Transform = Callable[
+    [
+        Float[Array, "H W C"],
+        Int[Array, "h w"],
+        Float[Array, "h w"],
+        PRNGKeyArray,
+    ],
+    tuple[Float[Array, "H W C"], Int[Array, "h w"], Float[Array, "h w"]],
+]

@@ -25,6 +25,26 @@ class Pair(NamedTuple):
     mask: pathlib.Path
 
 
+class Naming(NamedTuple):
+    """How the name of a mask follows from that of its image.
+
+    Attributes:
+      image_suffix: How names of images end, format included, such as "_img.png": other
+        files of the folder are no images. "" is any format that can be read.
+      mask_suffix: What stands there instead in the names of masks, such as "_seg.tif".
+        "" is any format, after one of the endings.
+      endings: What the name of a mask may have after that of its image and before its
+        format, in this order, where it has no suffix of its own.
+    """
+
+    image_suffix: str = ""
+    mask_suffix: str = ""
+    endings: tuple[str, ...] = ENDINGS
+
+
+USUAL = Naming()
+
+
 class Summary(NamedTuple):
     """What was understood of a data set; `str` of it is one line for a person.
 
@@ -68,31 +88,44 @@ class Understood(NamedTuple):
     problems: list[Problem]
 
 
-def load(images: Path, masks: Path, *, mask_type: MaskType = "auto") -> list[Example]:
+def load(
+    images: Path,
+    masks: Path,
+    *,
+    mask_type: MaskType = "auto",
+    naming: Naming = USUAL,
+) -> list[Example]:
     """Returns the examples of a data set that has no errors; see `read`.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If anything is wrong with the data set: all of it, a line each.
     """
-    examples, _, problems = read(images, masks, mask_type=mask_type)
+    examples, _, problems = read(images, masks, mask_type=mask_type, naming=naming)
     checks.raise_errors(problems)
     return examples
 
 
-def read(images: Path, masks: Path, *, mask_type: MaskType = "auto") -> Understood:
+def read(
+    images: Path,
+    masks: Path,
+    *,
+    mask_type: MaskType = "auto",
+    naming: Naming = USUAL,
+) -> Understood:
     """Reads a whole data set, and says what it is and everything wrong with it.
 
     Args:
       images: A folder of images, or one file; a TIFF stack counts as its pages.
       masks: The folder or the file of their masks, found as `pair` does.
       mask_type: What the numbers of the masks mean; see `mask_types.understand`.
+      naming: Where names do not go together as `pair` expects.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If a folder holds no image at all.
     """
-    pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks))
+    pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), naming)
     contents = [_read_pair(each) for each in pairs]
     if checks.are_swapped(
         [page for content in contents for page in content.images[:1]],
@@ -120,23 +153,19 @@ def read(images: Path, masks: Path, *, mask_type: MaskType = "auto") -> Understo
     return Understood(examples, summary, problems)
 
 
-def pair(images: Path, masks: Path, *, endings: Sequence[str] = ENDINGS) -> list[Pair]:
+def pair(images: Path, masks: Path, *, naming: Naming = USUAL) -> list[Pair]:
     """Returns the image files of a folder, each with the file of its mask.
 
     The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif or a_labels.tif, in
     this order and with any suffix that can be read. Only file names count, not folders.
-    Both may lie in one folder, and two files make one pair.
-
-    Args:
-      images: A folder of images, or one file.
-      masks: The folder or the file of their masks.
-      endings: What the name of a mask may have after that of its image, in this order.
+    Both may lie in one folder, and two files make one pair. Other names take
+    a `naming` of their own.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If masks are missing or not unique: all of them, a line each.
     """
-    pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), endings)
+    pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), naming)
     checks.raise_errors(problems)
     return pairs
 
@@ -184,21 +213,30 @@ class _Content(NamedTuple):
 
 
 def _match(
-    images: pathlib.Path, masks: pathlib.Path, endings: Sequence[str] = ENDINGS
+    images: pathlib.Path, masks: pathlib.Path, naming: Naming
 ) -> tuple[list[Pair], list[Problem]]:
     """Pairs what can be paired, and says what cannot."""
     if images.is_file() and masks.is_file():
         return [Pair(images, masks)], []
     files, mask_files = list_images(images), list_images(masks)
     if images.resolve() == masks.resolve():
-        mask_files = [
-            path for path in files if _stem(path).endswith(tuple(filter(None, endings)))
-        ]
-        files = [path for path in files if path not in mask_files]
-    candidates = [(image, _candidates(image, mask_files, endings)) for image in files]
+        endings = tuple(filter(None, naming.endings))
+        mask_files = [path for path in files if _stem(path).endswith(endings)]
+        mask_files = files if naming.mask_suffix else mask_files
+    mask_files = [path for path in mask_files if path.name.endswith(naming.mask_suffix)]
+    files = [
+        path
+        for path in files
+        if path.name.endswith(naming.image_suffix) and path not in mask_files
+    ]
+    if not files:
+        raise ValueError(
+            f"{images} holds no image that ends in {naming.image_suffix!r}."
+        )
+    candidates = [(image, _candidates(image, mask_files, naming)) for image in files]
     pairs = [Pair(image, found[0]) for image, found in candidates if len(found) == 1]
     missing = [
-        _unpaired(image, found, masks, endings)
+        _unpaired(image, found, masks, naming)
         for image, found in candidates
         if len(found) != 1
     ]
@@ -217,11 +255,14 @@ def _match(
 
 
 def _candidates(
-    image: pathlib.Path, mask_files: Sequence[pathlib.Path], endings: Sequence[str]
+    image: pathlib.Path, mask_files: Sequence[pathlib.Path], naming: Naming
 ) -> list[pathlib.Path]:
     """The masks that go with an image, all of one stem."""
-    for ending in endings:
-        found = [path for path in mask_files if _stem(path) == _stem(image) + ending]
+    stem = _image_stem(image, naming)
+    if naming.mask_suffix:
+        return [path for path in mask_files if path.name == stem + naming.mask_suffix]
+    for ending in naming.endings:
+        found = [path for path in mask_files if _stem(path) == stem + ending]
         if found:
             return found
     return []
@@ -231,13 +272,25 @@ def _unpaired(
     image: pathlib.Path,
     found: Sequence[pathlib.Path],
     masks: pathlib.Path,
-    endings: Sequence[str],
+    naming: Naming,
 ) -> str:
     if found:
         several = checks.listed([str(path) for path in found])
         return f"{image} has several masks, {several}; keep one."
-    looked = [str(masks / f"{_stem(image)}{end}{image.suffix}") for end in endings]
+    usual = [f"{ending}{image.suffix}" for ending in naming.endings]
+    stem = _image_stem(image, naming)
+    looked = [
+        str(masks / f"{stem}{suffix}")
+        for suffix in ([naming.mask_suffix] if naming.mask_suffix else usual)
+    ]
     return f"{image} has no mask: looked for {', '.join(looked)}."
+
+
+def _image_stem(image: pathlib.Path, naming: Naming) -> str:
+    """The part of an image's name that its mask shares."""
+    if naming.image_suffix:
+        return image.name.removesuffix(naming.image_suffix)
+    return _stem(image)
 
 
 def _shared(pairs: Sequence[Pair]) -> list[str]:

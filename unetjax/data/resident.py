@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from unetjax.augmentation import warp
 from unetjax.augmentation.augment import Augmentation, read_image, source_positions
-from unetjax.data.batch import Batch
+from unetjax.data.batch import Batch, Transform
 from unetjax.data.sampling import (
     UNIFORM,
     Centers,
@@ -20,7 +20,7 @@ from unetjax.data.sampling import (
     find_centers,
 )
 from unetjax.data.source import Source
-from unetjax.network.input_scaling import Scaling, scale
+from unetjax.network.input_scaling import Clip, Scaling, scale
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.device import label_and_weight
 from unetjax.weight_maps.separation import cut_ridge
@@ -57,6 +57,7 @@ def load(
     source: Source,
     *,
     scaling: Scaling,
+    clip: Clip = (None, None),
     num_classes: int,
     weight_map: WeightMap,
     sampling: Sampling = UNIFORM,
@@ -66,6 +67,7 @@ def load(
     Args:
       source: Examples of one number of channels, of any sizes.
       scaling: From stored grey values to network input.
+      clip: Bounds of the stored grey values before that.
       num_classes: Number K of classes.
       weight_map: Its ridge and class balance decide w_c.
       sampling: Where tiles may be centred.
@@ -94,7 +96,7 @@ def load(
     ]
     counts = class_counts(labels, num_classes)
     image = np.concatenate(
-        [scale(e.image, scaling).reshape(-1, e.image.shape[-1]) for e in examples]
+        [scale(e.image, scaling, clip).reshape(-1, e.image.shape[-1]) for e in examples]
     )
     return Resident(
         image=jnp.asarray(image),
@@ -120,6 +122,7 @@ def draw_batch(
     weight_map: WeightMap,
     augmentation: Augmentation,
     sampling: Sampling = UNIFORM,
+    transform: Transform | None = None,
 ) -> Batch:
     """Returns augmented tiles with their labels and weight maps.
 
@@ -135,6 +138,7 @@ def draw_batch(
       weight_map: Eq. (2).
       augmentation: Strengths of the random changes.
       sampling: Its jitter; the density of centres is part of the data set.
+      transform: A change of one's own, made last.
     """
     margin = (tile_size - output_size) // 2
     rim = min(margin, reach(weight_map))  # where cells still change inner weights
@@ -143,8 +147,8 @@ def draw_batch(
 
     def draw(item: Int[Array, ""]) -> Batch:
         i = draw_image(key, item, len(data.start))
-        keys = jax.random.split(jax.random.fold_in(key, item), 4)
-        place, move, grey, shake = keys
+        keys = jax.random.split(jax.random.fold_in(key, item), 5)
+        place, move, grey, shake, own = keys
         height, width = data.height[i], data.width[i]
         extent = warp.Extent(data.start[i], height, width)
         if data.centers is None:
@@ -161,8 +165,9 @@ def draw_batch(
             data.class_weights,
             settings=weight_map,
         )
-        return Batch(
-            image=image, label=label[inner, inner], weight=weight[inner, inner]
-        )
+        label, weight = label[inner, inner], weight[inner, inner]
+        if transform is not None:
+            image, label, weight = transform(image, label, weight, own)
+        return Batch(image=image, label=label, weight=weight)
 
     return jax.vmap(draw)(items)

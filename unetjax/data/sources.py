@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unetjax.data import checks, datasets, folder, splits, synthetic
+from unetjax.data.folder import Naming
 from unetjax.data.mask_types import MaskType
 from unetjax.data.source import Example
 from unetjax.data.splits import Split
@@ -19,6 +20,9 @@ class DataSettings(NamedTuple):
         `unetjax.data.datasets.NAMES`.
       images: Of `folder`: folder of images, or one file.
       masks: Of `folder`: folder of their masks, or one file.
+      image_suffix: Of `folder`: how names of images end, such as "_img.png"; "" is any.
+      mask_suffix: Of `folder`: how those of their masks end instead; "" is as `pair`
+        in `unetjax.data.folder` looks for them.
       mask_type: Of `folder`: what the numbers in masks mean.
       train: Which images train. Of a public data set a split or a slice of it such as
         "train[:20]"; of others a slice such as ":20" of the images in order; "" is all
@@ -39,6 +43,8 @@ class DataSettings(NamedTuple):
     name: str = "folder"
     images: str = ""
     masks: str = ""
+    image_suffix: str = ""
+    mask_suffix: str = ""
     mask_type: MaskType = "auto"
     train: str = ""
     validation: str = ""
@@ -98,10 +104,8 @@ def _open(settings: DataSettings, seed: int) -> Split:
         )
     train = _read(settings, settings.train, "train")
     if settings.validation_images:
-        held_out = folder.load(
-            settings.validation_images,
-            settings.validation_masks,
-            mask_type=settings.mask_type,
+        held_out = _load_folder(
+            settings, settings.validation_images, settings.validation_masks
         )
         return Split(train, held_out)
     if settings.validation:
@@ -119,9 +123,7 @@ def _read(settings: DataSettings, which: str, field: str) -> list[Example]:
                 "config.data.images and config.data.masks must name the folders of "
                 f"images and masks, got {settings.images!r} and {settings.masks!r}."
             )
-        examples = folder.load(
-            settings.images, settings.masks, mask_type=settings.mask_type
-        )
+        examples = _load_folder(settings, settings.images, settings.masks)
         return _slice(examples, which, field)
     if settings.name == "synthetic":
         examples = [synthetic.touching_cells(0, i) for i in range(settings.num_images)]
@@ -149,6 +151,15 @@ def _fold(words: str) -> tuple[int, int]:
             f"config.data.fold must be such as '1/5' to '5/5', got {words!r}."
         )
     return int(fold), int(count)
+
+
+def _load_folder(settings: DataSettings, images: str, masks: str) -> list[Example]:
+    return folder.load(
+        images,
+        masks,
+        mask_type=settings.mask_type,
+        naming=Naming(settings.image_suffix, settings.mask_suffix),
+    )
 
 
 def _slice(examples: list[Example], which: str, field: str) -> list[Example]:

@@ -27,7 +27,8 @@ from jaxtyping import PyTree, Shaped
 
 from unetjax import geometry
 from unetjax.files import manifests
-from unetjax.network.input_scaling import Scaling
+from unetjax.network import input_scaling
+from unetjax.network.input_scaling import Clip, Scaling
 from unetjax.network.unet import UNet
 
 MODEL, WEIGHTS, README = "model.json", "weights.npz", "README.md"
@@ -40,6 +41,7 @@ _FIELDS = {  # of model.json
     "architecture": dict,
     "channels": int,
     "scaling": str,
+    "clip": list,
     "class_names": list,
     "instances": dict,
     "about": dict,
@@ -67,6 +69,7 @@ or in Python, for the probability of every class at every pixel:
         image,  # [H, W, C], grey values as stored
         model_state=trained.model_state,
         scaling=trained.scaling,
+        clip=trained.clip,
     )
 """
 
@@ -82,6 +85,7 @@ class ModelFolder(NamedTuple):
       class_names: Name of every class, background first; empty if they have none.
       instances: Options of the post-processing that numbers cells, as JSON data.
       about: What the network was trained on, its scores, its origin, as JSON data.
+      clip: Bounds of the stored grey values before the scaling; None is no bound.
     """
 
     model: UNet
@@ -91,6 +95,7 @@ class ModelFolder(NamedTuple):
     class_names: tuple[str, ...]
     instances: dict[str, Any]
     about: dict[str, Any]
+    clip: Clip = (None, None)
 
 
 def save(folder: str | os.PathLike[str], trained: ModelFolder) -> None:
@@ -174,6 +179,7 @@ def _to_json(trained: ModelFolder) -> tuple[dict[str, Any], str]:
         "architecture": {**architecture, "dtype": jnp.dtype(model.dtype).name},
         "channels": int(first["conv_0"]["kernel"].shape[2]),
         "scaling": trained.scaling,
+        "clip": list(trained.clip),
         "class_names": list(trained.class_names),
         "instances": trained.instances,
         "about": trained.about,
@@ -196,6 +202,7 @@ def _from_json(fields: dict[str, Any]) -> tuple[UNet, int, dict[str, Any]]:
             f"its format is {version!r}, this version of unetjax reads {_FORMAT}; "
             "update unetjax."
         )
+    fields = {"clip": [None, None], **fields}  # older folders have none
     _refuse_unknown(fields, _FIELDS, where="it")
     for name, kind in _FIELDS.items():
         if not isinstance(fields.get(name), kind):
@@ -216,8 +223,10 @@ def _from_json(fields: dict[str, Any]) -> tuple[UNet, int, dict[str, Any]]:
             f"class_names must name all {model.num_classes} classes or none, got "
             f"{len(names)} names."
         )
+    clip = tuple(fields["clip"])
+    input_scaling.check_clip(clip)
     rest = {name: fields[name] for name in ("scaling", "instances", "about")}
-    return model, fields["channels"], {**rest, "class_names": names}
+    return model, fields["channels"], {**rest, "class_names": names, "clip": clip}
 
 
 def _flatten(variables: PyTree) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Writing without half files and without two writers."""
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -76,6 +77,23 @@ def claim(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     finally:
         if lock.exists() and lock.read_text() == owner:
             lock.unlink()
+
+
+def new_run_dir(
+    folder: str | os.PathLike[str], *, prefix: str = "run_"
+) -> pathlib.Path:
+    """Makes and returns the first of run_000, run_001, ... that is free in a folder.
+
+    Of several processes that ask at once, each gets a folder of its own.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        path = folder / f"{prefix}{number:03d}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError  # counting has no end
 
 
 def _refuse_existing(path: pathlib.Path) -> None:

@@ -3,18 +3,21 @@
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
 
+from unetjax import geometry
 from unetjax.inference import tiles
 from unetjax.inference.tiles import Mirror
 from unetjax.network import input_scaling, norms
 from unetjax.network.forward import forward
-from unetjax.network.input_scaling import Scaling
+from unetjax.network.input_scaling import Clip, Scaling
 from unetjax.network.unet import UNet
+
+Crop = Literal["same", "valid"]
 
 # Pixels times features of one batch of tiles: some 2 GB of activations in float32.
 _BATCH_VALUES = 2**26
@@ -27,12 +30,14 @@ def predict(
     *,
     model_state: dict[str, Any] | None = None,
     scaling: Scaling = "none",
+    clip: Clip = (None, None),
     softmax: bool = True,
     tile_size: int | None = None,
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
+    crop: Crop = "same",
     progress: Callable[[int, int], object] | None = None,
-) -> Float32[np.ndarray, "H W K"]:
+) -> Float32[np.ndarray, "h w K"]:
     """Returns the class probabilities of every pixel of an image of any size.
 
     The context missing at the border is mirrored, and the image is cut into
@@ -48,12 +53,16 @@ def predict(
       model_state: Its other collections (batch statistics); none by default.
       scaling: From grey values to network input, as in training; measured on the whole
         image.
+      clip: Bounds of the stored grey values before that, as in training.
       softmax: Whether to return probabilities; logits otherwise.
       tile_size: Side of square tiles as the network reads them, in pixels. The default
         is the size that makes the least work within a bound on memory.
       batch_size: Number of tiles computed at once; by default as many as fit.
       mirror: Whether the pixel at the border is repeated (`symmetric`) or not
         (`reflect`).
+      crop: `same`: the result has the size of the image. `valid`: only pixels whose
+        whole context lies in the image, `geometry.margin` less on each side; for a
+        legal size the output of the network itself.
       progress: Called after every batch with the number of tiles done and of all.
 
     Raises:
@@ -70,14 +79,14 @@ def predict(
     """
     pixels = _with_channels(np.asarray(image), params)
     plan = tiles.plan(
-        *pixels.shape[:2],
+        *_result_size(model, pixels.shape[:2], crop),
         depth=model.depth,
         kernel_size=model.kernel_size,
         padding=model.padding,
         tile_size=tile_size,
         max_pixels=_BATCH_VALUES // model.features,
     )
-    pixels = input_scaling.scale(pixels, scaling)
+    pixels = input_scaling.scale(pixels, scaling, clip)
     todo = tiles.tiles(plan)
     if len(todo) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
         warnings.warn(
@@ -94,7 +103,9 @@ def predict(
         rim=plan.margin if model.padding == "SAME" else 0,
     )
     size = _batch_size(batch_size, plan, features=model.features)
-    result = np.empty((*pixels.shape[:2], model.num_classes), np.float32)
+    result = np.empty(
+        (plan.rows.size, plan.columns.size, model.num_classes), np.float32
+    )
     for start in range(0, len(todo), size):
         batch = todo[start : start + size]
         filled = batch + batch[-1:] * (size - len(batch))  # one compiled shape
@@ -113,6 +124,20 @@ def class_map(probs: Float[np.ndarray, "H W K"]) -> Int32[np.ndarray, "H W"]:
       array([[1, 0]], dtype=int32)
     """
     return probs.argmax(axis=-1).astype(np.int32)
+
+
+def _result_size(model: UNet, size: tuple[int, ...], crop: Crop) -> tuple[int, int]:
+    """Height and width of the result for an image of this size."""
+    margin = geometry.margin(
+        model.depth, kernel_size=model.kernel_size, padding=model.padding
+    )
+    lost = 2 * margin if crop == "valid" else 0
+    if crop not in get_args(Crop) or lost >= min(size):
+        raise ValueError(
+            f"crop must be same, or valid for images above {2 * margin} pixels, got "
+            f"{crop!r} for {size[0]} x {size[1]}; use crop='same'."
+        )
+    return size[0] - lost, size[1] - lost
 
 
 @functools.partial(jax.jit, static_argnames=("model", "softmax", "rim"))

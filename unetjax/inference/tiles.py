@@ -151,17 +151,16 @@ def read_tile(
     """Returns the pixels that the network reads for one tile.
 
     The context beyond the border of the image is mirrored (paper, Fig. 2); only the
-    pixels of this tile are ever held.
+    pixels of this tile are ever held. The plan may be that of the centre of the image:
+    then the rest of the image is context as well.
     """
-    first, second = (
-        mirror_index(
-            span.start - plan.margin,
-            span.start - plan.margin + axis.tile,
-            size=axis.size,
-            mode=mirror,
-        )
-        for span, axis in ((tile.rows, plan.rows), (tile.columns, plan.columns))
-    )
+
+    def index(size: int, axis: TileAxis, span: slice) -> Int[np.ndarray, " n"]:
+        start = span.start - plan.margin + (size - axis.size) // 2
+        return mirror_index(start, start + axis.tile, size=size, mode=mirror)
+
+    first = index(image.shape[0], plan.rows, tile.rows)
+    second = index(image.shape[1], plan.columns, tile.columns)
     return image[np.ix_(first, second)]
 
 

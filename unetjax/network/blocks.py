@@ -2,10 +2,11 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from unetjax.geometry import Padding
 from unetjax.network.norms import NormName, normalize
@@ -108,9 +109,27 @@ def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
 
 
 def center_crop(
-    x: Float[Array, "B H W C"], *, like: Float[Array, "B h w D"]
-) -> Float[Array, "B h w C"]:
+    x: Shaped[Array | np.ndarray, "B H W *C"],
+    *,
+    like: Shaped[Array | np.ndarray, "B h w *D"],
+) -> Shaped[Array | np.ndarray, "B h w *C"]:
     """Crops the spatial centre of `x` to the height and width of `like`."""
-    (_, height, width, _), (_, h, w, _) = x.shape, like.shape
+    (_, height, width, *_), (_, h, w, *_) = x.shape, like.shape
     top, left = (height - h) // 2, (width - w) // 2
-    return x[:, top : top + h, left : left + w, :]
+    return x[:, top : top + h, left : left + w]
+
+
+def center_pad(
+    x: Shaped[Array | np.ndarray, "B h w *C"],
+    *,
+    like: Shaped[Array | np.ndarray, "B H W *D"],
+    value: float = 0.0,
+) -> Shaped[Array, "B H W *C"]:
+    """Surrounds `x` with `value` up to the height and width of `like`.
+
+    What `center_crop` has cut off comes back as `value`.
+    """
+    (_, height, width, *_), (_, h, w, *rest) = like.shape, x.shape
+    top, left = (height - h) // 2, (width - w) // 2
+    sides = [(top, height - h - top), (left, width - w - left)]
+    return jnp.pad(x, [(0, 0), *sides, *[(0, 0)] * len(rest)], constant_values=value)

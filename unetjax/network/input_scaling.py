@@ -6,10 +6,14 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 Scaling = Literal["unit", "minmax", "percentile", "zscore", "none"]
+# None is no bound; whole numbers are numbers.
+Clip = tuple[float | int | None, float | int | None]
 
 
 def scale(
-    image: Shaped[np.ndarray, "H W C"], scaling: Scaling
+    image: Shaped[np.ndarray, "H W C"],
+    scaling: Scaling,
+    clip: Clip = (None, None),
 ) -> Float[np.ndarray, "H W C"]:
     """Returns network input of about unit range, float32, for one whole image.
 
@@ -24,10 +28,12 @@ def scale(
         images whose exposure differs (CSBDeep).
         `zscore`: zero mean, unit variance.
         `none`: the values as they are.
+      clip: Least and largest grey value, as stored; what lies beyond becomes the bound
+        before anything is measured.
 
     Raises:
-      ValueError: If the scaling is unknown, a value is not finite, or `unit` meets
-        floating values outside of [0, 1].
+      ValueError: If the scaling is unknown, the bounds are no interval, a value is not
+        finite, or `unit` meets floating values outside of [0, 1].
 
     Example:
       >>> float(scale(np.full((1, 1, 1), 255, np.uint8), "unit")[0, 0, 0])
@@ -37,7 +43,10 @@ def scale(
         raise ValueError(
             f"scaling must be one of {', '.join(get_args(Scaling))}, got {scaling!r}."
         )
+    check_clip(clip)
     values = image.astype(np.float32)
+    if clip != (None, None):
+        values = np.clip(values, *clip)
     broken = values.size - np.count_nonzero(np.isfinite(values))
     if broken:
         raise ValueError(
@@ -47,19 +56,34 @@ def scale(
     if scaling == "none":
         return values
     if scaling == "unit":
-        return _unit(image, values)
+        return _unit(image.dtype, values)
     low, high = _range(values, scaling)
     span = high - low
     return (values - low) / np.where(span > 0, span, 1).astype(np.float32)
 
 
+def check_clip(clip: Clip) -> None:
+    """Refuses bounds that are no interval.
+
+    Raises:
+      ValueError: Naming the bounds.
+    """
+    numbers = [bound for bound in clip if bound is not None]
+    are_numbers = all(isinstance(bound, float | int) for bound in numbers)
+    if len(clip) != 2 or not are_numbers or sorted(set(numbers)) != numbers:
+        raise ValueError(
+            "clip must be a least grey value and a larger one, each of which may be "
+            f"None, got {clip}."
+        )
+
+
 def _unit(
-    image: Shaped[np.ndarray, "H W C"], values: Float[np.ndarray, "H W C"]
+    dtype: np.dtype, values: Float[np.ndarray, "H W C"]
 ) -> Float[np.ndarray, "H W C"]:
-    if image.dtype == np.bool_:
+    if dtype == np.bool_:
         return values
-    if np.issubdtype(image.dtype, np.integer):
-        return values / np.float32(np.iinfo(image.dtype).max)
+    if np.issubdtype(dtype, np.integer):
+        return values / np.float32(np.iinfo(dtype).max)
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 1:
         raise ValueError(

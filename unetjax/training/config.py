@@ -15,7 +15,8 @@ from unetjax.augmentation.augment import Augmentation
 from unetjax.data.sampling import Sampling
 from unetjax.data.sources import DataSettings
 from unetjax.losses import LossName, Reduction
-from unetjax.network.input_scaling import Scaling
+from unetjax.network import input_scaling
+from unetjax.network.input_scaling import Clip, Scaling
 from unetjax.network.unet import UNet
 from unetjax.reporting.sinks import SinkName
 from unetjax.training.optimizers import OptimizerSettings
@@ -61,7 +62,9 @@ class ExperimentConfig(NamedTuple):
       batch_size: Tiles of an update, over all devices.
       tile_size: Side of the input tiles, in pixels.
       scaling: From stored grey values to network input.
+      clip: Least and largest grey value, as stored, before that; None is no bound.
       log_every: Steps between two records.
+      log_grad_norms: Whether records hold the norm of every array's gradient.
       evaluate_every: Steps between two evaluations, each with a checkpoint.
       patience: Evaluations in a row without a better `best_metric` after which the run
         is finished before its last step; 0 for no such limit.
@@ -87,7 +90,9 @@ class ExperimentConfig(NamedTuple):
     batch_size: int = 1
     tile_size: int = 572
     scaling: Scaling = "unit"
+    clip: Clip = (None, None)
     log_every: int = 50
+    log_grad_norms: bool = False
     evaluate_every: int = 500
     patience: int = 0
     best_metric: str = "mean_iou"
@@ -148,6 +153,10 @@ def check(config: ExperimentConfig) -> None:
                 f"config.sinks may name {', '.join(typing.get_args(SinkName))}, got "
                 f"{name!r}; records.jsonl and records.csv are written without it."
             )
+    try:
+        input_scaling.check_clip(config.clip)
+    except ValueError as error:
+        raise ValueError(f"config.{error}") from None
     try:
         output_size(config)
     except ValueError as error:

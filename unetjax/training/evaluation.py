@@ -49,6 +49,7 @@ def segment(
         image,
         model_state=trained.model_state,
         scaling=trained.scaling,
+        clip=trained.clip,
         progress=progress,
     )
     instances = instances_from_probs(probs, **trained.instances)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
 from unetjax import losses
 from unetjax.data import resident, sampling
+from unetjax.data.batch import Transform
 from unetjax.data.resident import Resident
 from unetjax.data.splits import Split
 from unetjax.devices import parallel
@@ -64,6 +65,7 @@ class Run(NamedTuple):
       watch: Called with step and scores after every evaluation, the state being saved.
       keys: The random keys.
       sink: Where else records and pictures are shown.
+      transform: A change of every drawn tile, see `data.batch.Transform`.
     """
 
     config: ExperimentConfig
@@ -72,6 +74,7 @@ class Run(NamedTuple):
     watch: Callable[[int, Mapping[str, float]], object] | None
     keys: Keys
     sink: Sink = NO_SINK
+    transform: Transform | None = None
 
 
 def train_and_evaluate(
@@ -80,6 +83,7 @@ def train_and_evaluate(
     workdir: Path,
     *,
     watch: Callable[[int, Mapping[str, float]], object] | None = None,
+    transform: Transform | None = None,
 ) -> ModelFolder:
     """Trains, or goes on where an earlier call was interrupted, to the last step.
 
@@ -95,6 +99,8 @@ def train_and_evaluate(
       workdir: The run folder, new or of an earlier call with the same config.
       watch: Called with step and scores after every evaluation, the state being saved;
         what it raises ends the run.
+      transform: A change of one's own of every drawn tile, see `data.batch.Transform`.
+        No config holds it: to go on with a run, give the same one.
 
     Returns:
       The best model by `config.best_metric` on the held-out images.
@@ -106,7 +112,7 @@ def train_and_evaluate(
       Interrupted: On SIGINT or SIGTERM, after the state was saved.
     """
     keys = Keys(*jax.random.split(jax.random.key(config.seed), 3))
-    run = Run(config, pathlib.Path(workdir), split, watch, keys)
+    run = Run(config, pathlib.Path(workdir), split, watch, keys, transform=transform)
     _check_folder(run.workdir)
     with folders.claim(run.workdir), _table_of_records(run.workdir):
         _agree_on_config(run)
@@ -123,6 +129,7 @@ def _train(run: Run, manager: Manager) -> None:
     data = resident.load(
         run.split.train,
         scaling=config.scaling,
+        clip=config.clip,
         num_classes=config.model.num_classes,
         weight_map=config.weight_map,
         sampling=config.sampling,
@@ -133,7 +140,8 @@ def _train(run: Run, manager: Manager) -> None:
     state = checkpoints.restore_latest(manager, state) or state
     step, scores = int(state.step), _resume_records(run, int(state.step))
     advance = parallel.data_parallel(
-        build_step(config, optimizer), num_devices=num_devices
+        build_step(config, optimizer, transform=run.transform),
+        num_devices=num_devices,
     )
 
     if not _is_over(run, step, scores):
@@ -195,7 +203,10 @@ def initial_state(
 
 
 def build_step(
-    config: ExperimentConfig, optimizer: optax.GradientTransformation
+    config: ExperimentConfig,
+    optimizer: optax.GradientTransformation,
+    *,
+    transform: Transform | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """Returns the function that draws a batch and updates the state, not compiled.
 
@@ -209,12 +220,14 @@ def build_step(
         weight_map=config.weight_map,
         augmentation=config.augmentation,
         sampling=config.sampling,
+        transform=transform,
     )
     update = functools.partial(
         train_step,
         model=config.model,
         optimizer=optimizer,
         loss=losses.build_loss(*config.loss),
+        log_grad_norms=config.log_grad_norms,
     )
 
     def step(
@@ -262,6 +275,8 @@ def _record(run: Run, step: int, metrics: Metrics) -> float:
             "grad_norm": float(metrics.grad_norm),
             "learning_rate": _learning_rate(run.config, step),
         }
+        for name, norm in (metrics.grad_norms or {}).items():
+            values[f"grad_norm/{name}"] = float(norm)
         _tell(run, Record(step, "train", values))
     return loss
 
@@ -375,6 +390,7 @@ def _as_model_folder(run: Run, state: TrainState) -> ModelFolder:
             "image_dtype": str(train[0].image.dtype),
             "config": configs.to_dict(config),
         },
+        clip=config.clip,
     )
 
 

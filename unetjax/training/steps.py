@@ -40,11 +40,13 @@ class Metrics(NamedTuple):
       accuracy: Share of annotated pixels whose most probable class is the true one;
         NaN where nobody annotated.
       grad_norm: Euclidean norm of the gradient.
+      grad_norms: The same of every array by its path, where asked for.
     """
 
     loss: Float[Array, ""]
     accuracy: Float[Array, ""]
     grad_norm: Float[Array, ""]
+    grad_norms: dict[str, Float[Array, ""]] | None = None
 
 
 def init_state(
@@ -79,6 +81,7 @@ def train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     loss: Loss = CROSS_ENTROPY,
+    log_grad_norms: bool = False,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Computes one optimizer update.
@@ -91,6 +94,7 @@ def train_step(
       model: Module mapping images to logits.
       optimizer: Transformation that made `state.opt_state`.
       loss: Sums over pixels and the number made of them.
+      log_grad_norms: Whether the metrics hold the norm of every array's gradient.
       axis_name: Mapped axis to sum over, or None on one device.
 
     Returns:
@@ -122,7 +126,21 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     state = TrainState(state.step + 1, params, model_state, opt_state)
-    return state, Metrics(value, hits[0] / hits[1], optax.tree.norm(grads))
+    norms = array_norms(grads) if log_grad_norms else None
+    return state, Metrics(value, hits[0] / hits[1], optax.tree.norm(grads), norms)
+
+
+def array_norms(tree: PyTree[Float[Array, "..."]]) -> dict[str, Float[Array, ""]]:
+    """Returns the Euclidean norm of every array by its path.
+
+    Example:
+      >>> array_norms({"head": {"bias": jnp.array([3.0, 4.0])}})
+      {'head/bias': Array(5., dtype=float32)}
+    """
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): optax.tree.norm(leaf)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
 
 
 def _count_hits(

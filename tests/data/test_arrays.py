@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from unetjax.data import arrays
+
+IMAGE = np.arange(12, dtype=np.uint16).reshape(3, 4)
+LABEL = np.array([[0, 0, 1, 1], [0, 2, 2, 1], [0, 2, 2, 0]])
+
+
+def label_of(mask, **options):
+    (example,) = arrays.from_pairs([(IMAGE, mask)], **options)
+    return example.label
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        LABEL > 0,
+        LABEL.astype(bool)[..., None] == [False, True],  # two classes, one-hot
+        (LABEL > 0).astype(np.uint8),
+        (LABEL > 0).astype(np.uint8) * 255,
+        (LABEL > 0).astype(np.float64),
+    ],
+    ids=["boolean", "one-hot", "0 and 1", "0 and 255", "floating"],
+)
+def test_two_classes_in_every_form(mask):
+    """Two of these jakeret/tf_unet refuses, though it documents them."""
+    np.testing.assert_array_equal(label_of(mask), LABEL > 0)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
+def test_three_classes_one_hot_and_as_numbers(dtype):
+    np.testing.assert_array_equal(label_of(np.eye(3, dtype=dtype)[LABEL]), LABEL)
+    np.testing.assert_array_equal(label_of(LABEL), LABEL)
+
+
+def test_one_hot_needs_no_image_with_all_classes():
+    """Numbers 0 and 2 alone would mean nothing; one-hot says that 1 is absent."""
+    mask = np.where(LABEL == 2, 2, 0)
+    np.testing.assert_array_equal(label_of(np.eye(3)[mask]), mask)
+
+
+def test_numbers_may_be_cells_and_pixels_ignored():
+    (example,) = arrays.from_pairs([(IMAGE, LABEL)], mask_type="instances")
+    np.testing.assert_array_equal(example.instances, LABEL)
+    np.testing.assert_array_equal(example.label, LABEL > 0)
+    np.testing.assert_array_equal(label_of(LABEL - 1).min(), -1)
+
+
+def test_a_generator_of_images_of_several_sizes():
+    def pairs():
+        for side in (3, 5):
+            yield np.full((side, 4, 3), side, np.uint8), np.zeros((side, 4), bool)
+
+    examples = arrays.from_pairs(pairs(), name="mine")
+    assert [e.image.shape for e in examples] == [(3, 4, 3), (5, 4, 3)]
+    assert [e.name for e in examples] == ["mine-000", "mine-001"]
+    assert examples[0].image.dtype == np.uint8
+
+
+def test_a_provider_is_asked_for_one_image_at_a_time():
+    asked = []
+
+    def provider(n):
+        asked.append(n)
+        image = np.full((n, 3, 4, 1), len(asked), np.float32)
+        return image, np.eye(2)[np.broadcast_to(LABEL > 0, (n, 3, 4)).astype(int)]
+
+    examples = arrays.from_provider(provider, 3)
+    assert asked == [1, 1, 1]
+    assert [e.image.max() for e in examples] == [1, 2, 3]
+    for example in examples:
+        np.testing.assert_array_equal(example.label, LABEL > 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (IMAGE, np.ones((3, 4, 2)), "array-000 has a mask with 12 pixels of no class"),
+        (IMAGE, np.zeros((3, 4, 2)), "12 pixels of no class or of several"),
+        (IMAGE, LABEL / 2, r"no whole numbers, such as 0.5; give classes, or mask"),
+        (IMAGE, LABEL[0], r"mask of shape \[4\]; accepted are \[H, W\], and"),
+        (IMAGE, LABEL[..., None], r"mask of shape \[3, 4, 1\]; accepted"),
+        (IMAGE[0], LABEL, r"image of shape \[4\]; accepted are \[H, W\] and"),
+        (IMAGE, 7 * LABEL, "masks with the values 0, 7, 14: neither"),
+    ],
+)
+def test_what_means_nothing_is_refused(image, mask, message):
+    with pytest.raises(ValueError, match=message):
+        arrays.from_pairs([(image, mask)])

@@ -1,0 +1,27 @@
+import jax
+import numpy as np
+import pytest
+
+from unetjax.network.forward import activations, forward
+from unetjax.network.unet import UNet
+
+
+@pytest.mark.parametrize("fields", [{}, {"remat": True}, {"norm": "batch"}])
+def test_activations_are_those_on_the_way_to_the_logits(fields):
+    model = UNet(features=2, depth=1, up_activation=True, **fields)
+    image = jax.random.normal(jax.random.key(0), (1, 20, 20, 1))
+    variables = model.init(jax.random.key(1), image, train=False)
+    params = variables.pop("params")
+    found = activations(model, params, variables, image)
+
+    logits, _ = forward(model, params, variables, image)
+    np.testing.assert_allclose(found["head"], logits, atol=1e-6)
+    blocks = ("encoder_0", "bottleneck", "decoder_0")
+    convolutions = {f"{block}/conv_{i}" for block in blocks for i in range(2)}
+    assert {*blocks, *convolutions, "up_0", "head"} <= set(found)
+    assert not any("Dropout" in name for name in found)
+    for block in blocks:
+        assert found[block].min() == 0  # after the ReLU
+        assert found[f"{block}/conv_1"].min() < 0  # before it
+        assert found[block].shape == found[f"{block}/conv_1"].shape
+    assert found["encoder_0/conv_0"].shape == (1, 18, 18, 2)

@@ -1,0 +1,124 @@
+"""Annotated images that are arrays already, such as those of one's own reader.
+
+Masks may be boolean, one-hot, or numbers as `mask_types` reads them.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from unetjax.data import mask_types, source
+from unetjax.data.mask_types import MaskType
+from unetjax.data.source import Example
+
+Array = Shaped[np.ndarray, "..."]
+
+
+def from_pairs(
+    pairs: Iterable[tuple[Array, Array]],
+    *,
+    mask_type: MaskType = "classes",
+    name: str = "array",
+) -> list[Example]:
+    """Returns the examples of images with their masks, of any sizes.
+
+    Args:
+      pairs: Image [H, W] or [H, W, C] and mask. A mask is [H, W], boolean for
+        background and foreground or of whole numbers; or [H, W, K], one-hot: of K
+        classes, exactly one at each pixel, of any type.
+      mask_type: What whole numbers mean, over all masks; see `mask_types.understand`.
+      name: What messages call the examples, followed by their number.
+
+    Raises:
+      ValueError: If an array has another shape, a one-hot mask has pixels of no class
+        or of several, or numbers mean nothing.
+
+    Example:
+      >>> image = np.zeros((2, 3), np.uint8)
+      >>> (example,) = from_pairs([(image, image == 0)])
+      >>> example.image.shape, example.label.tolist()
+      ((2, 3, 1), [[1, 1, 1], [1, 1, 1]])
+    """
+    named = [
+        (f"{name}-{i:03d}", _image(image, f"{name}-{i:03d}"), np.asarray(mask))
+        for i, (image, mask) in enumerate(pairs)
+    ]
+    labels = [_label(mask, each) for each, _, mask in named]
+    numbers = [
+        label
+        for label, (_, _, mask) in zip(labels, named, strict=True)
+        if not _says_classes(mask)
+    ]
+    meaning = mask_types.understand(numbers, mask_type, where=name) if numbers else None
+    return [
+        source.from_labels(image, label, each)
+        if meaning is None or _says_classes(mask)
+        else mask_types.to_example(image, label, each, meaning)
+        for label, (each, image, mask) in zip(labels, named, strict=True)
+    ]
+
+
+def from_provider(
+    provider: Callable[[int], tuple[Array, Array]],
+    num_images: int,
+    *,
+    mask_type: MaskType = "classes",
+    name: str = "provided",
+) -> list[Example]:
+    """Returns examples of a function from n to n images [n, ...] and n masks [n, ...].
+
+    Such a function is a data provider of jakeret/tf_unet. It is asked for one image at
+    a time, so that sizes may differ.
+
+    Args:
+      provider: The function.
+      num_images: Number of images to ask for.
+      mask_type: What whole numbers in masks mean, as in `from_pairs`.
+      name: What messages call the examples.
+
+    Raises:
+      ValueError: If anything is wrong with the arrays; see `from_pairs`.
+    """
+    batches = (provider(1) for _ in range(num_images))
+    pairs = ((images[0], masks[0]) for images, masks in batches)
+    return from_pairs(pairs, mask_type=mask_type, name=name)
+
+
+def _image(image: Array, name: str) -> Shaped[np.ndarray, "H W C"]:
+    pixels = np.asarray(image)
+    if pixels.ndim not in (2, 3):
+        raise ValueError(
+            f"{name} has an image of shape {list(pixels.shape)}; accepted are [H, W] "
+            "and [H, W, C]."
+        )
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def _says_classes(mask: Array) -> bool:
+    """Whether the form of a mask alone says what its values mean."""
+    return mask.ndim == 3 or mask.dtype == np.bool_
+
+
+def _label(mask: Array, name: str) -> Int[np.ndarray, "H W"]:
+    if mask.ndim == 3 and mask.shape[-1] > 1:
+        chosen = mask != 0
+        wrong = int((chosen.sum(axis=-1) != 1).sum())
+        if wrong:
+            raise ValueError(
+                f"{name} has a mask with {wrong} pixels of no class or of several; a "
+                "one-hot mask has exactly one class at each."
+            )
+        return chosen.argmax(axis=-1).astype(np.int32)
+    if mask.ndim != 2:
+        raise ValueError(
+            f"{name} has a mask of shape {list(mask.shape)}; accepted are [H, W], and "
+            "[H, W, K] for K classes of at least 2."
+        )
+    label = mask.astype(np.int32)
+    if (label != mask).any():
+        raise ValueError(
+            f"{name} has a mask with values that are no whole numbers, such as "
+            f"{mask[label != mask][0]}; give classes, or mask > 0.5."
+        )
+    return label
