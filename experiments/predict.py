@@ -2,21 +2,21 @@
 
 python -m experiments.predict --config=ml_collections_configs/smoke.py --workdir=runs/a
 --out=runs/a-predictions
+
+With --average=d4 each image is turned and mirrored, with --with=runs/b the network of
+another run joins; the probabilities of all are averaged.
 """
 
 import pathlib
 
 from absl import flags
 
+from experiments import networks
 from experiments.launch import launch
 from unetjax.data import sources
-from unetjax.exchange import model_folder
 from unetjax.training import predictions
 from unetjax.training.config import ExperimentConfig
 
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Run folder or model folder.", required=True
-)
 OUT = flags.DEFINE_string(
     "out", None, "Folder for overlays, label images and more.", required=True
 )
@@ -27,10 +27,10 @@ def main(config: ExperimentConfig) -> None:
     split = sources.open_split(
         config.data, seed=config.seed, num_classes=config.model.num_classes
     )
-    trained = model_folder.load(WORKDIR.value)
+    _, segment = networks.load()
     held_out = [(pathlib.Path(e.name).stem, e.image) for e in split.held_out]
     folder = pathlib.Path(OUT.value)
-    predictions.write_all(trained, held_out, folder, labels=True, probabilities=True)
+    predictions.write_all(segment, held_out, folder, labels=True, probabilities=True)
     print(f"{len(held_out)} images segmented into {folder}")
 
 

@@ -45,6 +45,14 @@ def test_commands():
             "images",
             "masks",
         ],
-        "predict": ["--labels", "--out", "--probabilities", "input", "model"],
+        "predict": [
+            "--average",
+            "--labels",
+            "--out",
+            "--probabilities",
+            "--with",
+            "input",
+            "model",
+        ],
         "evaluate": ["--scores", "predicted", "truth"],
     }

@@ -18,6 +18,7 @@ from unetjax.cli import main
 from unetjax.data import synthetic
 from unetjax.exchange import model_folder
 from unetjax.files import images
+from unetjax.inference.predict import predict
 from unetjax.metrics import em
 from unetjax.network.unet import UNet
 
@@ -34,16 +35,22 @@ def annotated(tmp_path):
     return tmp_path
 
 
+def save_model(folder, seed, names=("background", "cell")):
+    """Writes an untrained network, and returns it."""
+    unet = UNet(features=2, depth=1, num_classes=len(names))
+    params = unet.init(jax.random.key(seed), jnp.zeros((1, 20, 20, 1)), train=False)
+    trained = model_folder.ModelFolder(
+        unet, params["params"], {}, "percentile", names, {}, {}
+    )
+    model_folder.save(folder, trained)
+    return trained
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A model folder of an untrained network."""
-    unet = UNet(features=2, depth=1)
-    params = unet.init(jax.random.key(0), jnp.zeros((1, 20, 20, 1)), train=False)
     folder = tmp_path_factory.mktemp("models") / "model"
-    trained = model_folder.ModelFolder(
-        unet, params["params"], {}, "percentile", ("background", "cell"), {}, {}
-    )
-    model_folder.save(folder, trained)
+    save_model(folder, seed=0)
     return folder
 
 
@@ -136,6 +143,37 @@ def test_prediction_is_never_written_over(capsys, annotated, model):
     assert "0_mask.png" in {path.name for path in (annotated / "out").iterdir()}
     message = refused(capsys, annotated, *words)
     assert "0_overlay.png exists and is not written over; name another" in message
+
+
+def test_models_and_versions_are_averaged(annotated, model):
+    """The file holds the mean of the predictions of each model over all symmetries."""
+    other = save_model(annotated / "other", seed=1)
+    image = annotated / "images" / "0.tif"
+    words = ("predict", model, image, "--out", annotated / "out", "--probabilities")
+    words += ("--with", annotated / "other", "--average", "d4")
+    assert main.main([str(word) for word in words]) == 0
+    expected = np.mean(
+        [
+            predict(
+                each.model,
+                each.params,
+                images.read_image(image),
+                scaling=each.scaling,
+                average="d4",
+            )
+            for each in (model_folder.load(model), other)
+        ],
+        axis=0,
+    )
+    probs = images.read_image(annotated / "out" / "0_probs.tif")
+    np.testing.assert_allclose(probs, expected, atol=1e-6)
+
+
+def test_models_of_other_classes_are_not_averaged(capsys, annotated, model):
+    save_model(annotated / "other", seed=1, names=("background", "nucleus"))
+    words = ("predict", model, annotated / "images", "--out", annotated / "out")
+    message = refused(capsys, annotated, *words, "--with", annotated / "other")
+    assert "background, cell and background, nucleus" in message
 
 
 def test_wrong_channel_count_at_prediction(capsys, annotated, model):

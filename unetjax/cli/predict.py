@@ -3,10 +3,12 @@
 import argparse
 import functools
 import pathlib
+from typing import get_args
 
 from unetjax.exchange import model_folder
 from unetjax.files import images
-from unetjax.training import predictions
+from unetjax.inference.averaging import Average
+from unetjax.training import evaluation, predictions
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,6 +28,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--out", type=pathlib.Path, required=True, help="folder for the results"
     )
     parser.add_argument(
+        "--with",
+        dest="others",
+        metavar="MODEL",
+        type=pathlib.Path,
+        action="append",
+        default=[],
+        help="average with another model; once for each",
+    )
+    parser.add_argument(
+        "--average",
+        choices=get_args(Average),
+        default="none",
+        help="average over turned images: d4 is best and takes 8 times as long, rot90 "
+        "4 times (default none)",
+    )
+    parser.add_argument(
         "--labels", action="store_true", help="number the cells instead of a mask"
     )
     parser.add_argument(
@@ -38,11 +56,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     """Segments every image."""
-    trained = model_folder.load(options.model)
+    segment = functools.partial(
+        evaluation.segment,
+        model_folder.load(options.model),
+        others=[model_folder.load(folder) for folder in options.others],
+        average=options.average,
+    )
     paths = _images(options.input)
     inputs = [(_stem(p), functools.partial(images.read_image, p)) for p in paths]
     predictions.write_all(
-        trained,
+        segment,
         inputs,
         options.out,
         labels=options.labels,

@@ -1,6 +1,7 @@
 """Class probabilities of an image of any size, tile by tile."""
 
 import functools
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
@@ -10,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
 
 from unetjax import geometry
-from unetjax.inference import tiles
-from unetjax.inference.tiles import Mirror
+from unetjax.inference import averaging, tiles
+from unetjax.inference.averaging import Average
+from unetjax.inference.tiles import Mirror, TilePlan
 from unetjax.network import input_scaling, norms
 from unetjax.network.forward import forward
 from unetjax.network.input_scaling import Clip, Scaling
@@ -32,6 +34,7 @@ def predict(
     scaling: Scaling = "none",
     clip: Clip = (None, None),
     softmax: bool = True,
+    average: Average = "none",
     tile_size: int | None = None,
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
@@ -55,6 +58,8 @@ def predict(
         image.
       clip: Bounds of the stored grey values before that, as in training.
       softmax: Whether to return probabilities; logits otherwise.
+      average: Rotated and mirrored versions of the image whose probabilities are
+        averaged, see `averaging.versions`; `d4` is exact and takes 8 times as long.
       tile_size: Side of square tiles as the network reads them, in pixels. The default
         is the size that makes the least work within a bound on memory.
       batch_size: Number of tiles computed at once; by default as many as fit.
@@ -63,7 +68,8 @@ def predict(
       crop: `same`: the result has the size of the image. `valid`: only pixels whose
         whole context lies in the image, `geometry.margin` less on each side; for a
         legal size the output of the network itself.
-      progress: Called after every batch with the number of tiles done and of all.
+      progress: Called after every batch with the number of tiles done and of all, over
+        all versions.
 
     Raises:
       ValueError: If the image has another number of channels than the network, is empty
@@ -78,20 +84,26 @@ def predict(
       (33, 21, 2)
     """
     pixels = _with_channels(np.asarray(image), params)
-    plan = tiles.plan(
-        *_result_size(model, pixels.shape[:2], crop),
-        depth=model.depth,
-        kernel_size=model.kernel_size,
-        padding=model.padding,
-        tile_size=tile_size,
-        max_pixels=_BATCH_VALUES // model.features,
-    )
+    height, width = _result_size(model, pixels.shape[:2], crop)
+    versions = averaging.versions(average)
+    _check_average(average, softmax=softmax, crop=crop)
+    plans = [
+        tiles.plan(
+            *averaging.turned_shape(version, height, width),
+            depth=model.depth,
+            kernel_size=model.kernel_size,
+            padding=model.padding,
+            tile_size=tile_size,
+            max_pixels=_BATCH_VALUES // model.features,
+        )
+        for version in versions
+    ]
     pixels = input_scaling.scale(pixels, scaling, clip)
-    todo = tiles.tiles(plan)
-    if len(todo) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
+    counts = [plan.rows.count * plan.columns.count for plan in plans]
+    if max(counts) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
         warnings.warn(
             f"norm {model.norm!r} takes its statistics over the tile, so the result "
-            f"depends on the {len(todo)} tiles; a larger tile_size lessens this.",
+            f"depends on the {max(counts)} tiles; a larger tile_size lessens this.",
             stacklevel=2,
         )
     run = functools.partial(
@@ -100,20 +112,33 @@ def predict(
         jax.device_put(params),  # once, not with every batch
         jax.device_put(model_state or {}),
         softmax=softmax,
-        rim=plan.margin if model.padding == "SAME" else 0,
+        rim=plans[0].margin if model.padding == "SAME" else 0,
     )
-    size = _batch_size(batch_size, plan, features=model.features)
-    result = np.empty(
-        (plan.rows.size, plan.columns.size, model.num_classes), np.float32
-    )
-    for start in range(0, len(todo), size):
-        batch = todo[start : start + size]
-        filled = batch + batch[-1:] * (size - len(batch))  # one compiled shape
-        inputs = [tiles.read_tile(pixels, plan, t, mirror=mirror) for t in filled]
-        _paste(result, batch, np.asarray(run(np.stack(inputs))))
+
+    def report(before: int, done: int) -> None:
         if progress is not None:
-            progress(start + len(batch), len(todo))
-    return result
+            progress(before + done, sum(counts))
+
+    predictions = (
+        averaging.turn_back(
+            _one_pass(
+                run,
+                averaging.turn(pixels, version),
+                plan,
+                model=model,
+                batch_size=batch_size,
+                mirror=mirror,
+                progress=functools.partial(report, before),
+            ),
+            version,
+            height,
+            width,
+        )
+        for version, plan, before in zip(
+            versions, plans, itertools.accumulate([0, *counts[:-1]]), strict=True
+        )
+    )
+    return averaging.mean(predictions)
 
 
 def class_map(probs: Float[np.ndarray, "H W K"]) -> Int32[np.ndarray, "H W"]:
@@ -138,6 +163,44 @@ def _result_size(model: UNet, size: tuple[int, ...], crop: Crop) -> tuple[int, i
             f"{crop!r} for {size[0]} x {size[1]}; use crop='same'."
         )
     return size[0] - lost, size[1] - lost
+
+
+def _check_average(average: Average, *, softmax: bool, crop: Crop) -> None:
+    if average != "none" and not softmax:
+        raise ValueError(
+            f"average {average!r} is that of probabilities, got softmax False; leave "
+            "one of them out."
+        )
+    if average == "rot7" and crop == "valid":
+        raise ValueError(
+            "average 'rot7' needs the pixels around the image, got crop 'valid'; use "
+            "crop='same', or average='d4'."
+        )
+
+
+def _one_pass(
+    run: Callable[..., Float[Array, "B h w K"]],
+    pixels: Float[np.ndarray, "H W C"],
+    plan: TilePlan,
+    *,
+    model: UNet,
+    batch_size: int | None,
+    mirror: Mirror,
+    progress: Callable[[int], object],
+) -> Float32[np.ndarray, "h w K"]:
+    """What `run` makes of all tiles of an image; progress is told the tiles done."""
+    todo = tiles.tiles(plan)
+    size = _batch_size(batch_size, plan, features=model.features)
+    result = np.empty(
+        (plan.rows.size, plan.columns.size, model.num_classes), np.float32
+    )
+    for start in range(0, len(todo), size):
+        batch = todo[start : start + size]
+        filled = batch + batch[-1:] * (size - len(batch))  # one compiled shape
+        inputs = [tiles.read_tile(pixels, plan, t, mirror=mirror) for t in filled]
+        _paste(result, batch, np.asarray(run(np.stack(inputs))))
+        progress(start + len(batch))
+    return result
 
 
 @functools.partial(jax.jit, static_argnames=("model", "softmax", "rim"))

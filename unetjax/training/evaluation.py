@@ -1,7 +1,7 @@
 """Whole validation images: predict, number the cells, score."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,8 @@ from jaxtyping import Float, Int, Shaped
 
 from unetjax.data.source import Example, Source
 from unetjax.exchange.model_folder import ModelFolder
+from unetjax.inference import averaging
+from unetjax.inference.averaging import Average
 from unetjax.inference.predict import class_map, predict
 from unetjax.instances.components import instances_from_probs
 from unetjax.metrics import table
@@ -33,6 +35,8 @@ def segment(
     trained: ModelFolder,
     image: Shaped[np.ndarray, "H W C"],
     *,
+    others: Sequence[ModelFolder] = (),
+    average: Average = "none",
     progress: Callable[[int, int], object] | None = None,
 ) -> Segmentation:
     """Returns probabilities, classes and numbered cells of an image of any size.
@@ -41,19 +45,47 @@ def segment(
       trained: A network with its input scaling and the options of
         `instances_from_probs`.
       image: Grey values as stored.
-      progress: Called with the number of tiles done and of all.
+      others: Further networks of the same classes, each with its own input scaling; the
+        probabilities of all are averaged.
+      average: Versions of the image over which each network averages, see
+        `averaging.versions`.
+      progress: Called with the number of tiles done and of all, as many for every
+        network as for the one at work.
+
+    Raises:
+      ValueError: If the networks have different classes, or the image does not fit one.
     """
-    probs = predict(
-        trained.model,
-        trained.params,
-        image,
-        model_state=trained.model_state,
-        scaling=trained.scaling,
-        clip=trained.clip,
-        progress=progress,
+    models = (trained, *others)
+    for other in others:
+        if _classes(other) != _classes(trained):
+            raise ValueError(
+                "models must have the same classes to be averaged, got "
+                f"{', '.join(_classes(trained))} and {', '.join(_classes(other))}."
+            )
+
+    def report(index: int, done: int, total: int) -> None:
+        if progress is not None:
+            progress(index * total + done, len(models) * total)
+
+    probs = averaging.mean(
+        predict(
+            each.model,
+            each.params,
+            image,
+            model_state=each.model_state,
+            scaling=each.scaling,
+            clip=each.clip,
+            average=average,
+            progress=functools.partial(report, index),
+        )
+        for index, each in enumerate(models)
     )
     instances = instances_from_probs(probs, **trained.instances)
     return Segmentation(probs, class_map(probs), instances)
+
+
+def _classes(trained: ModelFolder) -> Sequence[str]:
+    return trained.class_names or [str(k) for k in range(trained.model.num_classes)]
 
 
 def evaluate(

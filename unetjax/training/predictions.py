@@ -7,10 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from unetjax.exchange.model_folder import ModelFolder
 from unetjax.files import images
 from unetjax.reporting import console, pictures
-from unetjax.training import evaluation
 from unetjax.training.evaluation import Segmentation
 
 Image = Shaped[np.ndarray, "H W C"]
@@ -23,7 +21,7 @@ class _Files(NamedTuple):
 
 
 def write_all(
-    trained: ModelFolder,
+    segment: Callable[[Image], Segmentation],
     inputs: Sequence[tuple[str, Image | Callable[[], Image]]],
     folder: pathlib.Path,
     *,
@@ -36,7 +34,7 @@ def write_all(
     there are more than two) or a_labels.tif (numbered cells), and a_probs.tif.
 
     Args:
-      trained: The network.
+      segment: From an image to its segmentation, see `evaluation.segment`.
       inputs: Name and image, or name and a function that reads it.
       folder: Where to write; made if it is absent.
       labels: Whether to number the cells instead of writing a mask.
@@ -44,7 +42,7 @@ def write_all(
 
     Raises:
       FileExistsError: If a file that would be written exists; before anything starts.
-      ValueError: If two images have one name, or an image does not fit the network.
+      ValueError: If two images have one name, or as `segment` does.
     """
     names = [name for name, _ in inputs]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -71,7 +69,7 @@ def write_all(
         for (name, image), files in zip(inputs, outputs, strict=True):
             pixels = image() if callable(image) else image
             try:
-                found = evaluation.segment(trained, pixels)
+                found = segment(pixels)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
             _write(pixels, found, files, labels=labels)

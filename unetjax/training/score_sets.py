@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
 from unetjax.data.source import Example
 from unetjax.data.splits import Split
@@ -13,6 +14,8 @@ from unetjax.metrics import em, table, tracking
 from unetjax.reporting.report import Table
 from unetjax.training import evaluation, run_report
 from unetjax.training.evaluation import Segmentation
+
+Image = Shaped[np.ndarray, "H W C"]
 
 
 class ScoreSet(NamedTuple):
@@ -38,14 +41,29 @@ def total(score_set: ScoreSet, counts: Sequence[Any]) -> dict[str, float]:
     return score_set.summary(functools.reduce(score_set.add, counts))
 
 
-def compare(score_set: ScoreSet, trained: ModelFolder, split: Split) -> Table:
+def compare(
+    score_set: ScoreSet,
+    trained: ModelFolder,
+    split: Split,
+    *,
+    segment: Callable[[Image], Segmentation] | None = None,
+) -> Table:
     """Returns the scores of a model on held-out images, beside those of no model.
 
     What costs nothing is the floor: Otsu's threshold, where there are two classes, and
     cell everywhere.
+
+    Args:
+      score_set: Which scores.
+      trained: The model.
+      split: The images of the run.
+      segment: How the model segments, such as averaged over versions and with others;
+        `evaluation.segment` by default.
     """
+    if segment is None:
+        segment = functools.partial(evaluation.segment, trained)
     images = [split.held_out[i] for i in range(len(split.held_out))]
-    found = {"U-Net": [evaluation.segment(trained, e.image) for e in images]}
+    found = {"U-Net": [segment(example.image) for example in images]}
     if trained.model.num_classes == 2:
         found["Otsu + components"] = run_report.baseline(split, trained.instances)
     found["cell everywhere"] = [everywhere(example) for example in images]

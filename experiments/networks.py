@@ -1,0 +1,36 @@
+"""Flags of the launchers that use trained networks, and the networks they name."""
+
+import functools
+from collections.abc import Callable
+from typing import cast, get_args
+
+import numpy as np
+from absl import flags
+
+from unetjax.exchange import model_folder
+from unetjax.exchange.model_folder import ModelFolder
+from unetjax.inference.averaging import Average
+from unetjax.training import evaluation
+from unetjax.training.evaluation import Segmentation
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Run folder or model folder.", required=True
+)
+WITH = flags.DEFINE_multi_string(
+    "with", [], "Further run or model folder to average with; once for each."
+)
+AVERAGE = flags.DEFINE_enum(
+    "average", "none", get_args(Average), "Turned versions of an image to average over."
+)
+
+
+def load() -> tuple[ModelFolder, Callable[[np.ndarray], Segmentation]]:
+    """Returns the network of the workdir, and how all named networks segment."""
+    trained = model_folder.load(WORKDIR.value)
+    segment = functools.partial(
+        evaluation.segment,
+        trained,
+        others=[model_folder.load(folder) for folder in WITH.value],
+        average=cast(Average, AVERAGE.value),
+    )
+    return trained, segment
