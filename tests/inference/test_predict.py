@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -256,7 +257,8 @@ def test_valid_crop_is_the_output_without_any_mirrored_pixel(
     margin = geometry.margin(depth, padding=padding)
     side = geometry.input_size(2 * margin + 20, depth=depth, padding=padding)
     image = random_image(side, side)
-    logits = np.asarray(forward(model, params, {}, image[np.newaxis])[0][0])
+    batch = jnp.asarray(image[np.newaxis])
+    logits = np.asarray(forward(model, params, {}, batch)[0][0])
     if padding == "SAME":
         logits = logits[margin:-margin, margin:-margin]
     valid = functools.partial(predict, model, params, softmax=False, crop="valid")

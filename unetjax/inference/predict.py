@@ -157,7 +157,7 @@ def _result_size(model: UNet, size: tuple[int, ...], crop: Crop) -> tuple[int, i
         model.depth, kernel_size=model.kernel_size, padding=model.padding
     )
     lost = 2 * margin if crop == "valid" else 0
-    if crop not in get_args(Crop) or lost >= min(size):
+    if crop not in get_args(Crop) or (lost and lost >= min(size)):
         raise ValueError(
             f"crop must be same, or valid for images above {2 * margin} pixels, got "
             f"{crop!r} for {size[0]} x {size[1]}; use crop='same'."
