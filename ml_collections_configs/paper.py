@@ -24,6 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate_every = 500  # steps; ours
     config.patience = 0  # evaluations without progress; no limit
     config.best_metric = "mean_iou"  # ours
+    config.tune_instances = False  # ours
     config.deterministic = False  # bit for bit on a GPU as well, slower
     config.sinks = ()  # of tensorboard, wandb, mlflow
     config.num_pictures = 3  # held-out images drawn at every evaluation
@@ -115,6 +116,9 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.instances = ml_collections.ConfigDict()
     config.instances.threshold = 0.5  # probability
+    config.instances.method = "components"
+    config.instances.seeds = "probability"  # of method "watershed"
+    config.instances.seed_threshold = 0.8  # probability; of seeds "probability"
     config.instances.min_size = 0  # pixels
     config.instances.fill_holes = False
     return config

@@ -94,6 +94,21 @@ def test_holes_of_a_prediction():
     assert instances_from_probs(probs, fill_holes=True)[1, 1] == 1
 
 
+def test_seeds_cut_a_component_and_components_without_one_stay():
+    probs = stack([0.9, 0.6, 0.9, 0.9, 0.0, 0.6])
+    cut = instances_from_probs(probs, method="watershed", seed_threshold=0.8)
+    np.testing.assert_array_equal(cut, [[1, 1, 2, 2, 0, 3]])
+    large = instances_from_probs(probs, method="watershed", min_size=2)
+    np.testing.assert_array_equal(large, [[1, 1, 2, 2, 0, 0]])
+    np.testing.assert_array_equal(instances_from_probs(probs), [[1, 1, 1, 1, 0, 2]])
+
+
+def test_a_watershed_keeps_classes_apart():
+    probs = stack([0.9, 0.9, 0.1, 0.0], [0.0, 0.0, 0.8, 0.9])
+    cells = instances_from_probs(probs, method="watershed")
+    np.testing.assert_array_equal(cells, [[1, 1, 2, 2]])
+
+
 def test_messages():
     with pytest.raises(ValueError, match=r"must be 1 .* or 2 .*, got 8\."):
         label_components(RING, connectivity=8)
@@ -101,3 +116,9 @@ def test_messages():
         instances_from_probs(np.ones((2, 2, 1)))
     with pytest.raises(ValueError, match=r"below 1, got 128\.0; it is a probability"):
         instances_from_probs(np.ones((2, 2, 2)), threshold=128.0)
+
+
+@pytest.mark.usefixtures("as_installed")
+def test_method_that_does_not_exist():
+    with pytest.raises(ValueError, match="method must be components or watershed, got"):
+        instances_from_probs(np.ones((2, 2, 2)), method="flood")

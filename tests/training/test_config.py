@@ -60,6 +60,18 @@ def test_sections_become_types():
             {"tile_size": 570},
             "^config.tile_size: .* got 570; try 556 or 572",
         ),
+        (
+            {"instances": {"threshold": 128}},
+            r"^config.instances: .* got 128.0; it is a",
+        ),
+        (
+            {"instances": {"method": "watershed", "seed_threshold": 1.0}},
+            r"^config.instances: seed_threshold must be at least 0 and below 1, got",
+        ),
+        (
+            {"instances": {"method": "flood"}},
+            "^config.instances.method must be one of components, watershed, got",
+        ),
         ({"batch_size": 0}, "^config.batch_size must be at least 1, got 0"),
         ({"model": {"name": "x"}}, "^config.model has no option 'name'"),
     ],
@@ -72,7 +84,9 @@ def test_bad_options_are_refused_in_one_sentence(options, message):
 def test_differences_leave_out_what_may_change():
     old = config.to_dict(ExperimentConfig())
     new = config.to_dict(
-        ExperimentConfig(num_steps=3, log_every=1, seed=4, model=UNet(features=8))
+        ExperimentConfig(
+            num_steps=3, tune_instances=True, seed=4, model=UNet(features=8)
+        )
     )
     assert config.differences(old, new) == [
         "model.features: 64, now 8",

@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from unetjax.data.source import from_instances
 from unetjax.data.splits import Split
 from unetjax.exchange import model_folder
 from unetjax.reporting import records
-from unetjax.training import checkpoints, environment, loop, stopping
+from unetjax.training import checkpoints, environment, loop, stopping, tuning
 from unetjax.training import config as configs
 
 CONFIG = configs.from_dict(
@@ -285,6 +286,24 @@ def test_unknown_best_metric_names_the_known_ones(tmp_path):
         loop.train_and_evaluate(
             CONFIG._replace(best_metric="iou"), make_split(), tmp_path / "r"
         )
+
+
+def test_tuned_after_the_last_step_and_once(straight, tmp_path):
+    """The choice is the same function of the best model, interrupted or not."""
+    config = CONFIG._replace(tune_instances=True)
+    loop.train_and_evaluate(config._replace(num_steps=3), make_split(), tmp_path / "r")
+    loop.train_and_evaluate(config, make_split(), tmp_path / "r")
+    assert_equal_runs(tmp_path / "r", straight)
+    shutil.copytree(straight / "model", tmp_path / "copy")
+    held_out, metric = make_split().held_out, config.best_metric
+    expected = tuning.tune(tmp_path / "copy", held_out, best_metric=metric)
+    trained = model_folder.load(tmp_path / "r")
+    assert trained.instances == expected.instances
+    words = trained.about["instances_chosen"]
+    assert words == expected.about["instances_chosen"]
+    before = (tmp_path / "r" / "model" / "model.json").stat().st_mtime_ns
+    loop.train_and_evaluate(config, make_split(), tmp_path / "r")
+    assert (tmp_path / "r" / "model" / "model.json").stat().st_mtime_ns == before
 
 
 def test_it_learns(tmp_path):

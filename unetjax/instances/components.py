@@ -1,8 +1,15 @@
 """Numbered cells as the connected components of a foreground."""
 
+from typing import Literal, get_args
+
 import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer
 from scipy import ndimage
+
+from unetjax.instances import watershed
+from unetjax.instances.watershed import Seeds
+
+Method = Literal["components", "watershed"]
 
 
 def label_components(
@@ -38,6 +45,19 @@ def label_components(
         foreground = _fill_holes(foreground, connectivity=connectivity)
     cells = np.zeros(foreground.shape, np.int32)
     ndimage.label(foreground, structure, output=cells)
+    return remove_small(cells, min_size)
+
+
+def remove_small(
+    instances: Integer[np.ndarray, "H W"], min_size: int
+) -> Int32[np.ndarray, "H W"]:
+    """Turns cells of less than `min_size` pixels into background; numbers the rest.
+
+    Example:
+      >>> remove_small(np.array([[1, 0, 3, 3]]), 2)
+      array([[0, 0, 1, 1]], dtype=int32)
+    """
+    cells = relabel(instances)
     cells[np.bincount(cells.ravel())[cells] < min_size] = 0
     return relabel(cells)
 
@@ -63,6 +83,9 @@ def instances_from_probs(
     probs: Float[np.ndarray, "H W K"],
     *,
     threshold: float = 0.5,
+    method: Method = "components",
+    seeds: Seeds = "probability",
+    seed_threshold: float = 0.8,
     min_size: int = 0,
     fill_holes: bool = False,
 ) -> Int32[np.ndarray, "H W"]:
@@ -70,17 +93,21 @@ def instances_from_probs(
 
     A pixel is foreground where 1 - probs[..., 0] exceeds `threshold`, and then belongs
     to the most probable class of cells. Cells are the 4-connected components of equal
-    class.
+    class, or what a watershed makes of those.
 
     Args:
       probs: Probability of every class, after the softmax.
       threshold: Foreground probability, in [0, 1), above which a pixel is a cell.
-      min_size: Pixels below which a component becomes background.
+      method: Whether components are cells as they are, or are cut by a watershed.
+      seeds: Of the watershed, see `watershed.watershed_cells`.
+      seed_threshold: Foreground probability above which its seeds are.
+      min_size: Pixels below which a cell becomes background.
       fill_holes: Whether background enclosed by cells becomes foreground, of its most
         probable class.
 
     Raises:
-      ValueError: If there are fewer than two classes or `threshold` is not in [0, 1).
+      ValueError: If there are fewer than two classes, `threshold` is not in [0, 1), or
+        another option is not accepted.
     """
     num_classes = probs.shape[-1]
     if num_classes < 2:
@@ -93,13 +120,24 @@ def instances_from_probs(
             f"threshold must be at least 0 and below 1, got {threshold}; "
             "it is a probability, not a grey value."
         )
-    foreground = 1 - probs[..., 0] > threshold
+    if method not in get_args(Method):
+        accepted = " or ".join(get_args(Method))
+        raise ValueError(f"method must be {accepted}, got {method!r}.")
+    probability = 1 - probs[..., 0]
+    foreground = probability > threshold
     if fill_holes:
         foreground = _fill_holes(foreground, connectivity=1)
     best = 1 + np.argmax(probs[..., 1:], axis=-1)
     instances = np.zeros(foreground.shape, np.int32)
     for k in range(1, num_classes):
-        cells = label_components(foreground & (best == k), min_size=min_size)
+        of_class = foreground & (best == k)
+        if method == "components":
+            cells = label_components(of_class, min_size=min_size)
+        else:
+            cells = watershed.watershed_cells(
+                probability, of_class, seeds=seeds, seed_threshold=seed_threshold
+            )
+            cells = remove_small(cells, min_size)
         instances += np.where(cells > 0, cells + instances.max(initial=0), 0)
     return instances
 

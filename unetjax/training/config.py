@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import flax.linen as nn
+import numpy as np
 
 from unetjax import geometry
 from unetjax.augmentation.augment import Augmentation
 from unetjax.data.sampling import Sampling
 from unetjax.data.sources import DataSettings
+from unetjax.instances.components import Method, instances_from_probs
+from unetjax.instances.watershed import Seeds
 from unetjax.losses import LossName, Reduction
 from unetjax.network import input_scaling
 from unetjax.network.input_scaling import Clip, Scaling
@@ -34,6 +37,7 @@ FREE_TO_CHANGE = frozenset(
         "sinks",
         "num_pictures",
         "histograms",
+        "tune_instances",
     }
 )
 
@@ -49,6 +53,9 @@ class InstanceSettings(NamedTuple):
     """From probabilities to cells, see `instances.components.instances_from_probs`."""
 
     threshold: float = 0.5
+    method: Method = "components"
+    seeds: Seeds = "probability"
+    seed_threshold: float = 0.8
     min_size: int = 0
     fill_holes: bool = False
 
@@ -69,6 +76,8 @@ class ExperimentConfig(NamedTuple):
       patience: Evaluations in a row without a better `best_metric` after which the run
         is finished before its last step; 0 for no such limit.
       best_metric: The validation metric by which the best model is chosen.
+      tune_instances: Whether, after the last step, the options of `instances` that suit
+        the held-out images best are stored with the model, see `tuning`.
       deterministic: Whether a GPU shall repeat a run bit for bit, at some cost of
         speed, as a CPU always does.
       sinks: Where else to show records and pictures, see `reporting.sinks`.
@@ -96,6 +105,7 @@ class ExperimentConfig(NamedTuple):
     evaluate_every: int = 500
     patience: int = 0
     best_metric: str = "mean_iou"
+    tune_instances: bool = False
     deterministic: bool = False
     sinks: tuple[SinkName, ...] = ()
     num_pictures: int = 3
@@ -161,6 +171,11 @@ def check(config: ExperimentConfig) -> None:
         output_size(config)
     except ValueError as error:
         raise ValueError(f"config.tile_size: {error}") from None
+    nothing = np.zeros((1, 1, config.model.num_classes))
+    try:
+        instances_from_probs(nothing, **config.instances._asdict())
+    except ValueError as error:
+        raise ValueError(f"config.instances: {error}") from None
 
 
 def output_size(config: ExperimentConfig) -> int:

@@ -9,7 +9,7 @@ from unetjax.data.splits import Split
 from unetjax.exchange.model_folder import ModelFolder
 from unetjax.reporting import console
 from unetjax.training import config as configs
-from unetjax.training import loop, run_report
+from unetjax.training import loop, run_report, tuning
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.run_report import Comparison
 
@@ -57,7 +57,11 @@ def run(
     trained = loop.train_and_evaluate(config, split, workdir, watch=watch)
     comparison = run_report.compare(trained, split)
     scores = run_report.scores_table(comparison, "")
-    step = trained.about["step"]
+    step, chosen = trained.about["step"], trained.about.get(tuning.CHOSEN)
+    honest = (
+        f" How cells are made of probabilities was chosen {chosen}: expect a little "
+        "less of new images."
+    )
     report = run_report.write(
         pathlib.Path(workdir),
         comparison,
@@ -65,7 +69,7 @@ def run(
         title=title,
         summary=f"The best model by {config.best_metric} is that of step {step} of "
         f"{config.num_steps}. All scores are of held-out images, which chose this "
-        "model and never trained it.",
+        f"model and never trained it.{honest if chosen else ''}",
         weight_map=config.weight_map,
         class_names=trained.class_names,
         config=configs.to_dict(config),

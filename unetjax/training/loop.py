@@ -34,6 +34,7 @@ from unetjax.training import (
     evaluation,
     optimizers,
     stopping,
+    tuning,
     watching,
 )
 from unetjax.training import (
@@ -120,7 +121,10 @@ def train_and_evaluate(
             run.workdir / "checkpoints", best_metric=config.best_metric
         ) as manager:
             _train(run, manager)
-        return model_folder.load(run.workdir / "model")
+        folder = run.workdir / "model"
+        if not config.tune_instances:
+            return model_folder.load(folder)
+        return tuning.tune(folder, split.held_out, best_metric=config.best_metric)
 
 
 def _train(run: Run, manager: Manager) -> None:

@@ -52,6 +52,7 @@ def propose(
         log_every=10,
         evaluate_every=max(num_steps // 10, 1),
         best_metric="mean_ap_pooled" if areas.size else "mean_iou",
+        tune_instances=True,
         model=UNet(
             num_classes=num_classes, features=features, depth=depth, dropout_rate=0.2
         ),
@@ -74,6 +75,8 @@ def propose(
         f"{tile_size - geometry.offset(depth)} are learned",
         f"components under {config.instances.min_size} pixels count as dirt: the "
         "smallest annotated cells are four times as large",
+        "after training, the threshold, the method and the size limit that suit the "
+        "held-out images best are stored with the model",
         f"{num_steps} updates of one tile, {features} features; --steps and --features "
         "change that",
     ]

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from unetjax.instances.watershed import watershed_cells
+
+few = settings(deadline=None, max_examples=50)
+graded = hnp.arrays(np.float32, (7, 8), elements=st.sampled_from([0, 0.4, 0.6, 0.9]))
+
+
+def discs(*centres, radius=6.0, size=(24, 40)):
+    y, x = np.indices(size)
+    return np.any(
+        [(y - v) ** 2 + (x - u) ** 2 <= radius**2 for v, u in centres], axis=0
+    )
+
+
+@few
+@given(graded, st.sampled_from(["probability", "distance"]))
+def test_cells_cover_the_foreground_and_refine_its_components(probability, seeds):
+    foreground = probability > 0.5
+    cells = watershed_cells(probability, foreground, seeds=seeds)
+    np.testing.assert_array_equal(cells > 0, foreground)
+    regions, count = ndimage.label(foreground)
+    of_cell = [set(regions[cells == i]) for i in range(1, cells.max() + 1)]
+    assert all(len(each) == 1 for each in of_cell)
+    assert cells.max() >= count
+    for i in range(1, cells.max() + 1):
+        assert ndimage.label(cells == i)[1] == 1
+
+
+@few
+@given(graded)
+def test_seeds_are_the_components_of_a_higher_probability(probability):
+    foreground, certain = probability > 0.5, probability > 0.8
+    cells = watershed_cells(probability, foreground, seed_threshold=0.8)
+    seeds, _ = ndimage.label(certain)
+    pairs = {
+        (int(s), int(c)) for s, c in zip(seeds[certain], cells[certain], strict=True)
+    }
+    assert len(pairs) == seeds.max() == len({c for _, c in pairs})
+
+
+def test_two_discs_are_cut_at_their_waist():
+    foreground = discs((12, 12), (12, 23))
+    cells = watershed_cells(np.ones(foreground.shape), foreground, seeds="distance")
+    assert cells.max() == 2
+    left, right = (np.argwhere(cells == i)[:, 1] for i in (1, 2))
+    assert left.max() in (17, 18)
+    assert right.min() in (17, 18)
+
+
+def test_one_disc_stays_whole():
+    foreground = discs((12, 12), radius=9.0)
+    cells = watershed_cells(np.ones(foreground.shape), foreground, seeds="distance")
+    assert cells.max() == 1
+
+
+def test_nothing_has_no_cells():
+    nothing = np.zeros((4, 5))
+    for seeds in ("probability", "distance"):
+        assert not watershed_cells(nothing, nothing > 0.5, seeds=seeds).any()
+
+
+@pytest.mark.usefixtures("as_installed")
+def test_messages():
+    row = np.array([[0.5, 0.9]])
+    with pytest.raises(ValueError, match=r"below 1, got 200\.0; it is a probability"):
+        watershed_cells(row, row > 0, seed_threshold=200.0)
+    with pytest.raises(ValueError, match="seeds must be probability or distance, got"):
+        watershed_cells(row, row > 0, seeds="maxima")
