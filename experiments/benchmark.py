@@ -7,6 +7,7 @@ Prints medians, quartiles and ratios, and writes `benchmark.json`, `benchmark.md
 `benchmark.html` into the folder. See docs/benchmarks.md for how it is measured.
 """
 
+import os
 import pathlib
 import shlex
 import sys
@@ -15,7 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 from absl import app, flags, logging
 
-from experiments.benchmarks import machine, network, plan, table
+from experiments.benchmarks import (
+    augmentation,
+    data,
+    machine,
+    network,
+    plan,
+    prediction,
+    startup,
+    table,
+    weight_maps,
+)
 from experiments.benchmarks.measuring import Row
 from experiments.benchmarks.plan import Plan
 from unetjax.devices import runtime
@@ -25,6 +36,11 @@ Peaks = dict[str, float]
 WORKLOADS: dict[str, Callable[[Plan, Peaks], Iterator[list[Row]]]] = {
     "forward": network.forward_passes,
     "train": network.training_steps,
+    "predict": prediction.predictions,
+    "weight_map": weight_maps.weight_maps,
+    "augment": augmentation.augmentations,
+    "data": data.steps_with_data,
+    "startup": startup.starts,
 }
 
 ONLY = flags.DEFINE_list(
@@ -85,6 +101,9 @@ def _main() -> None:
         for path in table.files(out):
             if path.exists():
                 raise FileExistsError(f"{path} exists already; name another folder.")
+    warning = machine.busy()
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     chosen = choose(QUICK.value, FULL.value)
     facts = machine.describe() | {"load at the start": machine.load()}
     rows = run(chosen, ONLY.value)
@@ -108,4 +127,6 @@ def main(_: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     runtime.set_compiler_flags()
+    # PyTorch must find room on the GPU beside JAX.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     app.run(main)

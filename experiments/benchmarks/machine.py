@@ -10,7 +10,6 @@ from types import ModuleType
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 
 from experiments.benchmarks import measuring
 from experiments.benchmarks.measuring import Case, Contender, Row
@@ -32,13 +31,21 @@ def load() -> str:
     return ", ".join(f"{average:.2f}" for average in os.getloadavg())
 
 
+def busy() -> str:
+    """Returns a warning if others use the machine; "" if not."""
+    if not hasattr(os, "getloadavg") or os.getloadavg()[0] < num_threads() / 2:
+        return ""
+    return (
+        f"the load is {load()} on {num_threads()} cores: times are not those of a quiet "
+        "machine, and peers whose threads wait for each other suffer most."
+    )
+
+
 def describe() -> dict[str, str]:
     """Returns what the figures may depend on, by name."""
     return environment.environment() | {
-        "jaxlib": jaxlib.__version__,
         "platform": f"{jax.default_backend()}, {_platform_version()}",
         "processor": f"{_processor()}, {num_threads()} threads",
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", "").strip() or "none",
         "PyTorch": _torch_version(),
     }
 

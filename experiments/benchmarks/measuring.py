@@ -1,11 +1,13 @@
 """Measuring in turns: each contender once a round, all on the same machine."""
 
+import itertools
 import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+_LONG = 1.0  # seconds of work that needs no second call to be warm
 _PAUSE = 0.005  # seconds in which the idle threads of the library before fall asleep
 
 OURS = "unetjax"  # the contender that all ratios refer to
@@ -56,12 +58,14 @@ class Effort(NamedTuple):
       most: Rounds at most.
       seconds: Time after which no round begins, once there are enough.
       turn: Seconds of one turn at least; shorter work is repeated within it.
+      warm_up: Rounds before those that count.
     """
 
     rounds: int = 5
     most: int = 800
     seconds: float = 20.0
     turn: float = 0.05
+    warm_up: int = 0
 
 
 class Row(NamedTuple):
@@ -173,6 +177,10 @@ def in_turns(
     repeated within its turn.
     """
     repeats = [_calibrate(run, effort.turn) for run in runs]
+    for _, (run, n) in itertools.product(
+        range(effort.warm_up), list(zip(runs, repeats, strict=True))
+    ):
+        run(n)
     samples: list[list[float]] = [[] for _ in runs]
     start = time.perf_counter()
     for done in range(effort.most):
@@ -218,5 +226,7 @@ def paired_ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
 
 def _calibrate(run: Callable[[int], object], turn: float) -> int:
     """Warms up, and returns how often to repeat the work in one turn."""
-    run(1)
+    first = seconds(run)
+    if first > _LONG:
+        return 1
     return max(1, math.ceil(turn / max(seconds(run), 1e-6)))

@@ -1,5 +1,7 @@
 """What is measured at which size."""
 
+import types
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments.benchmarks.measuring import Effort
@@ -17,7 +19,14 @@ class Plan(NamedTuple):
       precisions: Numbers in which the network computes.
       optimizers: Rules of the training step.
       compiled: Whether PyTorch is measured through `torch.compile` as well.
+      watch_memory: Whether the peer's peak is measured, in processes of their own.
       matrix_size: Side of the product whose rate is called the peak.
+      images: Width of the network and side of the image, in pixels, of predictions.
+      cells: Numbers of cells of a weight map.
+      map_size: Side of the weight map, in pixels.
+      most_naive_cells: Cells up to which one distance transform each is measured.
+      augmented: Images augmented at once.
+      first_run: Options of the training whose first step is waited for.
     """
 
     effort: Effort = Effort()
@@ -28,7 +37,16 @@ class Plan(NamedTuple):
     precisions: tuple[str, ...] = ("float32", "bfloat16")
     optimizers: tuple[str, ...] = ("sgd",)
     compiled: bool = True
+    watch_memory: bool = True
     matrix_size: int = 2048
+    images: tuple[tuple[int, int], ...] = ((16, 512), (16, 2048), (64, 512))
+    cells: tuple[int, ...] = (10, 140, 500, 2000)
+    map_size: int = 512
+    most_naive_cells: int = 140
+    augmented: int = 1
+    first_run: Mapping[str, int] = types.MappingProxyType(
+        {"model.features": 16, "model.depth": 4, "tile_size": 572, "batch_size": 1}
+    )
 
 
 DEFAULT = Plan()
@@ -37,20 +55,27 @@ QUICK = Plan(
     features=(16,),
     compiled=False,
     matrix_size=1024,
+    images=((16, 512),),
+    cells=(10, 140),
+    first_run={"model.features": 4},
 )
 FULL = Plan(
     effort=Effort(rounds=9, seconds=60.0),
     optimizers=("sgd", "adam"),
+    images=((16, 512), (16, 2048), (16, 10_000), (64, 512), (64, 2048)),
+    most_naive_cells=2000,
 )
 
 
 def on_accelerator(plan: Plan) -> Plan:
     """Returns the plan for a device that fills larger batches and products.
 
-    Steps are short there: 200 rounds at least.
+    Turns are short there: 20 rounds to warm up and 200 that count, at least.
     """
     return plan._replace(
-        effort=plan.effort._replace(rounds=max(plan.effort.rounds, 200)),
+        effort=plan.effort._replace(rounds=200, warm_up=20),
         batch_sizes=(1, 8, 0),
         matrix_size=8192,
+        images=((64, 512), (64, 2048), (64, 10_000)),
+        augmented=16,
     )

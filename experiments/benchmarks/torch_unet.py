@@ -3,6 +3,7 @@
 The only file of the project that names torch; import it where it is used.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxtyping import Float, PyTree
 from torch import nn
 from torch.nn import functional
 
+from unetjax import geometry
 from unetjax.network.unet import UNet
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -205,6 +207,70 @@ def prediction(
         return logits
 
     return run
+
+
+def predict_image(
+    net: TorchUNet,
+    image: Float[np.ndarray, "H W"],
+    *,
+    tile_size: int,
+    batch_size: int,
+    precision: str,
+) -> Float[np.ndarray, "H W K"]:
+    """Returns probabilities, tile by tile: tiles step by the width of their output.
+
+    As users cut: the whole image is padded by reflection, and nobody looks at the
+    phase of the pooling, so that seams differ from one pass over the image.
+
+    Args:
+      net: The network.
+      image: Network input.
+      tile_size: Side of the tiles, in pixels.
+      batch_size: Tiles computed at once.
+      precision: `float32`, or `bfloat16` by autocast.
+    """
+    where = next(net.parameters()).device
+    step = trusted(net, tile_size)
+    margin = (tile_size - step) // 2
+    todo = corners(image.shape, step)
+    height, width = (last + step for last in todo[-1])
+    padded = np.pad(
+        image,
+        [
+            (margin, margin + height - image.shape[0]),
+            (margin, margin + width - image.shape[1]),
+        ],
+        mode="reflect",
+    )
+    classes = net.head.out_channels
+    result = np.empty((height, width, classes), np.float32)
+    net.eval()
+    for start in range(0, len(todo), batch_size):
+        batch = todo[start : start + batch_size]
+        spans = [np.s_[r : r + tile_size, c : c + tile_size] for r, c in batch]
+        tiles = np.stack([padded[span] for span in spans])
+        with torch.inference_mode(), _autocast(where, precision):
+            logits = net(_image(tiles[..., None], where))
+            probs = logits.float().softmax(1).permute(0, 2, 3, 1).cpu().numpy()
+        for (r, c), values in zip(batch, probs, strict=True):
+            result[r : r + step, c : c + step] = values
+    return result[: image.shape[0], : image.shape[1]]
+
+
+def trusted(net: TorchUNet, tile_size: int) -> int:
+    """Returns the side of the output for a tile."""
+    return geometry.output_size(tile_size, depth=len(net.up))
+
+
+def corners(shape: tuple[int, ...], step: int) -> list[tuple[int, int]]:
+    """Returns the upper left corners of the outputs that cover an image.
+
+    Example:
+      >>> corners((400, 388), 388)
+      [(0, 0), (388, 0)]
+    """
+    rows, columns = (range(0, side, step) for side in shape)
+    return list(itertools.product(rows, columns))
 
 
 def matrix_product(

@@ -10,10 +10,24 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import machine, measuring, network, plan, table, work
+from experiments.benchmarks import (
+    augmentation,
+    data,
+    machine,
+    measuring,
+    memory,
+    network,
+    plan,
+    prediction,
+    startup,
+    table,
+    weight_maps,
+    work,
+)
 from experiments.benchmarks.measuring import OURS, Case, Contender, Effort, Row
-from unetjax import UNet
+from unetjax import UNet, predict
 from unetjax.network.forward import forward
+from unetjax.weight_maps import reference
 
 TINY = plan.QUICK._replace(
     effort=Effort(rounds=2, most=2, seconds=0.0, turn=0.0),
@@ -21,7 +35,12 @@ TINY = plan.QUICK._replace(
     depth=1,
     tile_size=20,
     precisions=("float32",),
+    watch_memory=False,
     matrix_size=16,
+    images=((2, 30),),
+    cells=(3, 9),
+    map_size=40,
+    most_naive_cells=5,
 )
 
 
@@ -31,7 +50,7 @@ def one_thread(monkeypatch):
     monkeypatch.setattr(machine, "num_threads", lambda: 1)
 
 
-@pytest.mark.parametrize("module", [measuring, table, work])
+@pytest.mark.parametrize("module", [data, measuring, network, table, work])
 def test_examples(module):
     tried = doctest.testmod(module)
     assert tried.attempted
@@ -203,8 +222,7 @@ def test_options_name_the_way_out():
 def test_training_trains():
     """The step that is measured really updates: its loss falls."""
     model = UNet(features=2, depth=1, dropout_rate=0.0)
-    batch = network.synthetic_batch(model, 20, 2)
-    contender = network.our_training(model, batch, optimizer="adam")
+    contender = network.our_training(model, "adam", 20, 2, "float32")
     before = float(contender.run(1)[1].loss)
     after = float(contender.run(300)[1].loss)
     assert after < before - 0.01
@@ -238,7 +256,7 @@ def test_torch_step_is_ours(torch_unet):
     """Two steps of both sides end with the same parameters."""
     model = UNet(features=2, depth=1, dropout_rate=0.0)
     batch = network.synthetic_batch(model, 20, 2)
-    state, _ = network.our_training(model, batch, optimizer="sgd").run(2)
+    state, _ = network.our_training(model, "sgd", 20, 2, "float32").run(2)
     net = torch_unet.from_flax(model, network.initial_params(model, 20))
     step = torch_unet.training(
         net, batch, optimizer="sgd", precision="float32", compiled=False
@@ -275,8 +293,132 @@ def test_torch_refuses_other_layouts(torch_unet):
         torch_unet.from_flax(model, {})
 
 
+def test_busy_machines_are_named(monkeypatch):
+    monkeypatch.setattr(machine, "num_threads", lambda: 4)
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (1.9, 9.0, 9.0))
+    assert not machine.busy()
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (2.0, 0.0, 0.0))
+    assert "the load is 2.00, 0.00, 0.00 on 4 cores" in machine.busy()
+
+
 def test_absent_torch_says_so(monkeypatch):
     monkeypatch.setattr(machine, "torch_unet", lambda: None)
     (rows,) = machine.matrix_products(TINY)
     assert rows[1].note == "not installed; the extra `benchmark` brings it"
     assert table.cells(rows[1])["median"] == ""
+
+
+def test_weight_maps_are_one_map():
+    """What is compared, in time, is the same map."""
+    instances = weight_maps.cells(9, 40)
+    assert sorted(np.unique(instances)) == list(range(10))
+    naive = weight_maps.one_transform_a_cell(instances)
+    exact = reference.label_and_weight(
+        np.sign(instances), instances, (1.0, 1.0), settings=weight_maps.SETTINGS
+    )[1]
+    assert naive.max() > 1.5  # the border term is there
+    np.testing.assert_allclose(naive, exact, atol=1e-6)
+
+
+def test_many_cells_are_left_out_of_the_naive_map():
+    few, many = weight_maps.weight_maps(TINY, {})
+    assert [bool(row.samples) for row in few] == [True, True, True]
+    assert [bool(row.samples) for row in many] == [True, True, False]
+    assert "left out" in many[2].note
+    assert few[0].case == "3 cells, 40 x 40 pixels"
+
+
+def test_augmentations_of_the_peer_move_image_and_label_together():
+    _, label, instances = augmentation.example(60)
+    moved = augmentation.warp(
+        (label.astype(np.float32), label, instances), np.random.default_rng(3), 1
+    )
+    assert np.mean(np.abs(moved[0] - moved[1])) < 0.2  # only edges are in between
+    assert np.mean(moved[1] != label) > 0.1  # it moved
+    assert set(np.unique(moved[2])) <= set(np.unique(instances))
+    where = augmentation.positions(np.random.default_rng(0), 200)
+    steps = np.linalg.norm(np.diff(where, axis=1), axis=0)
+    assert 0.8 < np.median(steps) < 1.2  # neighbours stay neighbours
+
+    (rows,) = augmentation.augmentations(TINY._replace(augmented=3), {})
+    assert rows[0].rate == pytest.approx(3 / rows[0].median)
+    assert [row.name for row in rows[:3]] == [OURS, "SciPy, order 1", "SciPy, order 3"]
+    assert bool(rows[3].samples) or "build it from source" in rows[3].note
+
+
+def test_steps_with_data_say_what_limits_them():
+    (rows,) = data.steps_with_data(TINY._replace(map_size=64), {})
+    assert rows[0].note == data.verdict(1 / rows[1].ratio)
+    assert data.verdict(1.05).startswith("compute-bound")
+    assert data.verdict(1.06).startswith("input-bound")
+    assert rows[0].memory > rows[1].memory  # it holds images
+
+
+def test_predictions_name_their_tiles():
+    (rows,) = prediction.predictions(TINY, {})
+    assert rows[0].note.startswith("1 tile, first call")
+    assert rows[1].note.startswith("64 tiles of 20") or not rows[1].samples
+
+
+def test_tiles_of_the_peer_are_its_network(torch_unet):
+    """One tile that covers the image gives the same probabilities as ours."""
+    model = UNet(features=2, depth=1)
+    params = network.initial_params(model, 20)
+    image = np.random.default_rng(0).standard_normal((20, 17)).astype(np.float32)
+    net = torch_unet.from_flax(model, params)
+    theirs = torch_unet.predict_image(
+        net, image, tile_size=36, batch_size=2, precision="float32"
+    )
+    np.testing.assert_allclose(theirs, predict(model, params, image), atol=1e-5)
+    many = torch_unet.predict_image(
+        net, image, tile_size=20, batch_size=3, precision="float32"
+    )
+    assert len(torch_unet.corners(image.shape, torch_unet.trusted(net, 20))) == 25
+    np.testing.assert_allclose(many, theirs, atol=1e-5)  # 4 is a multiple of 2
+
+
+def test_import_is_measured(monkeypatch):
+    monkeypatch.setattr(startup, "first_step", lambda words, cache: None)
+    once = TINY._replace(effort=TINY.effort._replace(rounds=1, most=1))
+    imports, steps = startup.starts(once, {})
+    assert imports[0].median > 0.05  # an interpreter starts, and imports JAX
+    assert [row.name for row in steps] == [OURS, "unetjax, the first time"]
+
+
+@pytest.mark.slow
+def test_first_step_is_waited_for(tmp_path):
+    words = [
+        "--config=ml_collections_configs/smoke.py",
+        "--config.model.features=2",
+        "--config.model.depth=1",
+        "--config.tile_size=20",
+    ]
+    startup.first_step(words, str(tmp_path))
+    assert list(tmp_path.iterdir())  # compiled programs are kept there
+
+
+def test_training_that_does_not_start_says_why(tmp_path):
+    words = ["--config=ml_collections_configs/smoke.py", "--config.tile_sise=20"]
+    with pytest.raises(RuntimeError, match=r"did not start: .*did you mean tile_size"):
+        startup.first_step(words, str(tmp_path))
+
+
+@pytest.mark.slow
+def test_peak_memory_of_the_peer(torch_unet):
+    """Training holds more than a forward pass, and at least its activations."""
+    small = memory.Work(4, 2, 380, 340, 1, "float32", "", "cpu", 1)
+    predicting = memory.peak_of_torch(small._replace(tile_size=1020, output_size=980))
+    training = memory.peak_of_torch(
+        small._replace(tile_size=1020, output_size=980, optimizer="sgd")
+    )
+    first_maps = 2 * 4 * 1016**2 * 4  # bytes
+    assert first_maps < training
+    assert predicting is None or predicting < training
+
+
+def test_largest_batch_needs_a_device_that_tells():
+    def build(batch_size, precision):
+        return Contender(OURS, None, precision, memory=batch_size)
+
+    with pytest.raises(ValueError, match="tells how much memory it has; name one"):
+        network.largest_batch(build)

@@ -1,0 +1,114 @@
+"""The separation weight map of Eq. (2), beside one distance transform a cell."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int32
+from scipy import ndimage
+
+from experiments.benchmarks import measuring
+from experiments.benchmarks.measuring import OURS, Case, Contender, Row
+from experiments.benchmarks.plan import Plan
+from unetjax.weight_maps import device, reference
+from unetjax.weight_maps.settings import PAPER
+
+# Without the ridge, which public snippets do not know: the same work for all.
+SETTINGS = PAPER._replace(ridge="none")
+_CLASS_WEIGHTS = (1.0, 1.0)
+
+
+def weight_maps(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
+    """Measures one weight map, for few and for many cells."""
+    for number in plan.cells:
+        size = plan.map_size
+        instances = cells(number, size)
+        label = np.sign(instances)
+        case = Case("weight_map", f"{number} cells, {size} x {size} pixels")
+        on_host = functools.partial(
+            reference.label_and_weight, label, instances, _CLASS_WEIGHTS
+        )
+        contenders = [
+            _on_device(instances),
+            Contender(
+                "unetjax, on the host",
+                _repeat(functools.partial(on_host, settings=SETTINGS)),
+                precision="",
+                note="SciPy, one transform a cell in its own neighbourhood",
+            ),
+            _public(instances, number <= plan.most_naive_cells),
+        ]
+        yield measuring.measure(case, contenders, plan.effort)
+
+
+def cells(number: int, size: int) -> Int32[np.ndarray, "S S"]:
+    """Returns numbered discs on a jittered grid, some of them close to each other.
+
+    Args:
+      number: How many; each has at least a few pixels if there is room.
+      size: Side of the image, in pixels.
+    """
+    rng = np.random.default_rng(0)
+    side = int(np.ceil(np.sqrt(number)))
+    pitch = size / side
+    spots = np.sort(rng.permutation(side**2)[:number])
+    numbers = np.zeros(side**2, np.int32)
+    numbers[spots] = np.arange(1, number + 1)
+    shift = rng.uniform(-0.06, 0.06, (side**2, 2)) * pitch
+    rows, columns = np.indices((size, size)) + 0.5
+    spot = (rows // pitch).astype(int) * side + (columns // pitch).astype(int)
+    middle = np.stack([spot // side, spot % side]) + 0.5
+    away = np.hypot(
+        rows - middle[0] * pitch - shift[spot, 0],
+        columns - middle[1] * pitch - shift[spot, 1],
+    )
+    return np.where(away < 0.42 * pitch, numbers[spot], 0).astype(np.int32)
+
+
+def one_transform_a_cell(
+    instances: Int32[np.ndarray, "H W"],
+) -> Float[np.ndarray, "H W"]:
+    """Returns the weight map as public snippets compute it: K maps, then sorted."""
+    distances = np.stack(
+        [
+            np.asarray(ndimage.distance_transform_edt(instances != cell))
+            for cell in range(1, instances.max() + 1)
+        ]
+    )
+    distances.sort(axis=0)
+    d1, d2 = distances[:2]
+    border = SETTINGS.w0 * np.exp(-((d1 + d2) ** 2) / (2 * SETTINGS.sigma**2))
+    return 1.0 + np.where(instances == 0, border, 0)
+
+
+def _on_device(instances: Int32[np.ndarray, "H W"]) -> Contender:
+    compute = jax.jit(
+        functools.partial(device.separation_weight_map, settings=SETTINGS)
+    )
+    held = jnp.asarray(instances)
+    start = time.perf_counter()
+    compiled = compute.lower(held).compile()
+    compile_seconds = time.perf_counter() - start
+
+    def run(n: int) -> object:
+        return jax.block_until_ready([compiled(held) for _ in range(n)])
+
+    return Contender(OURS, run, precision="", compile_seconds=compile_seconds)
+
+
+def _public(instances: Int32[np.ndarray, "H W"], wanted: bool) -> Contender:
+    name = "one transform a cell, sorted"
+    if not wanted:
+        gigabytes = instances.max() * instances.size * 8 / 1e9
+        note = f"left out: {gigabytes:.1f} GB of distances; --full measures it"
+        return Contender(name, None, precision="", note=note)
+    run = _repeat(functools.partial(one_transform_a_cell, instances))
+    return Contender(name, run, precision="", note="as in public snippets, SciPy")
+
+
+def _repeat(work: Callable[[], Any]) -> Callable[[int], Sequence[Any]]:
+    return lambda n: [work() for _ in range(n)]
