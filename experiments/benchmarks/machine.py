@@ -36,8 +36,8 @@ def busy() -> str:
     if not hasattr(os, "getloadavg") or os.getloadavg()[0] < num_threads() / 2:
         return ""
     return (
-        f"the load is {load()} on {num_threads()} cores: times are not those of a quiet "
-        "machine, and peers whose threads wait for each other suffer most."
+        f"the load is {load()} on {num_threads()} cores: times are not those of a "
+        "quiet machine, and peers whose threads wait for each other suffer most."
     )
 
 

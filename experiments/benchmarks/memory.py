@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+_STATUS = pathlib.Path("/proc/self/status")
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -60,7 +61,7 @@ def _peak(work: Work) -> int | None:
     from experiments.benchmarks import torch_unet
 
     torch_unet.prepare(work.num_threads)
-    before = _resident_bytes()
+    before = _restart_peak()
     net = torch_unet.TorchUNet(work.features, work.depth).to(
         device=work.where, memory_format=torch_unet.torch.channels_last
     )
@@ -87,20 +88,25 @@ def _peak(work: Work) -> int | None:
     run(2)
     if work.where == "cuda":
         return torch_unet.torch.cuda.max_memory_allocated()
-    after = _resident_bytes()
-    if before is None or after is None or after <= before:
+    return None if before is None else _status("VmHWM") - before
+
+
+def _restart_peak() -> int | None:
+    """Forgets the peak that imports made; returns the bytes in memory now.
+
+    From `/proc`, as `getrusage` inherits the peak of the process that started this one.
+    None on systems without it.
+    """
+    if not _STATUS.exists():
         return None
-    return after - before
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
 
 
-def _resident_bytes() -> int | None:
-    """The largest part of this process that was ever in memory."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+def _status(name: str) -> int:
+    """Bytes of this process, by the name that Linux gives them."""
+    lines = _STATUS.read_text().splitlines()
+    return next(1024 * int(x.split()[1]) for x in lines if x.startswith(f"{name}:"))
 
 
 if __name__ == "__main__":

@@ -412,8 +412,10 @@ def test_peak_memory_of_the_peer(torch_unet):
         small._replace(tile_size=1020, output_size=980, optimizer="sgd")
     )
     first_maps = 2 * 4 * 1016**2 * 4  # bytes
-    assert first_maps < training
-    assert predicting is None or predicting < training
+    if training is None:
+        pytest.skip("this system does not tell the peak of a process")
+    assert first_maps < training < 100 * first_maps
+    assert predicting < training
 
 
 def test_largest_batch_needs_a_device_that_tells():
