@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.deterministic = False  # bit for bit on a GPU as well, slower
     config.sinks = ()  # of tensorboard, wandb, mlflow
     config.num_pictures = 3  # held-out images drawn at every evaluation
-    config.histograms = False  # of activations, with a gradient norm for every array
+    config.histograms = False  # of activations, in the sinks
 
     config.model = ml_collections.ConfigDict()
     config.model.num_classes = 2

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 
 import jax
 import numpy as np
@@ -340,3 +341,27 @@ def test_a_transform_and_gradient_norms_reach_the_step(tmp_path):
     norms = {n: x for n, x in train.values.items() if n.startswith("grad_norm/")}
     assert len(norms) == 2 * (2 * 3 + 1 + 1)  # kernels and biases
     assert norms["grad_norm/encoder_0/conv_1/kernel"] == 0
+
+
+def test_histograms_show_what_the_network_makes_of_a_held_out_tile(tmp_path):
+    """In TensorBoard, at every evaluation; rectified but for the convolutions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what TensorBoard imports
+        reader = pytest.importorskip(
+            "tensorboard.backend.event_processing.event_accumulator",
+            reason="tensorboard, which reads event files, is not installed",
+        )
+    config = CONFIG._replace(
+        num_steps=2, evaluate_every=1, sinks=("tensorboard",), histograms=True
+    )
+    loop.train_and_evaluate(config, make_split(), tmp_path / "a")
+    events = reader.EventAccumulator(str(tmp_path / "a/tensorboard"), {"histograms": 0})
+    events.Reload()
+    names = events.Tags()["histograms"]
+    assert {"activations/encoder_0", "activations/up_0", "activations/head"} < {*names}
+    for name, least in (("bottleneck", 0), ("bottleneck/conv_1", -np.inf)):
+        shown = events.Histograms(f"activations/{name}")
+        assert [event.step for event in shown] == [1, 2]
+        # A tile of 32 pixels is 10 wide at the bottom, of 4 channels.
+        assert shown[0].histogram_value.num == 4 * 10**2
+        assert (shown[0].histogram_value.min >= 0) == (least == 0)

@@ -82,8 +82,8 @@ class ExperimentConfig(NamedTuple):
         speed, as a CPU always does.
       sinks: Where else to show records and pictures, see `reporting.sinks`.
       num_pictures: Held-out images drawn at every evaluation.
-      histograms: Whether every evaluation shows the activations and records the norm
-        of the gradient of every array.
+      histograms: Whether every evaluation shows the sinks what each part of the network
+        makes of a tile of the first held-out image.
       model: The network.
       loss: What is minimised.
       optimizer: How.

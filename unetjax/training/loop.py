@@ -24,7 +24,10 @@ from unetjax.devices import parallel
 from unetjax.exchange import model_folder
 from unetjax.exchange.model_folder import ModelFolder
 from unetjax.files import folders
+from unetjax.inference import tiles
 from unetjax.metrics.table import Scores
+from unetjax.network import input_scaling
+from unetjax.network.forward import activations
 from unetjax.reporting import console, pictures, records, sinks
 from unetjax.reporting.records import Record
 from unetjax.reporting.sink import NO_SINK, Sink
@@ -310,6 +313,19 @@ def _draw(run: Run, step: int, found: list[Segmentation]) -> None:
     run.sink.picture(step, "pictures", picture)
 
 
+def _show_activations(run: Run, state: TrainState) -> None:
+    """Shows what each module makes of a tile of the first held-out image."""
+    config, image = run.config, run.split.held_out[0].image
+    rows, columns = (
+        tiles.mirror_index(0, config.tile_size, size=size) for size in image.shape[:2]
+    )
+    tile = input_scaling.scale(image, config.scaling, config.clip)[rows][:, columns]
+    compute = jax.jit(activations, static_argnames="model")
+    shown = compute(config.model, state.params, state.model_state, tile[np.newaxis])
+    for name, values in shown.items():
+        run.sink.histogram(int(state.step), f"activations/{name}", np.asarray(values))
+
+
 def _draw_untrained(run: Run, state: TrainState) -> None:
     """Draws what the network makes of the held-out images before the first update."""
     trained = _as_model_folder(run, state)
@@ -347,6 +363,8 @@ def _evaluate_and_save(
     _tell(run, Record(step, "validation", {**scores}))
     _warn_of_collapse(run, step, counts, found)
     _draw(run, step, found)
+    if config.histograms:
+        _show_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
         about = trained.about | {"step": step, "scores": _finite(scores)}
