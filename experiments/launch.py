@@ -120,7 +120,9 @@ def _exit_with(
 ) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax reports every save
     try:
-        main(read_config(file, overrides))
+        config = read_config(file, overrides)  # computes nothing, so it is early enough
+        runtime.set_compiler_flags(deterministic=config.deterministic)
+        main(config)
     except (ValueError, OSError) as error:
         _refuse(error)
     except Interrupted as stop:

@@ -20,7 +20,7 @@ from unetjax.data import resident, sampling
 from unetjax.data.batch import Transform
 from unetjax.data.resident import Resident
 from unetjax.data.splits import Split
-from unetjax.devices import parallel
+from unetjax.devices import parallel, runtime
 from unetjax.exchange import model_folder
 from unetjax.exchange.model_folder import ModelFolder
 from unetjax.files import folders
@@ -132,6 +132,8 @@ def train_and_evaluate(
 
 def _train(run: Run, manager: Manager) -> None:
     config = run.config
+    if config.deterministic:
+        runtime.check_deterministic(jax.default_backend())
     num_devices = parallel.usable_devices(config.batch_size)
     data = resident.load(
         run.split.train,
