@@ -17,7 +17,14 @@ from unetjax.data.source import from_instances
 from unetjax.data.splits import Split
 from unetjax.exchange import model_folder
 from unetjax.reporting import records
-from unetjax.training import checkpoints, environment, loop, stopping, tuning
+from unetjax.training import (
+    checkpoints,
+    environment,
+    evaluation,
+    loop,
+    stopping,
+    tuning,
+)
 from unetjax.training import config as configs
 
 CONFIG = configs.from_dict(
@@ -237,6 +244,59 @@ def test_killed_while_saving_and_resumed_is_uninterrupted(straight, tmp_path):
     assert code == -signal.SIGKILL
     loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
     assert_equal_runs(tmp_path / "r", straight)
+
+
+KILLED_ANYWHERE = """
+import os, signal, sys
+sys.path[:0] = sys.argv[3:]
+from tests.training import test_loop as t
+workdir, left = sys.argv[1], int(sys.argv[2])
+
+def count(event, args):  # what Python does to a file of the run folder
+    global left
+    if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+        if str(args[0]).startswith(workdir):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(count)
+t.loop.train_and_evaluate(t.CONFIG, t.make_split(), workdir)
+"""
+
+
+def kill_at(workdir, action):
+    """Trains in a process that dies at its n-th file action; returns whether it did."""
+    root = str(pathlib.Path(__file__).parents[2])
+    code = subprocess.run(
+        [sys.executable, "-c", KILLED_ANYWHERE, str(workdir), str(action), root],
+        cwd=root,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "2"},
+    ).returncode
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+@pytest.mark.parametrize(
+    ("seed", "kills"),
+    [(0, 2), *(pytest.param(seed, 5, marks=pytest.mark.slow) for seed in range(1, 11))],
+)
+def test_killed_anywhere_and_resumed_is_uninterrupted(straight, tmp_path, seed, kills):
+    """SIGKILL at random file actions: of the lock, records, pictures, model, saves.
+
+    A run of this size does some 130 of them; the last process is not killed.
+    """
+    points = np.random.default_rng(seed).integers(1, 120, size=kills).tolist()
+    killed = [kill_at(tmp_path / "r", point) for point in points]
+    assert any(killed), points
+    trained = loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
+    assert_equal_runs(tmp_path / "r", straight)
+    image = make_split().held_out[0].image
+    found = [
+        evaluation.segment(each, image).probs
+        for each in (trained, model_folder.load(straight / "model"))
+    ]
+    np.testing.assert_array_equal(*found)
 
 
 def test_another_config_is_refused_with_the_difference(straight):
