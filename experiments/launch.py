@@ -23,7 +23,7 @@ def launch(main: Callable[[ExperimentConfig], None]) -> None:
     The exit code is 2, after one sentence, for anything the user can mend, and 128 plus
     the signal if the run was stopped.
     """
-    runtime.set_compiler_flags()
+    runtime.prepare()
     file, overrides, words = split_words(sys.argv)
     app.run(lambda _: _exit_with(main, file, overrides), argv=words)
 

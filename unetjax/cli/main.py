@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: Words after the program's name; those of the process by default.
     """
     options = parser().parse_args(arguments)
-    runtime.set_compiler_flags()
+    runtime.prepare()
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
     warnings.showwarning = _show_warning
     try:
