@@ -16,7 +16,7 @@ from unetjax.data import synthetic
 from unetjax.data.source import from_instances
 from unetjax.data.splits import Split
 from unetjax.exchange import model_folder
-from unetjax.reporting import records
+from unetjax.reporting import records, sink
 from unetjax.training import (
     checkpoints,
     environment,
@@ -198,10 +198,13 @@ def test_again_after_the_end_does_nothing(straight):
 
 
 class Alarm(list):
-    """Held-out images that send a signal when one is scored."""
+    """Held-out images that send one signal, when the first is scored."""
+
+    sent = False
 
     def __getitem__(self, index):
-        if isinstance(index, int):
+        if isinstance(index, int) and not self.sent:
+            self.sent = True
             signal.raise_signal(signal.SIGTERM)
         return super().__getitem__(index)
 
@@ -297,6 +300,47 @@ def test_killed_anywhere_and_resumed_is_uninterrupted(straight, tmp_path, seed, 
         for each in (trained, model_folder.load(straight / "model"))
     ]
     np.testing.assert_array_equal(*found)
+
+
+def test_a_resumed_run_is_shown_as_one(tmp_path):
+    """TensorBoard's reader finds every number of the records once, and no other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what TensorBoard imports
+        reader = pytest.importorskip(
+            "tensorboard.backend.event_processing.event_accumulator",
+            reason="tensorboard, which reads event files, is not installed",
+        )
+    config = CONFIG._replace(
+        sinks=("tensorboard",), histograms=True, log_grad_norms=True
+    )
+    workdir = tmp_path / "r"
+    with pytest.raises(stopping.Interrupted):
+        loop.train_and_evaluate(config, make_split(Alarm), workdir)
+    checkpoint = workdir / "checkpoints" / "3"
+    checkpoint.rename(tmp_path / "lost")  # as if it had been killed before the save
+    loop.train_and_evaluate(config, make_split(), workdir)
+    everything = {"scalars": 0, "images": 0, "histograms": 0}
+    events = reader.EventAccumulator(str(workdir / "tensorboard"), everything)
+    events.Reload()
+    shown = {
+        (event.step, name): event.value
+        for name in events.Tags()["scalars"]
+        for event in events.Scalars(name)
+    }
+    written = {
+        (record.step, name): value
+        for record in records.read(workdir / "records.jsonl")
+        for name, value in sink.numbers(record).items()
+        if np.isfinite(value)
+    }
+    assert shown == pytest.approx(written)
+    counts = {name: len(events.Scalars(name)) for name in events.Tags()["scalars"]}
+    assert counts["train/grad_norm/encoder_0/conv_0/kernel"] == 4
+    assert counts["validation/mean_iou"] == 2
+    assert [event.step for event in events.Images("pictures")] == [0, 3, 6]
+    histograms = events.Histograms("activations/encoder_0/conv_0")
+    assert [event.step for event in histograms] == [3, 6]
+    assert histograms[0].histogram_value.num == 30 * 30 * 2  # a tile of 32, 2 features
 
 
 def test_another_config_is_refused_with_the_difference(straight):

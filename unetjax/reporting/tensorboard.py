@@ -1,5 +1,6 @@
 """TensorBoard's event files, written without TensorFlow."""
 
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +40,8 @@ def open_sink(workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]) ->
 
     def record(record: Record) -> None:
         for name, value in numbers(record).items():
-            writer.add_scalar(name, value, record.step)
+            if math.isfinite(value):  # NaN, nothing to count, is no point of a curve
+                writer.add_scalar(name, value, record.step)
 
     def picture(step: int, name: str, picture: Picture) -> None:
         writer.add_image(name, picture, step, dataformats="HWC")
