@@ -59,6 +59,14 @@ def test_one_disc_stays_whole():
     assert cells.max() == 1
 
 
+def test_a_ragged_rim_makes_no_cells():
+    """Its bays are maxima of the distance, which smoothing levels out."""
+    ragged = discs((12, 12), radius=9.0)
+    ragged[2:6, 12] = ragged[12, 2:5] = ragged[17:23, 15] = False
+    cells = watershed_cells(np.ones(ragged.shape), ragged, seeds="distance")
+    assert cells.max() == 1
+
+
 def test_nothing_has_no_cells():
     nothing = np.zeros((4, 5))
     for seeds in ("probability", "distance"):
