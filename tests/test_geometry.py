@@ -122,3 +122,20 @@ def test_margin_of_same_networks_covers_the_reach(depth):
     margin = geometry.margin(depth, padding="SAME")
     assert margin == 7 * 2**depth
     assert geometry.reaches(depth)[1] == 7 * 2**depth - 5
+
+
+@pytest.mark.parametrize(
+    ("depth", "legal", "floored"),
+    [
+        (4, {572: 388}, (600, 512, 500, 376, 256)),
+        (3, {572: 484, 500: 412}, (600, 512, 128)),
+        (2, {572: 532, 512: 472, 256: 216, 200: 160, 128: 88}, (290, 210)),
+    ],
+)
+def test_sides_that_jakeret_tf_unet_floors_are_refused(depth, legal, floored):
+    """There the skips are shifted by half a pixel, without a word."""
+    for side, output in legal.items():
+        assert geometry.output_size(side, depth=depth) == output
+    for side in floored:
+        with pytest.raises(ValueError, match=f"got {side}; try "):
+            geometry.output_size(side, depth=depth)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from unetjax.network import presets
+from unetjax.network.forward import activations
 from unetjax.network.unet import UNet
 
 
@@ -138,4 +139,33 @@ def test_falk2019_drops_nothing_and_centres_its_input():
     np.testing.assert_array_equal(
         model.apply(variables, image, train=False),
         plain.apply(variables, image - 0.5, train=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "up_first", "slope"),
+    [
+        (presets.paper, False, 1.0),  # no activation
+        (presets.release2015, True, 0.0),
+        (presets.falk2019, True, 0.1),
+        (presets.tf_unet, False, 0.0),
+    ],
+)
+def test_what_is_concatenated_and_in_which_order(preset, up_first, slope):
+    """The first convolution of a decoder, worked out from skip and up-convolution."""
+    # Other initial values, so that what an activation sees has both signs.
+    model = preset().clone(features=2, depth=1, kernel_init="he", bias_init=0.0)
+    image = jax.random.normal(jax.random.key(0), (1, 20, 20, 1))
+    params = model.init(jax.random.key(1), image, train=False)["params"]
+    found = activations(model, params, {}, image)
+    up = jnp.where(found["up_0"] < 0, slope * found["up_0"], found["up_0"])
+    assert (found["up_0"] < 0).any()
+    pair = [found["encoder_0"][:, 4:12, 4:12], up]
+    both = jnp.concatenate(pair[::-1] if up_first else pair, axis=-1)
+    kernel, bias = (params["decoder_0"]["conv_0"][name] for name in ("kernel", "bias"))
+    expected = jax.lax.conv_general_dilated(
+        both, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(
+        found["decoder_0/conv_0"], expected + bias.reshape(1, 1, 1, -1), atol=1e-5
     )

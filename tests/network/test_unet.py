@@ -228,3 +228,16 @@ def test_same_padding_keeps_the_size():
     assert logits.shape == (1, 24, 24, 2)
     with pytest.raises(ValueError, match="got 22; try 20 or 24"):
         shapes(model, 22)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_the_network_loses_the_offset_of_its_kernel(kernel_size, depth):
+    """Offsets of jakeret/tf_unet for odd kernels, from the real output."""
+    model = UNet(features=1, depth=depth, kernel_size=kernel_size)
+    network = dict(depth=depth, kernel_size=kernel_size)
+    side = geometry.input_size(3, **network)
+    logits, _ = shapes(model, side)
+    lost = side - logits.shape[1]
+    assert lost == geometry.offset(**network)
+    assert lost == (kernel_size - 1) // 2 * [4, 16, 40][depth]

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -72,6 +73,11 @@ def test_sections_become_types():
             {"instances": {"method": "flood"}},
             "^config.instances.method must be one of components, watershed, got",
         ),
+        ({"model": {"pool_size": 3}}, "^config.model has no option 'pool_size'"),
+        (
+            {"optimizer": {"name": "momentum"}},
+            "name must be one of sgd, adam, got 'mom",
+        ),
         ({"batch_size": 0}, "^config.batch_size must be at least 1, got 0"),
         ({"model": {"name": "x"}}, "^config.model has no option 'name'"),
     ],
@@ -106,3 +112,11 @@ def test_bounds_that_are_no_interval_are_refused(bounds):
 def test_every_option_has_a_name_with_dots():
     nested = {"a": 1, "b": {"c": 2, "d": {"e": 3}}}
     assert dict(config.flatten(nested)) == {"a": 1, "b.c": 2, "b.d.e": 3}
+
+
+def test_options_are_read_and_never_taken():
+    """The same dictionary makes the same experiment twice."""
+    options = {"seed": 3, "model": {"depth": 2}, "tile_size": 44}
+    before = copy.deepcopy(options)
+    assert config.from_dict(options) == config.from_dict(options)
+    assert options == before
