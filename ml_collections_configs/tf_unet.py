@@ -2,7 +2,8 @@
 
 Run:       python -m experiments.train --config=ml_collections_configs/tf_unet.py
                --workdir=runs/tf_unet
-Expected:  it ends in minutes on two cores.
+Expected:  1.4 % of the pixels of new images wrong, where 5.1 % are published; 6 minutes
+           of processor time on two cores. See docs/tf_unet.md.
 """
 
 import ml_collections
