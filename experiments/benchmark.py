@@ -23,6 +23,7 @@ from experiments.benchmarks import (
     network,
     plan,
     prediction,
+    rewrites,
     startup,
     table,
     weight_maps,
@@ -40,6 +41,7 @@ WORKLOADS: dict[str, Callable[[Plan, Peaks], Iterator[list[Row]]]] = {
     "weight_map": weight_maps.weight_maps,
     "augment": augmentation.augmentations,
     "data": data.steps_with_data,
+    "rewrites": rewrites.rewrites,
     "startup": startup.starts,
 }
 

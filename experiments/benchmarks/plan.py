@@ -26,6 +26,7 @@ class Plan(NamedTuple):
       map_size: Side of the weight map, in pixels.
       most_naive_cells: Cells up to which one distance transform each is measured.
       augmented: Images augmented at once.
+      rewritten_size: Side of the maps of rewritten operations, in pixels.
       first_run: Options of the training whose first step is waited for.
     """
 
@@ -44,6 +45,7 @@ class Plan(NamedTuple):
     map_size: int = 512
     most_naive_cells: int = 140
     augmented: int = 1
+    rewritten_size: int = 280
     first_run: Mapping[str, int] = types.MappingProxyType(
         {"model.features": 16, "model.depth": 4, "tile_size": 572, "batch_size": 1}
     )

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from experiments.benchmarks import plan, rewrites
+from experiments.benchmarks.measuring import OURS, Effort
+
+TINY = plan.QUICK._replace(
+    effort=Effort(rounds=2, most=2, seconds=0.0, turn=0.0),
+    features=(2,),
+    depth=1,
+    tile_size=20,
+    rewritten_size=16,
+)
+
+
+@pytest.mark.parametrize("pair", list(rewrites._pairs(16)), ids=lambda pair: pair.name)
+def test_what_is_compared_gives_equal_numbers(pair):
+    """Otherwise the times would say nothing."""
+    np.testing.assert_allclose(
+        pair.ours(*pair.arguments),
+        pair.plain(*pair.arguments),
+        rtol=0,
+        atol=1e-5 * abs(pair.plain(*pair.arguments)).max(),
+    )
+
+
+def test_memory_is_saved_for_time():
+    rows = rewrites._rematerialised(TINY)
+    assert [row.name for row in rows] == [OURS, "unetjax, remat=True"]
+    assert all(row.memory and row.median for row in rows)
+
+
+def test_every_rewrite_has_its_plain_formulation():
+    *groups, _ = rewrites.rewrites(TINY, {})
+    assert all([row.name for row in rows] == [OURS, "plain"] for rows in groups)
+    assert all(row.ratio for rows in groups for row in rows)
