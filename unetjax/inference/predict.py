@@ -65,9 +65,10 @@ def predict(
       batch_size: Number of tiles computed at once; by default as many as fit.
       mirror: Whether the pixel at the border is repeated (`symmetric`) or not
         (`reflect`).
-      crop: `same`: the result has the size of the image. `valid`: only pixels whose
-        whole context lies in the image, `geometry.margin` less on each side; for a
-        legal size the output of the network itself.
+      crop: `same`: the result has the size of the image. `valid`: the pixels whose
+        context lies in the image, `geometry.margin` less on each side; for a legal size
+        the output of the network itself. Of other sizes the last pixels see up to a
+        period of the mirror image.
       progress: Called after every batch with the number of tiles done and of all, over
         all versions.
 
