@@ -2,6 +2,7 @@
 
 import doctest
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -75,3 +76,10 @@ def test_tests_and_files_that_a_page_names_exist(page):
         if path.startswith(("tests/", "unetjax/", "ml_collections_configs/")):
             assert (ROOT / path).exists(), word
             assert not test or f"def {test}(" in (ROOT / path).read_text(), word
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pictures_of_a_page_exist_and_are_small(page):
+    names = re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())
+    sizes = [(page.parent / name).stat().st_size for name in names]
+    assert sum(sizes) < 300_000, dict(zip(names, sizes, strict=True))

@@ -132,5 +132,7 @@ def _control_points(side: int, settings: Augmentation) -> Float[np.ndarray, " G"
 
 def _title(settings: Augmentation) -> str:
     if settings.elastic == "bicubic":
-        return f"bicubic, through {settings.elastic_grid} x {settings.elastic_grid}"
+        return (
+            f"bicubic, through {settings.elastic_grid} x {settings.elastic_grid} points"
+        )
     return f"B-spline, near points {settings.elastic_spacing:g} pixels apart"

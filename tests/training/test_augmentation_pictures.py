@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from unetjax.augmentation.augment import OFF
+from unetjax.data import synthetic
+from unetjax.network.unet import UNet
+from unetjax.reporting import pictures
+from unetjax.training import augmentation_pictures
+from unetjax.training.config import ExperimentConfig
+
+CONFIG = ExperimentConfig(
+    model=UNet(features=2, depth=1), tile_size=66, scaling="percentile"
+)
+EXAMPLE = synthetic.touching_cells(0, size=(60, 70), num_cells=6, radius=6.0)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    return augmentation_pictures.write_all(CONFIG, EXAMPLE, folder, num_tiles=2)
+
+
+def test_both_pictures_show_something(written):
+    assert [path.name for path in written] == ["fields.png", "tiles.png"]
+    for path in written:
+        picture = np.asarray(Image.open(path))
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+        assert (picture == pictures.ORANGE).all(axis=-1).any()
+
+
+def test_nothing_is_written_over(written):
+    before = [path.read_bytes() for path in written]
+    written[0].unlink()
+    with pytest.raises(FileExistsError, match=r"tiles.png exists and is not written"):
+        augmentation_pictures.write_all(CONFIG, EXAMPLE, written[0].parent)
+    assert not written[0].exists()
+    assert written[1].read_bytes() == before[1]
+    written[0].write_bytes(before[0])
+
+
+def test_without_deformation_the_lines_are_straight():
+    """Twenty pixels apart, whatever is drawn upon them."""
+    still = CONFIG._replace(augmentation=OFF)
+    picture = augmentation_pictures.fields(still)[28 : 28 + 66, 8 : 8 + 66]
+    assert (picture == pictures.ORANGE).all(axis=-1).any()
+    grey = np.where((picture == pictures.ORANGE).all(axis=-1), 255, picture[..., 0])
+    dark = grey < 100
+    rows, columns = (np.flatnonzero(dark.mean(axis=i) > 0.7) for i in (1, 0))
+    np.testing.assert_array_equal(rows, [0, 20, 40, 60])
+    np.testing.assert_array_equal(columns, [0, 20, 40, 60])
+
+
+def test_tiles_are_those_of_training():
+    """Weight maps of tiles lie below them; another seed draws others."""
+    first = augmentation_pictures.tiles(CONFIG, EXAMPLE, num_tiles=1)
+    again = augmentation_pictures.tiles(CONFIG, EXAMPLE, num_tiles=1)
+    other = augmentation_pictures.tiles(CONFIG._replace(seed=1), EXAMPLE, num_tiles=1)
+    np.testing.assert_array_equal(first, again)
+    inside = slice(28, 28 + 60), slice(8, 8 + 70)
+    np.testing.assert_array_equal(first[inside], other[inside])  # the image itself
+    assert (first != other).any()
