@@ -9,6 +9,7 @@ import sys
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -48,6 +49,13 @@ def make_split(held_out=list):
         for i in range(3)
     ]
     return Split(cells[:2], held_out(cells[2:]))
+
+
+def cells():
+    """Two squares, numbered."""
+    instances = np.zeros((40, 40), np.int32)
+    instances[5:15, 5:15], instances[20:35, 10:30] = 1, 2
+    return instances
 
 
 def final_state(workdir, config=CONFIG):
@@ -382,6 +390,51 @@ def test_a_run_that_diverges_stops_and_saves_nothing(reduction, message, tmp_pat
         loop.train_and_evaluate(diverging, make_split(), tmp_path / "r")
     assert not (tmp_path / "r" / "model").exists()
     assert not list((tmp_path / "r" / "checkpoints").iterdir())
+
+
+def test_a_loss_that_is_not_finite_names_its_images_and_leaves_the_last_save(tmp_path):
+    """One image of two breaks the loss: it is named, the other is not.
+
+    With seed 3 the dim one is drawn first.
+    """
+    dim, bright = (
+        from_instances(
+            np.full((40, 40, 1), level, np.uint8), cells(), f"{level} of 255"
+        )
+        for level in (50, 220)
+    )
+
+    def poison(image, label, weight, key):
+        return jnp.where(image.mean() > 0.5, jnp.nan, image), label, weight
+
+    workdir = tmp_path / "r"
+    config = CONFIG._replace(scaling="unit", batch_size=1, evaluate_every=1, seed=3)
+    with pytest.raises(
+        stopping.NotFinite, match="the loss of step 2 is nan, over tiles of 220 of 255;"
+    ):
+        loop.train_and_evaluate(
+            config, Split([dim, bright], [dim]), workdir, transform=poison
+        )
+    assert model_folder.load(workdir / "model").about["step"] == 1
+    state = dict(final_state(workdir, config))
+    assert [int(leaf) for path, leaf in state.items() if "step" in str(path)][:1] == [1]
+    lines = records.read(workdir / "records.jsonl")
+    assert {record.step for record in lines} == {1}
+    assert (workdir / "records.csv").read_text() == records.to_csv(lines)
+
+
+def test_a_collapse_is_said_aloud_and_written_down(tmp_path, capsys):
+    """Cells that weigh nothing are given up at once."""
+    weight_map = CONFIG.weight_map._replace(class_balance=(1.0, 0.0))
+    config = CONFIG._replace(num_steps=20, evaluate_every=20, weight_map=weight_map)
+    loop.train_and_evaluate(config, make_split(), tmp_path / "r")
+    (line,) = [
+        record
+        for record in records.read(tmp_path / "r" / "records.jsonl")
+        if record.kind == "warning"
+    ]
+    assert "nearly every held-out pixel is predicted as class 0" in line.values["text"]
+    assert f"warning: {line.values['text']}" in capsys.readouterr().out
 
 
 def test_unknown_best_metric_names_the_known_ones(tmp_path):

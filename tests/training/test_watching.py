@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from unetjax.data import synthetic
+from unetjax.data.source import IGNORED
+from unetjax.reporting import pictures
+from unetjax.training import watching
+from unetjax.training.evaluation import Segmentation
+from unetjax.weight_maps.settings import PAPER
+
+
+def warning(confusion, probs=()):
+    return watching.collapse_warning(
+        np.array(confusion), list(probs), step=500, learning_rate=0.01
+    )
+
+
+def probabilities(foreground):
+    return np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("confusion", "collapsed"),
+    [
+        ([[900, 0], [100, 0]], True),  # all background
+        ([[0, 900], [0, 100]], True),  # all foreground
+        ([[900, 0], [99, 1]], False),  # a hundredth of the cells is something
+        ([[1000, 0], [0, 0]], False),  # there is no cell to be found
+        ([[0, 0], [0, 0]], False),  # nobody annotated
+        ([[800, 0, 0], [100, 0, 0], [100, 0, 0]], True),
+        ([[800, 0, 0], [100, 0, 0], [0, 0, 100]], False),  # one class is told apart
+    ],
+)
+def test_only_a_single_class_is_a_collapse(confusion, collapsed):
+    assert bool(warning(confusion)) == collapsed
+
+
+def test_a_collapse_says_which_class_and_how_much_of_it_is_right():
+    text = warning([[0, 900], [0, 100]])
+    assert text.startswith(
+        "step 500: nearly every held-out pixel is predicted as class"
+    )
+    assert "class 1, which 10.0% are" in text
+
+
+def test_dead_and_hesitant_networks_get_different_advice():
+    """A dead one does not follow the image: waiting would be in vain."""
+    confusion = [[900, 0], [100, 0]]
+    dead = warning(confusion, [probabilities(np.full((4, 4), 0.2))])
+    assert "the activations are dead: lower optimizer.learning_rate (0.01 now)" in dead
+    alive = warning(confusion, [probabilities(np.linspace(0, 0.4, 16).reshape(4, 4))])
+    assert "It may be early, as the output follows the image" in alive
+    assert "weight_map.class_balance" in alive
+
+
+def test_a_strip_has_a_row_for_each_image_and_shows_errors():
+    examples = [
+        synthetic.touching_cells(0, i, size=size, num_cells=4, radius=6.0)
+        for i, size in enumerate([(40, 48), (300, 200)])
+    ]
+    ignored = examples[0].label.copy()
+    ignored[:, :20] = IGNORED
+    examples[0] = examples[0]._replace(label=ignored)
+    found = [
+        Segmentation(
+            probabilities(np.ones(e.label.shape)),
+            np.ones(e.label.shape, np.int32),
+            np.ones(e.label.shape, np.int32),
+        )
+        for e in examples
+    ]
+    shown = dict(watching.panels(examples[0], found[0], PAPER))
+    assert list(shown)[:3] == ["image", "truth", "prediction"]
+    wrong = shown["extra orange, missed blue"]
+    image = pictures.grey(examples[0].image)
+    # Where nobody annotated nothing is wrong; elsewhere everything is found or extra.
+    np.testing.assert_array_equal(wrong[:, :20], image[:, :20])
+    assert (wrong[:, 20:] != image[:, 20:]).any(axis=-1).all()
+    picture = watching.strip(examples, found, PAPER)
+    # 48 pixels are shown as squares of 4, 300 are reduced to 224.
+    rows = [4 * 40 + 36, 224 + 36]
+    assert picture.shape == (sum(rows), 8 + len(shown) * (4 * 48 + 8), 3)
