@@ -1,11 +1,10 @@
 """What all launchers share: from the command line to a checked configuration."""
 
-import difflib
 import pathlib
 import re
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import ml_collections
 from absl import app, flags, logging
@@ -63,11 +62,9 @@ def read_config(file: str, overrides: Sequence[str]) -> ExperimentConfig:
       ValueError: If no file is named, or an option is unknown or illegal.
     """
     options = configs.to_dict(configs.from_dict(load_file(file)))
-    known = list(_names(options))
     for word in overrides:
         name = word.partition("=")[0].lstrip("-").removeprefix("config.")
-        if name not in known:
-            raise ValueError(_unknown(name, known))
+        configs.check_name(name, options)
     config, values = ml_collections.ConfigDict(options), flags.FlagValues()
     config_flags.DEFINE_config_dict(
         "config",
@@ -99,22 +96,6 @@ def load_file(file: str) -> dict[str, object]:
     return namespace["get_config"](*arguments).to_dict()
 
 
-def _names(options: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _names(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def _unknown(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    if not close:  # the section is wrong, or left out
-        last = name.split(".")[-1]
-        close = [k for k in known if k.split(".")[-1] == last] or list(known)
-    return f"config has no option {name!r}; did you mean {', '.join(close[:5])}?"
-
-
 def _exit_with(
     main: Callable[[ExperimentConfig], None], file: str, overrides: Sequence[str]
 ) -> None:
@@ -123,7 +104,7 @@ def _exit_with(
         config = read_config(file, overrides)  # computes nothing, so it is early enough
         runtime.set_compiler_flags(deterministic=config.deterministic)
         main(config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         _refuse(error)
     except Interrupted as stop:
         print(stop, file=sys.stderr)

@@ -11,6 +11,8 @@ Run:       python -m experiments.train --config=ml_collections_configs/dsb2018.p
                --config.data.validation_images=val/images
                --config.data.validation_masks=val/labels
                --config.data.train= --config.data.validation=
+Sweep:     python -m experiments.sweep --config=ml_collections_configs/dsb2018.py
+               --workdir=runs/dsb2018-sweep
 Expected:  see README.md for what was measured.
 """
 

@@ -10,6 +10,8 @@ Run:       python -m experiments.train --config=ml_collections_configs/isbi2012.
            Of a folder of slices: --config.data.name=folder --config.data.images=IMAGES
                --config.data.masks=LABELS --config.data.train=:20
                --config.data.validation=20:
+Sweep:     python -m experiments.sweep --config=ml_collections_configs/isbi2012.py
+               --workdir=runs/isbi2012-sweep
 Expected:  see README.md for what was measured.
 """
 

@@ -15,6 +15,7 @@ FLOORS = (
     {"devices", "files"},
     {"data", "inference", "exchange", "reporting"},
     {"training"},
+    {"sweeps"},
     {"cli"},
     {"__main__"},
 )
@@ -31,6 +32,7 @@ HOME = {  # libraries that may be named in some places only
     "tensorboardX": ("reporting",),
     "wandb": ("reporting",),
     "rich": ("reporting",),
+    "optuna": ("sweeps.search",),
 }
 FOREIGN = {
     "absl",

@@ -12,6 +12,10 @@ from collections.abc import Iterator
 LOCK = ".unetjax.lock"  # holds pid and host of the run that writes into a folder
 
 
+class InUse(FileExistsError):  # noqa: N818
+    """Another process holds the folder."""
+
+
 @contextlib.contextmanager
 def write_atomically(
     path: str | os.PathLike[str], *, replace: bool = False
@@ -60,7 +64,7 @@ def claim(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     taken over; a process of another machine counts as alive.
 
     Raises:
-      FileExistsError: If another process holds the folder.
+      InUse: If another process holds the folder.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,7 @@ def claim(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         with lock.open("x") as file:
             file.write(owner)
     except FileExistsError:
-        raise FileExistsError(_in_use(lock)) from None
+        raise InUse(_in_use(lock)) from None
     try:
         yield folder
     finally:

@@ -207,6 +207,27 @@ def flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, value
 
 
+def check_name(name: str, options: Mapping[str, Any]) -> None:
+    """Refuses a dotted name that none of the nested options has.
+
+    Raises:
+      ValueError: Naming those that may be meant.
+
+    Example:
+      >>> check_name("optimizer.learning_rate", to_dict(ExperimentConfig()))
+    """
+    known = [known for known, _ in flatten(options)]
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=1)
+    if not close:  # the section is wrong, or left out
+        last = name.split(".")[-1]
+        close = [k for k in known if k.split(".")[-1] == last] or known
+    raise ValueError(
+        f"config has no option {name!r}; did you mean {', '.join(close[:5])}?"
+    )
+
+
 def build(factory: type[T], section: Mapping[str, Any], *, where: str) -> T:
     """Makes a `factory` with one section of a config as its keyword arguments.
 

@@ -115,19 +115,38 @@ def train_and_evaluate(
         the last checkpoint is then one from before.
       Interrupted: On SIGINT or SIGTERM, after the state was saved.
     """
-    keys = Keys(*jax.random.split(jax.random.key(config.seed), 3))
-    run = Run(config, pathlib.Path(workdir), split, watch, keys, transform=transform)
-    _check_folder(run.workdir)
-    with folders.claim(run.workdir), _table_of_records(run.workdir):
-        _agree_on_config(run)
-        with checkpoints.open_checkpoints(
-            run.workdir / "checkpoints", best_metric=config.best_metric
-        ) as manager:
-            _train(run, manager)
+    run = make_run(config, split, workdir, watch=watch, transform=transform)
+    with open_run(run) as manager:
+        _train(run, manager)
         folder = run.workdir / "model"
         if not config.tune_instances:
             return model_folder.load(folder)
         return tuning.tune(folder, split.held_out, best_metric=config.best_metric)
+
+
+def make_run(
+    config: ExperimentConfig,
+    split: Split,
+    workdir: Path,
+    *,
+    watch: Callable[[int, Mapping[str, float]], object] | None = None,
+    transform: Transform | None = None,
+) -> Run:
+    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s."""
+    keys = Keys(*jax.random.split(jax.random.key(config.seed), 3))
+    return Run(config, pathlib.Path(workdir), split, watch, keys, transform=transform)
+
+
+@contextlib.contextmanager
+def open_run(run: Run) -> Iterator[Manager]:
+    """Claims the folder of a run, agrees on its config, and opens its checkpoints."""
+    _check_folder(run.workdir)
+    with folders.claim(run.workdir), _table_of_records(run.workdir):
+        _agree_on_config(run)
+        with checkpoints.open_checkpoints(
+            run.workdir / "checkpoints", best_metric=run.config.best_metric
+        ) as manager:
+            yield manager
 
 
 def _train(run: Run, manager: Manager) -> None:
@@ -147,41 +166,41 @@ def _train(run: Run, manager: Manager) -> None:
     state = initial_state(config, run.keys.init, channels=data.image.shape[-1])
     state, data, keys = parallel.replicate((state, data, run.keys), num_devices)
     state = checkpoints.restore_latest(manager, state) or state
-    step, scores = int(state.step), _resume_records(run, int(state.step))
+    step, scores = int(state.step), resume_records(run, int(state.step))
     advance = parallel.data_parallel(
         build_step(config, optimizer, transform=run.transform),
         num_devices=num_devices,
     )
 
-    if not _is_over(run, step, scores):
+    if not is_over(run, step, scores):
         environment.note_start(run.workdir, seed=config.seed, step=step)
     with (
         stopping.first_signal() as signals,
-        _open_sinks(run, step) as sink,
+        open_sinks(run, step) as sink,
         console.progress("training", total=config.num_steps, done=step) as bar,
     ):
         run = run._replace(sink=sink)
-        evaluate = functools.partial(_evaluate_and_save, run, manager)
+        evaluate = functools.partial(evaluate_and_save, run, manager)
         if step == config.num_steps == 0:
             evaluate(state, scores)
         elif step == 0:
-            _draw_untrained(run, state)
+            draw_untrained(run, state)
         pending = None
-        while not _is_over(run, step, scores):
+        while not is_over(run, step, scores):
             items = items_of(step, config.batch_size, num_devices)
             state, metrics = advance(state, items, data, keys)
             step += 1
             # The metrics of the step before, so that nothing waits for this one.
             if pending is not None:
-                bar.advance(loss=_record(run, *pending))
+                bar.advance(loss=record(run, *pending))
             pending = (step, metrics)
             if step % config.evaluate_every == 0 or step == config.num_steps:
-                bar.advance(loss=_record(run, *pending))
+                bar.advance(loss=record(run, *pending))
                 pending = None
                 scores = evaluate(state, scores)
             if signals:
                 if pending is not None:
-                    _record(run, *pending)
+                    record(run, *pending)
                     stopping.check_finite_params(state.params, step)
                     checkpoints.save(manager, state, {config.best_metric: -1.0})
                 raise stopping.Interrupted(
@@ -272,8 +291,12 @@ def names_of(run: Run, step: int) -> list[str]:
     return [run.split.train[i].name for i in dict.fromkeys(drawn.tolist())]
 
 
-def _record(run: Run, step: int, metrics: Metrics) -> float:
-    """Writes what is due, and returns the loss."""
+def record(run: Run, step: int, metrics: Metrics) -> float:
+    """Writes the metrics of a step if they are due, and returns the loss.
+
+    Raises:
+      NotFinite: If the loss is not finite.
+    """
     loss = float(metrics.loss)
     if not math.isfinite(loss):
         stopping.check_finite_loss(loss, step, names_of(run, step))
@@ -290,7 +313,7 @@ def _record(run: Run, step: int, metrics: Metrics) -> float:
     return loss
 
 
-def _is_over(run: Run, step: int, scores: list[float]) -> bool:
+def is_over(run: Run, step: int, scores: list[float]) -> bool:
     """Whether the run is at its last step, or stopped before for want of progress."""
     return step >= run.config.num_steps or stopping.no_progress(
         scores, run.config.patience
@@ -328,14 +351,14 @@ def _show_activations(run: Run, state: TrainState) -> None:
         run.sink.histogram(int(state.step), f"activations/{name}", np.asarray(values))
 
 
-def _draw_untrained(run: Run, state: TrainState) -> None:
+def draw_untrained(run: Run, state: TrainState) -> None:
     """Draws what the network makes of the held-out images before the first update."""
     trained = _as_model_folder(run, state)
     shown = run.split.held_out[: run.config.num_pictures]
     _draw(run, 0, [evaluation.segment(trained, example.image) for example in shown])
 
 
-def _evaluate_and_save(
+def evaluate_and_save(
     run: Run, manager: Manager, state: TrainState, earlier: list[float]
 ) -> list[float]:
     """Scores the held-out images, keeps the best model, saves the state.
@@ -418,7 +441,8 @@ def _as_model_folder(run: Run, state: TrainState) -> ModelFolder:
     )
 
 
-def _open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
+def open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
+    """Opens what shows the records of a run beside its folder, from a step on."""
     options = dict(configs.flatten(configs.to_dict(run.config)))
     return sinks.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
 
@@ -438,7 +462,7 @@ def _finite(scores: dict[str, float]) -> dict[str, float | None]:
     return {name: x if math.isfinite(x) else None for name, x in scores.items()}
 
 
-def _resume_records(run: Run, step: int) -> list[float]:
+def resume_records(run: Run, step: int) -> list[float]:
     """Drops records of updates that are lost, and returns the scores so far."""
     path = run.workdir / "records.jsonl"
     records.truncate_after(path, step)

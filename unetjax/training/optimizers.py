@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 Schedule = Literal["constant", "cosine", "staircase"]
 L2Scope = Literal["kernels", "tf_unet"]
@@ -53,9 +53,21 @@ class OptimizerSettings(NamedTuple):
     bias_rate: float = 1.0
 
 
-def learning_rate(settings: OptimizerSettings, num_steps: int) -> optax.Schedule:
-    """Returns the learning rate as a function of the number of completed updates."""
-    peak, warmup = settings.learning_rate, settings.warmup_steps
+def learning_rate(
+    settings: OptimizerSettings,
+    num_steps: int,
+    *,
+    peak: float | Float[Array, ""] | None = None,
+) -> optax.Schedule:
+    """Returns the learning rate as a function of the number of completed updates.
+
+    Args:
+      settings: Which schedule.
+      num_steps: Number of updates.
+      peak: Instead of `settings.learning_rate`; may be traced.
+    """
+    peak = settings.learning_rate if peak is None else peak
+    warmup = settings.warmup_steps
     schedules = {
         "constant": optax.constant_schedule(peak),
         "cosine": optax.cosine_decay_schedule(peak, max(num_steps - warmup, 1)),
@@ -72,10 +84,19 @@ def learning_rate(settings: OptimizerSettings, num_steps: int) -> optax.Schedule
 
 
 def build_optimizer(
-    settings: OptimizerSettings, num_steps: int
+    settings: OptimizerSettings,
+    num_steps: int,
+    *,
+    peak: Float[Array, ""] | None = None,
 ) -> optax.GradientTransformation:
-    """Returns the chain: L2 penalty, clipping, optimizer with schedule, bias rate."""
-    rate = learning_rate(settings, num_steps)
+    """Returns the chain: L2 penalty, clipping, optimizer with schedule, bias rate.
+
+    Args:
+      settings: How parameters follow their gradients.
+      num_steps: Number of updates.
+      peak: Instead of `settings.learning_rate`; may be traced.
+    """
+    rate = learning_rate(settings, num_steps, peak=peak)
     if settings.name == "sgd":
         rule = optax.sgd(rate, settings.momentum or None, nesterov=settings.nesterov)
     else:

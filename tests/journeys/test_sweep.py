@@ -1,0 +1,88 @@
+"""Sweeps as a researcher launches them: several workers, one of which is killed."""
+
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from unetjax.reporting import records
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = [
+    "--config=ml_collections_configs/smoke.py",
+    "--config.model.features=2",
+    "--config.model.depth=1",
+    "--config.tile_size=20",
+    "--config.num_steps=6",
+    "--config.evaluate_every=2",
+    "--config.log_every=2",
+    "--config.data.num_images=3",
+]
+
+
+def start(workdir, *words):
+    words = [*TINY, *words, f"--workdir={workdir}"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.sweep", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+
+
+def first_claim(workdir, pid):
+    """Waits until a worker holds a trial that has been evaluated once."""
+    while True:
+        for lock in (workdir / ".claims").glob("*/.unetjax.lock"):
+            lines = records.read(workdir / lock.parent.name / "records.jsonl")
+            if f'"pid": {pid},' in lock.read_text() and len(lines) > 1:
+                return lock.parent.name
+        time.sleep(0.01)
+
+
+def test_two_workers_share_a_sweep_and_one_is_killed(tmp_path):
+    """The survivor takes over what the dead one held; nothing runs twice or is lost."""
+    workdir, words = tmp_path / "s", ["--folds=3", "--grid=weight_map.w0=0,10"]
+    doomed, other = start(workdir, *words), start(workdir, *words)
+    held = first_claim(workdir, doomed.pid)
+    doomed.send_signal(signal.SIGKILL)
+    doomed.communicate()
+    out, err = other.communicate()
+    assert other.returncode == 0, err
+    with (workdir / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert {row["state"] for row in rows} == {"finished"}
+    assert held in {row["trial"] for row in rows}
+    for row in rows:
+        lines = records.read(workdir / row["trial"] / "records.jsonl")
+        steps = [r.step for r in lines if r.kind == "validation"]
+        assert steps == [2, 4, 6]
+    with (workdir / "means.csv").open() as file:
+        assert [row["trials"] for row in csv.DictReader(file)] == ["3", "3"]
+    assert "IoU, mean of classes" in out
+    assert not list((workdir / ".claims").rglob("*.lock"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "smoke.py has no function sweep; say what to vary"),
+        (["--grid=learning_rate=1"], "did you mean optimizer.learning_rate"),
+        (["--search=seed=1..2", "--seeds=2"], "--search chooses the trials itself"),
+    ],
+)
+def test_bad_words_end_in_one_sentence(tmp_path, words, message):
+    done = start(tmp_path / "s", *words)
+    _, err = done.communicate()
+    assert done.returncode == 2
+    assert err.startswith("error: ")
+    assert message in err
+    assert not (tmp_path / "s").exists()

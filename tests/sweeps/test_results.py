@@ -1,0 +1,67 @@
+import csv
+import io
+
+import pytest
+
+from unetjax.sweeps import results, trials
+from unetjax.sweeps.results import Outcome
+from unetjax.training import config as configs
+from unetjax.training.config import ExperimentConfig
+
+
+def outcome(score, state="finished", **overrides):
+    named = {name.replace("__", "."): value for name, value in overrides.items()}
+    trial = trials.make_trial(ExperimentConfig(), named)
+    scores = {} if score is None else {"mean_iou": score, "ap50": None}
+    return Outcome(trial.name, configs.to_dict(trial.config), state, 10, scores)
+
+
+FOLDS = [
+    outcome(score, optimizer__learning_rate=rate, data__fold=f"{i + 1}/3")
+    for rate, scores in ((0.1, (0.5, 0.6, 0.7)), (0.2, (0.8, 0.8, 0.8)))
+    for i, score in enumerate(scores)
+]
+
+
+def test_only_what_differs_is_a_column():
+    table = results.trial_table(FOLDS)
+    assert table.columns[:3] == ["optimizer.learning_rate", "data.fold", "state"]
+    assert table.rows[1]["data.fold"] == "2/3"
+    assert table.rows[1]["IoU, mean of classes"] == 0.6
+    assert table.rows[1]["AP at IoU 0.5"] == ""
+
+
+def test_mean_and_spread_over_folds():
+    table = results.mean_table(FOLDS)
+    best, other = table.rows
+    assert (best["optimizer.learning_rate"], best["trials"]) == ("0.2", 3)
+    assert best["IoU, mean of classes"] == pytest.approx(0.8)
+    assert other["IoU, mean of classes"] == pytest.approx(0.6)
+    assert other["± IoU, mean of classes"] == pytest.approx(0.1)  # n - 1
+    assert "over fold" in table.caption
+
+
+def test_without_repetition_there_are_no_means():
+    assert results.mean_table(FOLDS[::3]) is None
+
+
+def test_only_finished_trials_enter_the_means():
+    diverged = outcome(0.1, "diverged", optimizer__learning_rate=0.1, data__fold="1/4")
+    rows = results.mean_table([*FOLDS, diverged]).rows
+    assert [row["trials"] for row in rows] == [3, 3]
+
+
+def test_the_best_comes_first_and_the_scoreless_last(tmp_path):
+    for i, score in enumerate((0.2, None, 0.9, 0.5)):
+        one = outcome(score, seed=i)
+        (tmp_path / one.name).mkdir()
+        results._write(tmp_path / one.name / "config.json", "{}")
+        results.write_outcome(tmp_path / one.name, one)
+    found = results.read_outcomes(tmp_path)
+    assert [o.name for o in found] == ["seed=2", "seed=3", "seed=0", "seed=1"]
+
+
+def test_the_csv_holds_every_score():
+    rows = list(csv.DictReader(io.StringIO(results._full_csv(FOLDS))))
+    assert rows[3]["trial"] == "data.fold=1of3,optimizer.learning_rate=0.2"
+    assert (rows[3]["mean_iou"], rows[3]["ap50"]) == ("0.8", "")

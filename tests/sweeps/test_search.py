@@ -1,0 +1,174 @@
+import json
+import os
+import subprocess
+import sys
+
+import optuna
+import pytest
+
+from unetjax.reporting import records
+from unetjax.sweeps import results, search, trials, workers
+from unetjax.sweeps.search import Range
+from unetjax.sweeps.workers import Sweep
+from unetjax.training import config as configs
+from unetjax.training import environment
+
+SPACE = search.parse_space(["optimizer.learning_rate=1e-4..1e-1:log"])
+
+
+def make_sweep(folder, base):
+    return Sweep(folder, base, ["train"], ["sweep"])
+
+
+def study_of(folder):
+    path = str(folder / "search.journal")
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(
+            path, optuna.storages.journal.JournalFileOpenLock(path)
+        )
+    )
+    return optuna.load_study(study_name="search", storage=storage)
+
+
+def test_the_space_in_words():
+    words = ["a.rate=1e-5..1e-2:log", "a.depth=2..4", "a.name=sgd,adam"]
+    assert search.parse_space(words) == {
+        "a.rate": Range(1e-5, 1e-2, True),
+        "a.depth": Range(2, 4, False),
+        "a.name": ["sgd", "adam"],
+    }
+
+
+@pytest.mark.parametrize(
+    "words", ["a", "a=", "a=1..", "a=2..1", "a=0..1:log", "a=1..2:lin", "a=b..c"]
+)
+def test_bad_words_are_refused(words):
+    with pytest.raises(ValueError, match=f"--search must be such as .* got '{words}'"):
+        search.parse_space([words])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("optimizer.lerning_rate=1..2", "did you mean optimizer.learning_rate"),
+        ("optimizer.name=sgd,lion", "optimizer.name must be one of"),
+        ("model.depth=1..1.5", "model.depth must be a whole number, got 1.5"),
+        ("model.dropout_rate=0..2", "dropout_rate is the probability"),
+    ],
+)
+def test_a_bad_space_is_refused_before_anything_starts(base, tmp_path, words, message):
+    space = search.parse_space([words])
+    with pytest.raises(ValueError, match=message):
+        search.run(make_sweep(tmp_path / "s", base), space, num_trials=1)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.fixture(scope="module")
+def searched(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search") / "s"
+    search.run(make_sweep(folder, base), SPACE, num_trials=2)
+    return folder
+
+
+def test_trials_are_run_folders_with_proposed_values(searched):
+    study = study_of(searched)
+    assert len(study.trials) == 2
+    for trial in study.trials:
+        workdir = searched / trial.user_attrs["folder"]
+        assert workdir.name.startswith(f"000{trial.number},optimizer.learning_rate=")
+        outcome = results.read_outcome(workdir)
+        rate = outcome.config["optimizer"]["learning_rate"]
+        assert rate == trial.params["optimizer.learning_rate"]
+        assert trial.value == outcome.scores["mean_iou"]
+        lines = records.read(workdir / "records.jsonl")
+        assert trial.intermediate_values == {
+            r.step: r.values["mean_iou"] for r in lines if r.kind == "validation"
+        }
+
+
+def test_a_second_launch_does_nothing_and_a_larger_one_goes_on(searched, base):
+    sweep = make_sweep(searched, base)
+    search.run(sweep, SPACE, num_trials=2)
+    assert len(study_of(searched).trials) == 2
+    table = search.run(sweep, SPACE, num_trials=3)
+    assert len(study_of(searched).trials) == len(table.rows) == 3
+
+
+def test_a_search_can_be_repeated(searched, base, tmp_path):
+    search.run(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
+    (one,), (other, *_) = study_of(tmp_path / "s").trials, study_of(searched).trials
+    assert one.params == other.params
+
+
+DIES = """
+import json, os, pathlib, signal, sys
+sys.path[:0] = [sys.argv[3]]
+from unetjax.devices import runtime
+runtime.set_compiler_flags()
+from unetjax.sweeps import search, workers
+from unetjax.training import config as configs, experiment
+base = configs.from_dict(json.loads(pathlib.Path(sys.argv[2]).read_text()))
+run = experiment.run
+
+def run_and_die(*args, watch, **named):
+    def die(step, scores):
+        watch(step, scores)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run(*args, watch=die, **named)
+
+experiment.run = run_and_die
+sweep = workers.Sweep(pathlib.Path(sys.argv[1]), base, [], [])
+space = search.parse_space(["optimizer.learning_rate=1e-4..1e-1:log"])
+search.run(sweep, space, num_trials=1)
+"""
+
+
+def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path):
+    """Its run folder goes on where it was, and the journal counts it once."""
+    (tmp_path / "base.json").write_text(json.dumps(configs.to_dict(base)))
+    words = [str(tmp_path / "s"), str(tmp_path / "base.json"), os.getcwd()]
+    code = subprocess.run(
+        [sys.executable, "-c", DIES, *words], env={**os.environ, "JAX_PLATFORMS": "cpu"}
+    ).returncode
+    assert code == -9
+    assert [t.state.name for t in study_of(tmp_path / "s").trials] == ["RUNNING"]
+    table = search.run(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
+    assert [t.state.name for t in study_of(tmp_path / "s").trials] == [
+        *("FAIL", "COMPLETE")
+    ]
+    dead, taken = study_of(tmp_path / "s").trials
+    assert dead.params == taken.params
+    assert sorted(taken.intermediate_values) == [2, 4]
+    assert len(table.rows) == 1
+    workdir = tmp_path / "s" / taken.user_attrs["folder"]
+    starts = [start["step"] for start in environment.read_starts(workdir)]
+    assert starts in ([0, 2], [0, 0])  # killed after or before the save arrived
+
+
+def test_a_hopeless_trial_is_given_up(base, tmp_path):
+    """After four good trials, one at a rate of 0 is below the median at step 2."""
+    sweep = make_sweep(tmp_path / "s", base)
+    results.open_folder(sweep.folder, base)
+    study = search._open_study(optuna, sweep)
+    for _ in range(4):
+        good = study.ask()
+        good.report(1.0, 2)
+        study.tell(good, 1.0)
+    search.run(sweep, SPACE, num_trials=5)
+    pruned = study_of(sweep.folder).trials[-1]
+    assert pruned.state.name == "PRUNED"
+    outcome = results.read_outcome(sweep.folder / pruned.user_attrs["folder"])
+    assert outcome.state == "pruned"
+    assert outcome.note == "below the median of earlier trials at step 2."
+    lines = records.read(sweep.folder / outcome.name / "records.jsonl")
+    assert lines[-1].step == 2
+    assert workers.is_done(
+        sweep, trials.Trial(outcome.name, configs.from_dict(outcome.config))
+    )
+
+
+def test_without_optuna_the_message_names_the_extra(base, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ModuleNotFoundError, match=r'install "unetjax\[optuna\]"'):
+        search.run(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
+    assert not (tmp_path / "s").exists()

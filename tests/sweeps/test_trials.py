@@ -1,0 +1,95 @@
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from unetjax.sweeps import trials
+from unetjax.training.config import ExperimentConfig
+
+BASE = ExperimentConfig()
+
+
+def test_every_combination_once():
+    listed = [{"weight_map.w0": 0.0}, {"weight_map.w0": 10.0}]
+    grid = [("optimizer.learning_rate", ["1e-4", "1e-3"])]
+    found = trials.expand(BASE, listed=listed, grid=grid, seeds=3)
+    assert len(found) == len({trial.name for trial in found}) == 12
+    settings = {
+        (t.config.weight_map.w0, t.config.optimizer.learning_rate, t.config.seed)
+        for t in found
+    }
+    assert settings == {
+        (w0, rate, seed)
+        for w0 in (0.0, 10.0)
+        for rate in (1e-4, 1e-3)
+        for seed in range(3)
+    }
+
+
+def test_nothing_varied_is_one_trial():
+    assert trials.expand(BASE) == [trials.Trial("base", BASE)]
+
+
+def test_equal_trials_are_one():
+    found = trials.expand(BASE, grid=[("optimizer.learning_rate", ["1e-3", "0.001"])])
+    assert [trial.name for trial in found] == ["optimizer.learning_rate=0.001"]
+
+
+def test_folds_and_seeds_count_from_the_base():
+    found = trials.expand(BASE._replace(seed=7), seeds=2, folds=3)
+    assert [(t.config.seed, t.config.data.fold) for t in found] == [
+        (seed, f"{i}/3") for seed in (7, 8) for i in (1, 2, 3)
+    ]
+    assert found[0].name == "data.fold=1of3,seed=7"
+
+
+def test_texts_are_read_as_the_type_of_their_option():
+    overrides = {
+        "optimizer.learning_rate": "1e-4",
+        "model.depth": "3",
+        "model.remat": "True",
+        "data.train": "2:",
+        "tile_size": "188",
+    }
+    config = trials.override(BASE, overrides)
+    assert config.optimizer.learning_rate == 1e-4
+    assert (config.model.depth, config.model.remat) == (3, True)
+    assert config.data.train == "2:"
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("optimizer.lerning_rate=1", r"'optimizer.lerning_rate'; did you mean opt"),
+        ("optimizer.name=sgd,lion", "optimizer.name must be one of sgd, adam, got"),
+        ("num_steps=many", "num_steps must be a whole number, got 'many'"),
+        ("optimizer=sgd", "has no option 'optimizer'"),
+        ("learning_rate", "--grid must be such as optimizer.learning_rate=1e-4,1e-3"),
+        ("seed=1,2", "seed would be varied twice"),
+    ],
+)
+def test_errors_come_before_the_first_trial(grid, message):
+    with pytest.raises(ValueError, match=message):
+        trials.expand(BASE, grid=[trials.parse_grid(grid)], seeds=2)
+
+
+def test_names_do_not_depend_on_the_order():
+    one, other = {"seed": 1, "model.depth": 2}, {"model.depth": 2, "seed": 1}
+    assert trials.trial_name(one) == trials.trial_name(other)
+
+
+VALUES = st.dictionaries(
+    st.sampled_from(["seed", "data.images", "data.train", "model.norm"]),
+    st.one_of(st.text(max_size=60), st.integers(), st.floats(), st.booleans()),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(VALUES, VALUES)
+def test_names_are_folder_names_that_never_collide(one, other):
+    names = [trials.trial_name(values) for values in (one, other)]
+    for name in names:
+        assert not set('/\\:*?"<>|\n\0') & set(name)
+        assert len(name.encode()) <= 200
+    if names[0] == names[1]:  # equal but for the type, which the option decides
+        words = [{k: trials.words_of(v) for k, v in x.items()} for x in (one, other)]
+        assert words[0] == words[1]

@@ -1,0 +1,128 @@
+import contextlib
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tests.training.test_loop import assert_equal_runs
+from unetjax.data import sources
+from unetjax.exchange import model_folder
+from unetjax.sweeps import results, trials, workers
+from unetjax.sweeps.workers import Sweep
+from unetjax.training import environment, loop
+
+
+def make_sweep(folder, base):
+    return Sweep(folder, base, ["train"], ["sweep", "--seeds=2"])
+
+
+def listed(base):
+    return trials.expand(base, seeds=2)
+
+
+def state_of(folder):
+    """Time of the last change of every file that trials leave."""
+    kept = ("checkpoints", "model", "records.jsonl", "outcome.json", "best")
+    paths = [p for p in folder.rglob("*") if p.is_file() and set(kept) & set(p.parts)]
+    paths += list(folder.glob("*/records.jsonl"))
+    return {path: path.stat().st_mtime_ns for path in paths}
+
+
+@pytest.fixture(scope="module")
+def finished(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "s"
+    workers.run_all(make_sweep(folder, base), listed(base))
+    return folder
+
+
+def test_every_trial_is_an_ordinary_run_folder(finished, base):
+    for trial in listed(base):
+        workdir = finished / trial.name
+        assert (workdir / "report.html").exists()
+        assert json.loads((workdir / "config.json").read_text())["seed"] in (0, 1)
+        assert results.read_outcome(workdir).state == "finished"
+        command = (workdir / "report.html").read_text()
+        seed = trial.config.seed
+        assert ("--config.seed=1" in command) == (seed == 1)
+
+
+def test_the_table_and_the_best_model(finished, base):
+    with (finished / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["trial"] for row in rows} == {"seed=0", "seed=1"}
+    scores = [float(row["mean_iou"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    best = model_folder.load(finished / "best")
+    assert best.about["trial"] == rows[0]["trial"]
+    assert best.about["scores"]["mean_iou"] == scores[0]
+    one, other = (
+        np.load(folder / "weights.npz")
+        for folder in (finished / "best", finished / rows[0]["trial"] / "model")
+    )
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+    with (finished / "means.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["IoU, mean of classes"]) == pytest.approx(np.mean(scores))
+    page = (finished / "report.html").read_text()
+    assert page.count("<polyline") == 4  # two trials in two charts
+    assert "sweep --seeds=2" in page
+
+
+def test_a_second_launch_skips_what_has_ended(finished, base):
+    before = state_of(finished)
+    workers.run_all(make_sweep(finished, base), listed(base))
+    assert state_of(finished) == before
+
+
+def test_a_broken_trial_goes_on(finished, base, tmp_path):
+    """Killed after its first evaluation, before anything else was written."""
+    trial = listed(base)[1]
+    split = sources.open_split(base.data)
+    results.open_folder(tmp_path / "s", base)
+
+    def break_off(step, scores):
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        workdir = tmp_path / "s" / trial.name
+        loop.train_and_evaluate(trial.config, split, workdir, watch=break_off)
+    assert results.read_outcome(workdir).state == "unfinished"
+    workers.run_all(make_sweep(tmp_path / "s", base), [trial])
+    assert [start["step"] for start in environment.read_starts(workdir)] == [0, 2]
+    assert_equal_runs(workdir, finished / trial.name, trial.config)
+
+
+def test_a_trial_that_diverges_is_noted_once_and_the_others_go_on(base, tmp_path):
+    grid = [("optimizer.learning_rate", ["1e38", "0.01"])]
+    sgd = trials.override(base, {"optimizer.name": "sgd"})
+    sweep = make_sweep(tmp_path / "s", sgd)
+    for _ in range(2):
+        table = workers.run_all(sweep, trials.expand(sgd, grid=grid))
+        assert [row["state"] for row in table.rows] == ["finished", "diverged"]
+    (_, bad) = results.read_outcomes(tmp_path / "s")
+    assert "is nan" in bad.note or "not finite" in bad.note
+    assert len(environment.read_starts(tmp_path / "s" / bad.name)) == 1
+
+
+def test_a_folder_of_somebody_is_refused_and_left_alone(base, tmp_path):
+    (tmp_path / "thesis.txt").write_text("two years of work")
+    with pytest.raises(FileExistsError, match="holds files and no sweep of unetjax"):
+        workers.run_all(make_sweep(tmp_path, base), listed(base))
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_best_folder_of_somebody_is_refused_and_left_alone(finished, base, tmp_path):
+    results.open_folder(tmp_path / "s", base)
+    (tmp_path / "s" / "best").mkdir()
+    (tmp_path / "s" / "best" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"notes.txt, which is not part"):
+        workers.run_all(make_sweep(tmp_path / "s", base), listed(base)[:1])
+    assert (tmp_path / "s" / "best" / "notes.txt").read_text() == "mine"
+
+
+def test_another_base_is_refused_with_the_difference(finished, base):
+    other = trials.override(base, {"model.features": 3})
+    with pytest.raises(ValueError, match=r"model.features: 2, now 3\); use that"):
+        workers.run_all(make_sweep(finished, other), listed(other))

@@ -1,0 +1,329 @@
+"""What came of a sweep: outcomes of trials, tables, a page, the best model."""
+
+import contextlib
+import csv
+import io
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from unetjax.exchange import model_folder
+from unetjax.files import folders
+from unetjax.reporting import charts, records, report
+from unetjax.reporting.charts import Chart
+from unetjax.reporting.report import Table
+from unetjax.sweeps import trials
+from unetjax.training import config as configs
+from unetjax.training import environment
+from unetjax.training.config import ExperimentConfig
+from unetjax.training.run_report import SHOWN
+
+State = Literal["finished", "pruned", "diverged", "unfinished"]
+
+OUTCOME, SWEEP = "outcome.json", "sweep.json"
+_REPEATS = ("seed", "data.fold")  # varied to repeat an experiment, not to change it
+_MOST_CURVES = 6  # as many as there are colours
+_POLL = 0.2  # seconds
+
+
+class Outcome(NamedTuple):
+    """What a trial has come to.
+
+    Attributes:
+      name: Of the trial and its folder.
+      config: Its resolved options.
+      state: `finished`; `pruned`, given up as worse than others; `diverged`, its loss
+        was not finite; or `unfinished`.
+      step: That of its best model, 0 without one.
+      scores: Of its best model on the held-out images; empty without one.
+      note: Why it ended, where it did not reach its end.
+    """
+
+    name: str
+    config: dict[str, Any]
+    state: State
+    step: int
+    scores: dict[str, float | None]
+    note: str = ""
+
+
+def open_folder(folder: pathlib.Path, base: ExperimentConfig) -> None:
+    """Makes a folder one of a sweep, or looks whether it is one of this sweep.
+
+    Raises:
+      FileExistsError: If it holds files and no sweep.
+      ValueError: If its trials have another base.
+    """
+    path = folder / SWEEP
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; name a new or empty folder.")
+    if folder.is_dir() and not path.exists():
+        others = [p.name for p in folder.iterdir() if p.name not in (folders.LOCK,)]
+        if any(not name.startswith(f".{path.stem}") for name in others):
+            raise FileExistsError(
+                f"{folder} holds files and no sweep of unetjax; nothing of it was "
+                "touched. Name a new or empty folder."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    options = configs.to_dict(base)
+    if path.exists():
+        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
+        changed = configs.differences(old, options)
+        if changed:
+            raise ValueError(
+                f"{folder} holds a sweep with another config ({'; '.join(changed)}); "
+                "use that config to go on with it, or another folder."
+            )
+    _write(path, json.dumps(options, indent=2) + "\n")
+
+
+def write_outcome(folder: pathlib.Path, outcome: Outcome) -> None:
+    """Writes the done-record of a trial into its folder, the last thing it gets."""
+    _write(folder / OUTCOME, json.dumps(outcome._asdict(), indent=2) + "\n")
+
+
+def read_outcome(folder: pathlib.Path) -> Outcome:
+    """Returns what the trial of a run folder has come to."""
+    path, config = folder / OUTCOME, json.loads((folder / "config.json").read_text())
+    if path.exists():
+        return Outcome(**json.loads(path.read_text()))
+    return best_of(folder, config, "unfinished")
+
+
+def best_of(
+    folder: pathlib.Path, config: dict[str, Any], state: State, note: str = ""
+) -> Outcome:
+    """Returns the outcome of a trial by the best model that it has so far."""
+    path = folder / "model" / model_folder.MODEL
+    about = json.loads(path.read_text())["about"] if path.exists() else {}
+    step, scores = about.get("step", 0), about.get("scores", {})
+    return Outcome(folder.name, config, state, step, scores, note)
+
+
+def is_done(folder: pathlib.Path, config: ExperimentConfig) -> bool:
+    """Returns whether a trial has ended, for just this configuration."""
+    if not (folder / OUTCOME).exists():
+        return False
+    return read_outcome(folder).config == configs.to_dict(config)
+
+
+def read_outcomes(folder: pathlib.Path) -> list[Outcome]:
+    """Returns the outcomes of all trials in the folder of a sweep, the best first."""
+    found = [read_outcome(path.parent) for path in folder.glob("*/config.json")]
+    return sorted(found, key=lambda outcome: (-score_of(outcome), outcome.name))
+
+
+def score_of(outcome: Outcome) -> float:
+    """Returns the score by which a trial is judged, -1 without one."""
+    score = outcome.scores.get(outcome.config["best_metric"])
+    return -1.0 if score is None else score
+
+
+def varied_options(outcomes: Sequence[Outcome]) -> list[str]:
+    """Returns the dotted names of the options in which trials differ."""
+    flat = [dict(configs.flatten(outcome.config)) for outcome in outcomes]
+    names = dict.fromkeys(name for options in flat for name in options)
+    return [
+        name
+        for name in names
+        if len({json.dumps(options.get(name)) for options in flat}) > 1
+    ]
+
+
+def trial_table(outcomes: Sequence[Outcome]) -> Table:
+    """Returns one row a trial: what it varies, its state, the scores of its best."""
+    options, shown = varied_options(outcomes), _shown(outcomes)
+    rows = [
+        {
+            **{name: _cell(trials.value_of(o.config, name)) for name in options},
+            "state": o.state,
+            "best step": o.step,
+            **{words: _number(o.scores.get(key)) for key, words in shown.items()},
+        }
+        for o in outcomes
+    ]
+    columns = [*options, "state", "best step", *shown.values()]
+    caption = (
+        "Trials, the best first, by the best model of each on its own held-out images, "
+        "which chose it."
+    )
+    return Table(columns, rows, caption)
+
+
+def mean_table(outcomes: Sequence[Outcome]) -> Table | None:
+    """Returns mean and spread of trials that differ in seed or fold only, if any do.
+
+    The spread is the standard deviation of single trials, with n - 1.
+    """
+    repeated = set(varied_options(outcomes)) & set(_REPEATS)
+    done = [o for o in outcomes if o.state == "finished"]
+    options = [name for name in varied_options(outcomes) if name not in _REPEATS]
+    if not repeated or not done:
+        return None
+    groups: dict[str, list[Outcome]] = {}
+    for o in done:
+        values = [trials.value_of(o.config, name) for name in options]
+        groups.setdefault(json.dumps(values), []).append(o)
+    shown = _shown(outcomes)
+    columns = [*options, "trials"]
+    columns += [c for words in shown.values() for c in (words, f"± {words}")]
+    rows = []
+    for group in groups.values():
+        config = group[0].config
+        row = {name: _cell(trials.value_of(config, name)) for name in options}
+        row["trials"] = len(group)
+        for key, words in shown.items():
+            values = [x for o in group if (x := o.scores.get(key)) is not None]
+            if values:
+                row[words] = statistics.fmean(values)
+            if len(values) > 1:
+                row[f"± {words}"] = statistics.stdev(values)
+        rows.append(row)
+    first = next(iter(shown.values()))
+    rows.sort(key=lambda row: -float(row.get(first, -1.0)))
+    names = " and ".join(sorted(name.removeprefix("data.") for name in repeated))
+    caption = f"Mean over {names}, and standard deviation of a single trial (n - 1)."
+    return Table(columns, rows, caption)
+
+
+def write(
+    folder: pathlib.Path, base: ExperimentConfig, *, title: str, command: str
+) -> Table:
+    """Writes `table.csv`, `means.csv`, `report.html` and `best/`; returns the table.
+
+    Any number of workers may call it; they wait for each other.
+    """
+    with waiting_claim(folder / ".claims" / "results"):
+        outcomes = read_outcomes(folder)
+        table, means = trial_table(outcomes), mean_table(outcomes)
+        _write(folder / "table.csv", _full_csv(outcomes))
+        if means is not None:
+            _write(folder / "means.csv", _csv(means))
+        _keep_best(folder, outcomes)
+        report.write_report(
+            folder / "report.html",
+            title=title,
+            summary=_summary(outcomes),
+            tables=[each for each in (means, table) if each is not None],
+            charts=_charts(folder, outcomes),
+            configuration=configs.to_dict(base),
+            environment=environment.environment(),
+            command=command,
+            replace=True,
+        )
+    return table
+
+
+@contextlib.contextmanager
+def waiting_claim(folder: pathlib.Path) -> Iterator[None]:
+    """Claims a folder as `files.folders.claim` does, waiting while others hold it."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(folders.claim(folder))
+            except folders.InUse:
+                time.sleep(_POLL)
+            else:
+                break
+        yield
+
+
+def _keep_best(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> None:
+    """Copies the best model to `best/`, unless it is there."""
+    best = next((o for o in outcomes if o.scores), None)
+    if best is None:
+        return
+    path, origin = folder / "best" / model_folder.MODEL, [best.name, best.step]
+    if path.exists():
+        about = json.loads(path.read_text())["about"]
+        if [about.get("trial"), about.get("step")] == origin:
+            return
+    trained = model_folder.load(folder / best.name)
+    about = trained.about | {"trial": best.name}
+    model_folder.save(folder / "best", trained._replace(about=about))
+
+
+def _summary(outcomes: Sequence[Outcome]) -> str:
+    states = [outcome.state for outcome in outcomes]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    best = next((o for o in outcomes if o.scores), None)
+    if best is None:
+        return f"{len(outcomes)} trials: {counts}."
+    metric = best.config["best_metric"]
+    return (
+        f"{len(outcomes)} trials: {counts}. The best {SHOWN.get(metric, metric)}, "
+        f"{score_of(best):.4f}, is that of {best.name}; its model is in the folder "
+        "best.\n\nThe best of many is flattered by the choice: judge it on images "
+        "that no trial has seen."
+    )
+
+
+def _charts(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> list[Chart]:
+    """The curves of the best trials."""
+    shown = [o for o in outcomes if o.scores][:_MOST_CURVES]
+    if not shown:
+        return []
+    metric = shown[0].config["best_metric"]
+    lines = [records.read(folder / o.name / "records.jsonl") for o in shown]
+
+    def curves(kind: str, name: str) -> list[charts.Curve]:
+        return [
+            charts.curve(each, kind, name)._replace(name=o.name)
+            for each, o in zip(lines, shown, strict=True)
+        ]
+
+    few = "" if len(shown) == len(outcomes) else f", the {len(shown)} best trials"
+    words = SHOWN.get(metric, metric)
+    return [
+        Chart(f"{words}, held-out images{few}", curves("validation", metric)),
+        Chart(f"Loss{few}", curves("train", "loss"), log=True),
+    ]
+
+
+def _shown(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Scores worth a column with their names for people, the decisive one first."""
+    metric = outcomes[0].config["best_metric"] if outcomes else "mean_iou"
+    return {metric: SHOWN.get(metric, metric), **SHOWN}
+
+
+def _full_csv(outcomes: Sequence[Outcome]) -> str:
+    """One row a trial: name, options in which trials differ, and every score."""
+    options = varied_options(outcomes)
+    scores = list(dict.fromkeys(name for o in outcomes for name in o.scores))
+    rows = [
+        {
+            "trial": o.name,
+            **{name: _cell(trials.value_of(o.config, name)) for name in options},
+            "state": o.state,
+            "step": o.step,
+            **{name: _number(o.scores.get(name)) for name in scores},
+            "note": o.note,
+        }
+        for o in outcomes
+    ]
+    return _csv(Table(["trial", *options, "state", "step", *scores, "note"], rows))
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table.columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table.rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> int | float | str:
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_count else trials.words_of(value)
+
+
+def _number(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    with folders.write_atomically(path, replace=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
