@@ -107,7 +107,8 @@ def is_done(folder: pathlib.Path, config: ExperimentConfig) -> bool:
     """Returns whether a trial has ended, for just this configuration."""
     if not (folder / OUTCOME).exists():
         return False
-    return read_outcome(folder).config == configs.to_dict(config)
+    # Built anew, as JSON has no tuples and no options younger than the trial.
+    return configs.from_dict(read_outcome(folder).config) == config
 
 
 def read_outcomes(folder: pathlib.Path) -> list[Outcome]:

@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import itertools
-import json
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -147,7 +146,7 @@ def _literal(text: str) -> object:
 
 def words_of(value: object) -> str:
     """Returns a value as a launcher reads it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else repr(value)
 
 
 def _word(name: str, value: object) -> str:
