@@ -38,6 +38,21 @@ def test_train_leaves_a_run_folder(workdir):
     assert (workdir / "model" / "weights.npz").exists()
 
 
+def test_a_dry_run_says_what_it_would_take_and_touches_nothing(tmp_path):
+    done = launch("train", CONFIG, "--dry_run", f"--workdir={tmp_path / 'a'}")
+    assert done.returncode == 0, done.stderr
+    assert "GFLOP for a tile of 92x92x1" in done.stdout
+    assert "memory of the step: 0.0" in done.stdout
+    assert "92 *" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_needs_a_folder():
+    done = launch("train", CONFIG)
+    assert done.returncode == 2
+    assert done.stderr == "error: --workdir names no folder; try --workdir=runs/a.\n"
+
+
 def test_another_config_is_refused(workdir):
     done = launch("train", CONFIG, f"--workdir={workdir}")
     assert done.returncode == 2

@@ -41,6 +41,14 @@ def test_mean_and_spread_over_folds():
     assert "over fold" in table.caption
 
 
+def test_people_read_mean_and_spread_in_one_column():
+    table = results._with_spread(results.mean_table(FOLDS))
+    assert [row["IoU, mean of classes"] for row in table.rows] == [
+        *("0.8000 ± 0", "0.6000 ± 0.1")
+    ]
+    assert not [name for name in table.columns if name.startswith("±")]
+
+
 def test_without_repetition_there_are_no_means():
     assert results.mean_table(FOLDS[::3]) is None
 

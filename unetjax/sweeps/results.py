@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from unetjax.exchange import model_folder
 from unetjax.files import folders
-from unetjax.reporting import charts, records, report
+from unetjax.reporting import charts, console, records, report
 from unetjax.reporting.charts import Chart
 from unetjax.reporting.report import Table
 from unetjax.sweeps import trials
@@ -208,7 +208,7 @@ def write(
             folder / "report.html",
             title=title,
             summary=_summary(outcomes),
-            tables=[each for each in (means, table) if each is not None],
+            tables=[table] if means is None else [_with_spread(means), table],
             charts=_charts(folder, outcomes),
             configuration=configs.to_dict(base),
             environment=environment.environment(),
@@ -314,6 +314,22 @@ def _csv(table: Table) -> str:
     writer.writeheader()
     writer.writerows(table.rows)
     return text.getvalue()
+
+
+def _with_spread(means: Table) -> Table:
+    """Mean and spread in one column, for people."""
+    columns = [name for name in means.columns if not name.startswith("±")]
+    rows = [
+        {
+            name: f"{console.number(value)} ± {row[f'± {name}']:.2g}"
+            if f"± {name}" in row
+            else value
+            for name, value in row.items()
+            if name in columns
+        }
+        for row in means.rows
+    ]
+    return Table(columns, rows, means.caption)
 
 
 def _cell(value: object) -> int | float | str:

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from unetjax.data import resident, splits
+from unetjax.data import splits
+from unetjax.data.batch import Transform
 from unetjax.data.resident import Resident
 from unetjax.data.splits import Split
-from unetjax.devices import parallel
+from unetjax.devices import parallel, runtime
 from unetjax.reporting import console
 from unetjax.training import (
     checkpoints,
@@ -71,6 +72,8 @@ def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFinite | None]:
             "runs side by side may differ in seed and optimizer.learning_rate only; "
             "run others one by one."
         )
+    if any(run.transform is not runs[0].transform for run in runs):
+        raise ValueError("runs side by side must have one transform.")
     others = [run.split for run in runs if run.split is not runs[0].split]
     if any(contents(split) != contents(runs[0].split) for split in others):
         raise ValueError(
@@ -82,7 +85,9 @@ def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFinite | None]:
         return _train(runs, managers)
 
 
-def build_steps(config: ExperimentConfig) -> Callable[..., PyTree]:
+def build_steps(
+    config: ExperimentConfig, *, transform: Transform | None = None
+) -> Callable[..., PyTree]:
     """Returns the step of several runs, over stacked states, keys and learning rates.
 
     It takes (states, items, data, keys, rates, *, axis_name); see `loop.build_step`.
@@ -103,7 +108,7 @@ def build_steps(config: ExperimentConfig) -> Callable[..., PyTree]:
             optimizer = optimizers.build_optimizer(
                 config.optimizer, config.num_steps, peak=rate
             )
-            advance = loop.build_step(config, optimizer)
+            advance = loop.build_step(config, optimizer, transform=transform)
             return advance(state, items, data, keys, axis_name=axis_name)
 
         return jax.vmap(one)(states, keys, rates)
@@ -114,16 +119,11 @@ def build_steps(config: ExperimentConfig) -> Callable[..., PyTree]:
 def _train(
     runs: Sequence[Run], managers: Sequence[Manager]
 ) -> list[stopping.NotFinite | None]:
-    config, split = runs[0].config, runs[0].split
+    config = runs[0].config
+    if config.deterministic:
+        runtime.check_deterministic(jax.default_backend())
     num_devices = parallel.usable_devices(config.batch_size)
-    data = resident.load(
-        split.train,
-        scaling=config.scaling,
-        clip=config.clip,
-        num_classes=config.model.num_classes,
-        weight_map=config.weight_map,
-        sampling=config.sampling,
-    )
+    data = loop.load_data(runs[0])
     likes = [
         loop.initial_state(run.config, run.keys.init, channels=data.image.shape[-1])
         for run in runs
@@ -135,7 +135,9 @@ def _train(
     stacked, data, stacked_keys, rates = parallel.replicate(
         (_stack(states), data, _stack([run.keys for run in runs]), rates), num_devices
     )
-    advance = parallel.data_parallel(build_steps(config), num_devices=num_devices)
+    advance = parallel.data_parallel(
+        build_steps(config, transform=runs[0].transform), num_devices=num_devices
+    )
 
     ends: list[stopping.NotFinite | None] = [None] * len(runs)
 

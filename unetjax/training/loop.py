@@ -149,12 +149,10 @@ def open_run(run: Run) -> Iterator[Manager]:
             yield manager
 
 
-def _train(run: Run, manager: Manager) -> None:
+def load_data(run: Run) -> Resident:
+    """Returns the training images of a run as arrays on the default device."""
     config = run.config
-    if config.deterministic:
-        runtime.check_deterministic(jax.default_backend())
-    num_devices = parallel.usable_devices(config.batch_size)
-    data = resident.load(
+    return resident.load(
         run.split.train,
         scaling=config.scaling,
         clip=config.clip,
@@ -162,6 +160,14 @@ def _train(run: Run, manager: Manager) -> None:
         weight_map=config.weight_map,
         sampling=config.sampling,
     )
+
+
+def _train(run: Run, manager: Manager) -> None:
+    config = run.config
+    if config.deterministic:
+        runtime.check_deterministic(jax.default_backend())
+    num_devices = parallel.usable_devices(config.batch_size)
+    data = load_data(run)
     optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
     state = initial_state(config, run.keys.init, channels=data.image.shape[-1])
     state, data, keys = parallel.replicate((state, data, run.keys), num_devices)
