@@ -395,7 +395,7 @@ def test_a_run_that_diverges_stops_and_saves_nothing(reduction, message, tmp_pat
 def test_a_loss_that_is_not_finite_names_its_images_and_leaves_the_last_save(tmp_path):
     """One image of two breaks the loss: it is named, the other is not.
 
-    With seed 3 the dim one is drawn first.
+    With seed 9 they are drawn in turns, the dim one first.
     """
     dim, bright = (
         from_instances(
@@ -408,7 +408,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_leaves_the_last_save(tmp
         return jnp.where(image.mean() > 0.5, jnp.nan, image), label, weight
 
     workdir = tmp_path / "r"
-    config = CONFIG._replace(scaling="unit", batch_size=1, evaluate_every=1, seed=3)
+    config = CONFIG._replace(scaling="unit", batch_size=1, evaluate_every=1, seed=9)
     with pytest.raises(
         stopping.NotFinite, match="the loss of step 2 is nan, over tiles of 220 of 255;"
     ):
