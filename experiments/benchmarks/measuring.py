@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-_LONG = 1.0  # seconds of work that needs no second call to be warm
+_LONG = 0.5  # seconds of work that needs no second call to be warm
 _PAUSE = 0.005  # seconds in which the idle threads of the library before fall asleep
 
 OURS = "unetjax"  # the contender that all ratios refer to
