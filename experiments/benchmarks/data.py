@@ -23,7 +23,7 @@ def steps_with_data(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
     """Measures the step that a run takes beside one whose batch never changes."""
     sizes = [size for size in plan.batch_sizes if size]
     for features, batch_size, precision in itertools.product(
-        plan.features, sizes, plan.precisions
+        plan.features, sizes, plan.data_precisions
     ):
         model = UNet(features=features, depth=plan.depth, dtype=precision)
         fixed = network.our_training(

@@ -25,6 +25,7 @@ class Plan(NamedTuple):
       cells: Numbers of cells of a weight map.
       map_size: Side of the weight map, in pixels.
       most_naive_cells: Cells up to which one distance transform each is measured.
+      data_precisions: Numbers of the steps that draw their data.
       augmented: Images augmented at once.
       rewritten_size: Side of the maps of rewritten operations, in pixels.
       first_run: Options of the training whose first step is waited for.
@@ -44,6 +45,7 @@ class Plan(NamedTuple):
     cells: tuple[int, ...] = (10, 140, 500, 2000)
     map_size: int = 512
     most_naive_cells: int = 140
+    data_precisions: tuple[str, ...] = ("float32",)
     augmented: int = 1
     rewritten_size: int = 280
     first_run: Mapping[str, int] = types.MappingProxyType(
@@ -79,5 +81,6 @@ def on_accelerator(plan: Plan) -> Plan:
         batch_sizes=(1, 8, 0),
         matrix_size=8192,
         images=((64, 512), (64, 2048), (64, 10_000)),
+        data_precisions=plan.precisions,
         augmented=16,
     )

@@ -54,7 +54,7 @@ def first_step(words: list[str], cache: str) -> None:
 
     Args:
       words: Options of `experiments.train`, without the run folder.
-      cache: Folder of compiled programs.
+      cache: Folder of the caches of programs, such as compiled ones.
 
     Raises:
       RuntimeError: If the training ends before.
@@ -92,4 +92,7 @@ def _import(module: str, n: int) -> None:
 
 
 def _environment(cache: str) -> Mapping[str, str]:
-    return os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+    """Compiled programs are kept where a user's are, in another home."""
+    named = "JAX_COMPILATION_CACHE_DIR"
+    others = {name: value for name, value in os.environ.items() if name != named}
+    return others | {"XDG_CACHE_HOME": cache}
