@@ -129,6 +129,7 @@ def main(_: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     runtime.set_compiler_flags()
+    jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
     # PyTorch must find room on the GPU beside JAX.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     app.run(main)
