@@ -1,6 +1,6 @@
 """What was rewritten for speed, beside its plain formulation: both give equal numbers.
 
-The tests of `unetjax.network` hold each pair to equal values and gradients.
+A test holds each pair to equal values and gradients.
 """
 
 import functools
