@@ -32,8 +32,10 @@ $(STAMP): pyproject.toml requirements.lock Makefile
 demo: setup
 	$(BIN)/unetjax demo
 
+# A process a core: compiling, which takes most of the time, uses one. Tests of a file share
+# what they compiled and drew, so they stay together.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: setup
 	$(BIN)/ruff check .

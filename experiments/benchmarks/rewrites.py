@@ -16,7 +16,7 @@ from jaxtyping import Array
 from experiments.benchmarks import measuring, network
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
-from unetjax.network import blocks, winograd
+from unetjax.network import blocks, convolution
 from unetjax.network.unet import UNet
 
 _PLAIN = "plain"
@@ -45,12 +45,19 @@ def rewrites(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
 
 def _pairs(size: int) -> Iterator[_Pair]:
     """The operations on maps of `size` pixels at 16 features, smaller at more."""
-    for side, channels in ((size, 64), (size // 2, 256), (size // 4, 512)):
+    for side, channels, features in (
+        (size, 1, 16),
+        (size, 16, 16),
+        (size * 2 // 3, 32, 16),
+        (size, 64, 64),
+        (size // 2, 256, 256),
+        (size // 4, 512, 512),
+    ):
         yield _Pair(
-            f"3x3 convolution, {side} pixels, {channels} channels",
-            winograd.convolve,
-            winograd.plain,
-            (_normal(1, side, side, channels), _normal(3, 3, channels, channels)),
+            f"3x3 convolution, {side} pixels, {channels} to {features} channels",
+            convolution.fast,
+            convolution.plain,
+            (_normal(1, side, side, channels), _normal(3, 3, channels, features)),
         )
     yield _Pair(
         f"up-convolution, {size // 2} pixels, 128 to 64 channels",

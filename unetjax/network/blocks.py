@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
 
 from unetjax.geometry import Padding
-from unetjax.network import winograd
+from unetjax.network import convolution
 from unetjax.network.norms import NormName, normalize
 
 
@@ -63,9 +63,9 @@ class ConvBlock(nn.Module):
 class Conv(nn.Module):
     """k x k convolution of stride 1, with bias.
 
-    The same as `nn.Conv`, whose parameters it shares. In training on a CPU, maps of
-    many channels are convolved by `winograd.convolve`, in some half of the time. In
-    prediction they are not: tiles would no longer equal each other bit for bit.
+    The same as `nn.Conv`, whose parameters it shares. In training in float32 it is
+    `convolution.fast`. In prediction it is not: tiles would no longer equal each other
+    bit for bit.
 
     Attributes:
       features: Number of output channels.
@@ -97,10 +97,9 @@ class Conv(nn.Module):
         if self.padding == "SAME":
             rim = self.kernel_size // 2
             x = jnp.pad(x, ((0, 0), (rim, rim), (rim, rim), (0, 0)))
-        fast = train and winograd.pays(x, kernel)
-        return add_bias(
-            (winograd.convolve if fast else winograd.plain)(x, kernel), bias
-        )
+        fast = train and x.dtype == jnp.float32
+        convolve = convolution.fast if fast else convolution.plain
+        return add_bias(convolve(x, kernel), bias)
 
 
 class UpConv(nn.Module):

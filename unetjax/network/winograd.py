@@ -11,7 +11,6 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -73,60 +72,32 @@ _F4 = _Rule(
 )
 
 
-def pays(x: Float[Array, "B H W C"], kernel: Float[Array, "K K C F"]) -> bool:
+def pays(kernel: Float[Array, "K K C F"]) -> bool:
     """Returns whether `convolve` is faster than the definition on a CPU."""
-    is_3x3_float32 = kernel.shape[:2] == (3, 3) and kernel.dtype == jnp.float32
-    return is_3x3_float32 and min(kernel.shape[2:]) >= _FEWEST_CHANNELS
+    return kernel.shape[:2] == (3, 3) and min(kernel.shape[2:]) >= _FEWEST_CHANNELS
 
 
-@jax.custom_vjp
 def convolve(
     x: Float[Array, "B H W C"], kernel: Float[Array, "3 3 C F"]
 ) -> Float[Array, "B H-2 W-2 F"]:
-    """Returns the `VALID` convolution of stride 1, whose gradients are fast as well.
+    """Returns the `VALID` convolution of stride 1."""
+    rule = _rule((x.shape[1] - 2, x.shape[2] - 2))
+    return _filter(x, kernel, rule, product="abtsc,acf->abtsf")
 
-    On any accelerator it is `lax.conv_general_dilated`, whose libraries know Winograd.
+
+def gradients(
+    x: Float[Array, "B H W C"],
+    kernel: Float[Array, "3 3 C F"],
+    slope: Float[Array, "B H-2 W-2 F"],
+) -> tuple[Float[Array, "B H W C"], Float[Array, "3 3 C F"]]:
+    """Returns those of image and kernel, by the slope of what was convolved.
+
+    That of the image convolves with the kernel turned round.
     """
-    return lax.platform_dependent(x, kernel, cpu=_convolve, default=plain)
-
-
-def plain(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "K K C F"]
-) -> Float[Array, "B h w F"]:
-    """Returns the `VALID` convolution of stride 1 by its definition."""
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return convolve(x, kernel), (x, kernel)
-
-
-def _backward(residuals: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    return lax.platform_dependent(
-        *residuals, slope, cpu=_gradients, default=_plain_gradients
-    )
-
-
-convolve.defvjp(_forward, _backward)
-
-
-def _plain_gradients(x: Array, kernel: Array, slope: Array) -> tuple[Array, Array]:
-    return jax.vjp(plain, x, kernel)[1](slope)
-
-
-def _gradients(x: Array, kernel: Array, slope: Array) -> tuple[Array, Array]:
-    """Both gradients; that of the image convolves with the kernel turned round."""
     rule = _rule(slope.shape[1:3])
     wide = jnp.pad(slope, ((0, 0), (2, 2), (2, 2), (0, 0)))
     back = _filter(wide, kernel[::-1, ::-1], rule, product="abtsf,acf->abtsc")
     return back, _kernel_gradient(x, slope, rule)
-
-
-def _convolve(x: Array, kernel: Array) -> Array:
-    rule = _rule((x.shape[1] - 2, x.shape[2] - 2))
-    return _filter(x, kernel, rule, product="abtsc,acf->abtsf")
 
 
 def _rule(shape: Sequence[int]) -> _Rule:

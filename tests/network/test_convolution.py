@@ -1,18 +1,20 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from unetjax.devices import parallel
-from unetjax.network import winograd
+from unetjax.network import convolution, winograd
 from unetjax.network.unet import UNet
 
 
-def both(shape, features, key, *, convolve):
+def both(shape, features, key, *, convolve, size=3):
     """A convolution and its two gradients for a random slope."""
     image, kernel, slope = jax.random.split(key, 3)
     x = jax.random.normal(image, shape)
-    w = jax.random.normal(kernel, (3, 3, shape[-1], features))
+    w = jax.random.normal(kernel, (size, size, shape[-1], features))
     y, pull_back = jax.vjp(convolve, x, w)
     return y, *pull_back(jax.random.normal(slope, y.shape))
 
@@ -25,17 +27,42 @@ def test_the_matrices_filter_one_line(rule):
     np.testing.assert_allclose(actual, np.correlate(d, g[:3], "valid"), rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [(1, 5, 9, 3), (2, 34, 37, 4), (1, 3, 40, 2), (1, 36, 3, 2)],  # of both rules
-    ids=str,
-)
-def test_convolution_and_gradients_are_those_of_the_definition(shape, key):
-    expected = both(shape, 5, key, convolve=winograd.plain)
-    actual = both(shape, 5, key, convolve=winograd.convolve)
+# Shape of a map and number of features, one for each way to convolve.
+WAYS = {
+    "F4": ((2, 37, 34, 64), 64),
+    "F2": ((1, 9, 5, 64), 65),
+    "one row of tiles": ((1, 3, 36, 64), 64),
+    "one channel": ((2, 9, 7, 1), 16),
+    "one channel, many features": ((1, 9, 7, 1), 64),
+    "more features": ((2, 9, 7, 3), 5),
+    "fewer features": ((2, 9, 7, 5), 3),
+}
+
+
+@pytest.mark.parametrize(("shape", "features"), WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("jit", [False, True])
+def test_convolution_and_gradients_are_those_of_the_definition(
+    shape, features, jit, key
+):
+    compiled = jax.jit if jit else lambda function: function
+    expected, actual = (
+        compiled(functools.partial(both, shape, features, convolve=convolve))(key)
+        for convolve in (convolution.plain, convolution.fast)
+    )
     for theirs, ours in zip(expected, actual, strict=True):
         largest = abs(theirs).max()
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * largest)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_kernels_of_any_size(size, channels, key):
+    expected, actual = (
+        both((1, 9, 8, channels), 3, key, convolve=convolve, size=size)
+        for convolve in (convolution.plain, convolution.fast)
+    )
+    for theirs, ours in zip(expected, actual, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_batches_may_be_mapped(key):
@@ -43,8 +70,8 @@ def test_batches_may_be_mapped(key):
     x = jax.random.normal(key, (2, 1, 8, 8, 3))
     w = jax.random.normal(key, (2, 3, 3, 3, 4))
     np.testing.assert_allclose(
-        jax.vmap(winograd.convolve)(x, w),
-        jax.vmap(winograd.plain)(x, w),
+        jax.vmap(convolution.fast)(x, w),
+        jax.vmap(convolution.plain)(x, w),
         rtol=0,
         atol=1e-4,
     )
@@ -61,20 +88,19 @@ def products(model, *, train):
     return str(jaxpr(variables))
 
 
-def test_only_training_of_many_channels_in_float32_takes_it():
+def test_only_training_in_float32_takes_it():
     """Prediction keeps the definition, by which tiles equal each other bit for bit."""
-    wide, narrow = UNet(features=64, depth=0), UNet(features=32, depth=0)
-    assert "custom_vjp" in products(wide, train=True)
-    assert "custom_vjp" not in products(wide, train=False).replace("relu", "")
-    half = wide.clone(dtype="bfloat16", negative_slope=0.1)
-    for model in (narrow.clone(negative_slope=0.1), half):
-        assert "convolve" not in products(model, train=True)
+    model = UNet(features=64, depth=0, negative_slope=0.1)  # nn.relu has a custom_jvp
+    assert "custom_vjp" in products(model, train=True)
+    assert "custom_vjp" not in products(model, train=False)
+    assert "custom_vjp" not in products(model.clone(dtype="bfloat16"), train=True)
 
 
+@pytest.mark.parametrize("features", [4, 64])
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
-def test_a_training_network_gives_what_a_predicting_one_gives(padding, key):
+def test_a_training_network_gives_what_a_predicting_one_gives(features, padding, key):
     """Without dropout the two differ in how they convolve only."""
-    model = UNet(features=64, depth=0, dropout_rate=0.0, padding=padding)
+    model = UNet(features=features, depth=0, dropout_rate=0.0, padding=padding)
     image = jax.random.normal(key, (2, 13, 11, 1))
     variables = model.init(key, image, train=False)
     trained, predicted = (
@@ -90,11 +116,11 @@ def test_devices_may_share_it(key):
     w = jax.random.normal(key, (3, 3, 3, 4))
 
     def step(w, x, *, axis_name):
-        slope = jax.grad(lambda w: (winograd.convolve(x, w) ** 2).sum())(w)
+        slope = jax.grad(lambda w: (convolution.fast(x, w) ** 2).sum())(w)
         return jax.lax.psum(slope, axis_name)
 
     def energy(w):
-        return (jax.vmap(winograd.plain, (0, None))(x, w) ** 2).sum()
+        return (jax.vmap(convolution.plain, (0, None))(x, w) ** 2).sum()
 
     expected = jax.grad(energy)(w)
     actual = parallel.data_parallel(step)(parallel.replicate(w), x)
