@@ -40,11 +40,12 @@ def get_config(machine: str = "") -> ml_collections.ConfigDict:
 
     if machine == "cpu":
         config.num_steps = 3_000
-        config.evaluate_every = 500
-        config.tile_size = 316  # pixels, of which 132 are learned
-        config.model.features = 16
+        config.tile_size = 316  # pixels, of which 228 are learned
+        config.model = ml_collections.ConfigDict(
+            dict(features=16, depth=3, dropout_rate=0.2)
+        )
         config.optimizer = ml_collections.ConfigDict(
-            dict(name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=50)
+            dict(name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=50)
         )
     return config
 
