@@ -1,6 +1,7 @@
 """Flags of the launchers that use trained networks, and the networks they name."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import cast, get_args
 
@@ -14,7 +15,7 @@ from unetjax.training import evaluation
 from unetjax.training.evaluation import Segmentation
 
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Run folder or model folder.", required=True
+    "workdir", None, "Run folder, model folder or folder of a sweep.", required=True
 )
 WITH = flags.DEFINE_multi_string(
     "with", [], "Further run or model folder to average with; once for each."
@@ -24,9 +25,11 @@ AVERAGE = flags.DEFINE_enum(
 )
 
 
-def load() -> tuple[ModelFolder, Callable[[np.ndarray], Segmentation]]:
-    """Returns the network of the workdir, and how all named networks segment."""
-    trained = model_folder.load(WORKDIR.value)
+def load(
+    folder: str | os.PathLike[str],
+) -> tuple[ModelFolder, Callable[[np.ndarray], Segmentation]]:
+    """Returns the network of a folder, and how it and all other named ones segment."""
+    trained = model_folder.load(folder)
     segment = functools.partial(
         evaluation.segment,
         trained,

@@ -27,7 +27,7 @@ def main(config: ExperimentConfig) -> None:
     split = sources.open_split(
         config.data, seed=config.seed, num_classes=config.model.num_classes
     )
-    _, segment = networks.load()
+    _, segment = networks.load(networks.WORKDIR.value)
     held_out = [(pathlib.Path(e.name).stem, e.image) for e in split.held_out]
     folder = pathlib.Path(OUT.value)
     predictions.write_all(segment, held_out, folder, labels=True, probabilities=True)

@@ -5,37 +5,45 @@
 
 --config=FILE.py names the experiment, --config.SECTION.OPTION=VALUE overrides any of
 its options. With --dry_run instead of --workdir it says what the training would take.
+With --largest=tile tiles are as large as memory allows, with --largest=batch as many.
 """
 
 import pathlib
 import shlex
 import sys
+from typing import cast, get_args
 
 from absl import flags
 
 from experiments.launch import launch
 from unetjax.data import sources
-from unetjax.training import dry_run, experiment
+from unetjax.data.splits import Split
+from unetjax.training import dry_run, experiment, fitting
 from unetjax.training.config import ExperimentConfig
+from unetjax.training.fitting import Largest
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Run folder, new or to go on with.")
 DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Say what a training would take, and do nothing."
 )
 CHANNELS = flags.DEFINE_integer("channels", 1, "Of the images, for --dry_run.")
+LARGEST = flags.DEFINE_enum(
+    "largest",
+    None,
+    get_args(Largest),
+    "Take the largest tile_size, or batch_size, whose step fits into memory.",
+)
 
 
 def main(config: ExperimentConfig) -> None:
     """Trains, scores the best model, and writes the report."""
     if DRY_RUN.value:
-        print(dry_run.describe(config, channels=CHANNELS.value))
+        _describe(config)
         return
     if WORKDIR.value is None:
         raise ValueError("--workdir names no folder; try --workdir=runs/a.")
-    split = sources.open_split(
-        config.data, seed=config.seed, num_classes=config.model.num_classes
-    )
-    print(f"{len(split.train)} images to learn from, {len(split.held_out)} held out")
+    split = _open(config)
+    config = _fitted(config, split)
     outcome = experiment.run(
         config,
         split,
@@ -46,6 +54,37 @@ def main(config: ExperimentConfig) -> None:
     )
     print(outcome.text)
     print(f"model: {WORKDIR.value}/model  report: {outcome.report}")
+
+
+def _describe(config: ExperimentConfig) -> None:
+    """Says what the training would take; no data is needed, unless tiles are chosen."""
+    channels = CHANNELS.value
+    if LARGEST.value is not None:
+        split = _open(config)
+        config, channels = _fitted(config, split), split.train[0].image.shape[-1]
+    print(dry_run.describe(config, channels=channels))
+
+
+def _open(config: ExperimentConfig) -> Split:
+    split = sources.open_split(
+        config.data, seed=config.seed, num_classes=config.model.num_classes
+    )
+    print(f"{len(split.train)} images to learn from, {len(split.held_out)} held out")
+    return split
+
+
+def _fitted(config: ExperimentConfig, split: Split) -> ExperimentConfig:
+    """The experiment with the tiles that --largest asks for."""
+    if LARGEST.value is None:
+        return config
+    what = cast(Largest, LARGEST.value)
+    config = fitting.fit(config, split.train, what=what)
+    print(
+        f"tile_size {config.tile_size}, batch_size {config.batch_size}: the largest "
+        f"{what} whose step fits into memory",
+        flush=True,
+    )
+    return config
 
 
 if __name__ == "__main__":

@@ -47,6 +47,16 @@ def test_a_dry_run_says_what_it_would_take_and_touches_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_largest_tile_is_chosen_by_the_memory_of_the_step(tmp_path):
+    small = ("model.depth=1", "model.features=2", "augmentation.elastic_sigma=0")
+    words = [f"--config.{word}" for word in small]
+    done = launch("train", CONFIG, "--dry_run", "--largest=tile", *words)
+    assert done.returncode == 0, done.stderr
+    # This machine holds a tile whose output is as long as the images, and no more.
+    assert "tile_size 272, batch_size 2: the largest tile whose" in done.stdout
+    assert "272 *" in done.stdout
+
+
 def test_a_training_needs_a_folder():
     done = launch("train", CONFIG)
     assert done.returncode == 2

@@ -37,6 +37,19 @@ def start(workdir, *words):
     )
 
 
+def evaluate(workdir, *words):
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "experiments.evaluate", *TINY, *words),
+            f"--workdir={workdir}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+
+
 def first_claim(workdir, pid):
     """Waits until a worker holds a trial that has been evaluated once."""
     while True:
@@ -69,6 +82,25 @@ def test_two_workers_share_a_sweep_and_one_is_killed(tmp_path):
         assert [row["trials"] for row in csv.DictReader(file)] == ["2", "2"]
     assert "IoU, mean of classes" in out
     assert not list((workdir / ".claims").rglob("*.lock"))
+    scored = evaluate(workdir)
+    assert scored.returncode == 2
+    assert "the folds in" in scored.stderr
+
+
+def test_all_trials_are_scored_at_once(tmp_path):
+    """With scores that no training takes, and their spread over seeds."""
+    workdir = tmp_path / "s"
+    _, err = start(workdir, "--seeds=2").communicate()
+    assert (workdir / "means.csv").exists(), err
+    scored = evaluate(workdir, "--scores=tracking")
+    assert scored.returncode == 0, scored.stderr
+    trials, means = scored.stdout.strip().split("\n\n")
+    assert [line.split()[:3] for line in trials.splitlines()[:1]] == [
+        ["seed", "state", "best"]
+    ]
+    assert len(trials.splitlines()) == 2 + 2  # head, rule and two seeds
+    assert means.splitlines()[0].split()[:3] == ["trials", "SEG", "DET"]
+    assert "±" in means.splitlines()[2]
 
 
 @pytest.mark.parametrize(

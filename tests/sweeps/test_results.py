@@ -42,7 +42,7 @@ def test_mean_and_spread_over_folds():
 
 
 def test_people_read_mean_and_spread_in_one_column():
-    table = results._with_spread(results.mean_table(FOLDS))
+    table = results.with_spread(results.mean_table(FOLDS))
     assert [row["IoU, mean of classes"] for row in table.rows] == [
         *("0.8000 ± 0", "0.6000 ± 0.1")
     ]

@@ -1,5 +1,6 @@
-"""Memory that a compiled function takes, before it is run."""
+"""Memory that a compiled function takes, before it is run, and what there is."""
 
+import os
 from typing import NamedTuple
 
 import jax
@@ -38,3 +39,15 @@ def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
         outputs=plan.output_size_in_bytes - plan.alias_size_in_bytes,
         temporaries=plan.temp_size_in_bytes,
     )
+
+
+def limit() -> int:
+    """Returns how many bytes a program may plan with on the first local device.
+
+    What JAX may use of a GPU or TPU; half of the machine's memory on a CPU, which other
+    programs and the data need as well. It does not change while a program runs.
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

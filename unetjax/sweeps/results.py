@@ -7,7 +7,7 @@ import json
 import pathlib
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from unetjax.exchange import model_folder
@@ -134,9 +134,17 @@ def varied_options(outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def trial_table(outcomes: Sequence[Outcome]) -> Table:
-    """Returns one row a trial: what it varies, its state, the scores of its best."""
-    options, shown = varied_options(outcomes), _shown(outcomes)
+def trial_table(
+    outcomes: Sequence[Outcome], shown: Mapping[str, str] | None = None
+) -> Table:
+    """Returns one row a trial: what it varies, its state, the scores of its best.
+
+    Args:
+      outcomes: The trials.
+      shown: Scores worth a column with their names for people; by default those of
+        cells, the decisive one first.
+    """
+    options, shown = varied_options(outcomes), shown or _shown(outcomes)
     rows = [
         {
             **{name: _cell(trials.value_of(o.config, name)) for name in options},
@@ -154,10 +162,16 @@ def trial_table(outcomes: Sequence[Outcome]) -> Table:
     return Table(columns, rows, caption)
 
 
-def mean_table(outcomes: Sequence[Outcome]) -> Table | None:
+def mean_table(
+    outcomes: Sequence[Outcome], shown: Mapping[str, str] | None = None
+) -> Table | None:
     """Returns mean and spread of trials that differ in seed or fold only, if any do.
 
     The spread is the standard deviation of single trials, with n - 1.
+
+    Args:
+      outcomes: The trials.
+      shown: As in `trial_table`.
     """
     repeated = set(varied_options(outcomes)) & set(_REPEATS)
     done = [o for o in outcomes if o.state == "finished"]
@@ -168,7 +182,7 @@ def mean_table(outcomes: Sequence[Outcome]) -> Table | None:
     for o in done:
         values = [trials.value_of(o.config, name) for name in options]
         groups.setdefault(json.dumps(values), []).append(o)
-    shown = _shown(outcomes)
+    shown = shown or _shown(outcomes)
     columns = [*options, "trials"]
     columns += [c for words in shown.values() for c in (words, f"± {words}")]
     rows = []
@@ -190,6 +204,22 @@ def mean_table(outcomes: Sequence[Outcome]) -> Table | None:
     return Table(columns, rows, caption)
 
 
+def with_spread(means: Table) -> Table:
+    """Returns a table of means with each spread beside its mean, for people."""
+    columns = [name for name in means.columns if not name.startswith("±")]
+    rows = [
+        {
+            name: f"{console.number(value)} ± {row[f'± {name}']:.2g}"
+            if f"± {name}" in row
+            else value
+            for name, value in row.items()
+            if name in columns
+        }
+        for row in means.rows
+    ]
+    return Table(columns, rows, means.caption)
+
+
 def write(
     folder: pathlib.Path, base: ExperimentConfig, *, title: str, command: str
 ) -> Table:
@@ -208,7 +238,7 @@ def write(
             folder / "report.html",
             title=title,
             summary=_summary(outcomes),
-            tables=[table] if means is None else [_with_spread(means), table],
+            tables=[table] if means is None else [with_spread(means), table],
             charts=_charts(folder, outcomes),
             configuration=configs.to_dict(base),
             environment=environment.environment(),
@@ -314,22 +344,6 @@ def _csv(table: Table) -> str:
     writer.writeheader()
     writer.writerows(table.rows)
     return text.getvalue()
-
-
-def _with_spread(means: Table) -> Table:
-    """Mean and spread in one column, for people."""
-    columns = [name for name in means.columns if not name.startswith("±")]
-    rows = [
-        {
-            name: f"{console.number(value)} ± {row[f'± {name}']:.2g}"
-            if f"± {name}" in row
-            else value
-            for name, value in row.items()
-            if name in columns
-        }
-        for row in means.rows
-    ]
-    return Table(columns, rows, means.caption)
 
 
 def _cell(value: object) -> int | float | str:

@@ -20,6 +20,9 @@ from unetjax.training import loop, optimizers
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.steps import TrainState
 
+# Of a training image: label and cell, which are 32-bit numbers, and each channel.
+BYTES_A_PIXEL = 8
+BYTES_A_CHANNEL = 4  # at a pixel
 _NEIGHBOURS = 2  # tile sizes to show on each side of the configured one
 
 
@@ -27,7 +30,7 @@ def describe(config: ExperimentConfig, *, channels: int) -> str:
     """Returns in words and numbers what a training would take, without data.
 
     The step is compiled for the devices that are there, with one training image of the
-    size of a tile; further images take 8 bytes a pixel and 4 more a channel.
+    size of a tile; further images take `BYTES_A_PIXEL` and `BYTES_A_CHANNEL` more.
 
     Args:
       config: The experiment.
