@@ -61,6 +61,30 @@ def test_masks_are_found_by_name(tree, mask):
     )
 
 
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("t007", "man_seg007"),
+        ("t007", "t007_mask"),
+        ("man_seg007", "mask007"),
+        ("man_seg007", "t007_labels"),
+    ],
+)
+def test_names_of_the_cell_tracking_challenge(tree, image, mask):
+    tree([f"i/{image}.tif"], [f"m/{mask}.tif", "m/man_seg07.tif", "m/man_seg.tif"])
+    (pair,) = folder.pair("i", "m")
+    assert pair.mask.name == f"{mask}.tif"
+
+
+def test_a_sequence_and_its_truth_may_lie_in_one_folder(shared_data):
+    """Frames t000.tif, truth man_seg000.tif, LZW compressed."""
+    pytest.importorskip("imagecodecs", reason="the challenge compresses by LZW")
+    frames = shared_data / "ctc_fluo_n2dh_sim"
+    understood = folder.read(frames, frames)
+    assert understood.problems == []
+    assert str(understood.summary).startswith("10 images 690x628 uint16, 1 channel")
+
+
 def test_only_names_of_files_count(tree):
     """A suffix inside a folder name or in the middle of a name means nothing."""
     tree(["x.tif_mask/a.tif.tif", "x.tif_mask/a_mask.tif"])

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -157,9 +158,10 @@ def pair(images: Path, masks: Path, *, naming: Naming = USUAL) -> list[Pair]:
     """Returns the image files of a folder, each with the file of its mask.
 
     The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif or a_labels.tif, in
-    this order and with any suffix that can be read. Only file names count, not folders.
-    Both may lie in one folder, and two files make one pair. Other names take
-    a `naming` of their own.
+    this order and with any suffix that can be read; that of t000.tif may be
+    man_seg000.tif, and the other way round, as in the Cell Tracking Challenge. Only
+    file names count, not folders. Both may lie in one folder, and two files make one
+    pair. Other names take a `naming` of their own.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
@@ -220,8 +222,7 @@ def _match(
         return [Pair(images, masks)], []
     files, mask_files = list_images(images), list_images(masks)
     if images.resolve() == masks.resolve():
-        endings = tuple(filter(None, naming.endings))
-        mask_files = [path for path in files if _stem(path).endswith(endings)]
+        mask_files = [path for path in files if _is_mask(_stem(path), naming)]
         mask_files = files if naming.mask_suffix else mask_files
     mask_files = [path for path in mask_files if path.name.endswith(naming.mask_suffix)]
     files = [
@@ -261,11 +262,30 @@ def _candidates(
     stem = _image_stem(image, naming)
     if naming.mask_suffix:
         return [path for path in mask_files if path.name == stem + naming.mask_suffix]
-    for ending in naming.endings:
-        found = [path for path in mask_files if _stem(path) == stem + ending]
+    for wanted in _mask_stems(stem, naming):
+        found = [path for path in mask_files if _stem(path) == wanted]
         if found:
             return found
     return []
+
+
+def _is_mask(stem: str, naming: Naming) -> bool:
+    """Whether a file that may be an image as well has the name of a mask."""
+    endings = tuple(filter(None, naming.endings))
+    return stem.endswith(endings) or bool(re.fullmatch(r"man_seg\d+", stem))
+
+
+def _mask_stems(stem: str, naming: Naming) -> list[str]:
+    """What the mask of an image may be called, the likeliest first.
+
+    Frames of the Cell Tracking Challenge are t000, their truth is man_seg000.
+    """
+    stems = [stem]
+    if frame := re.fullmatch(r"t(\d+)", stem):
+        stems.append(f"man_seg{frame[1]}")
+    elif frame := re.fullmatch(r"man_seg(\d+)", stem):
+        stems += [f"t{frame[1]}", f"mask{frame[1]}"]
+    return [each + ending for each in stems for ending in naming.endings]
 
 
 def _unpaired(
@@ -277,12 +297,12 @@ def _unpaired(
     if found:
         several = checks.listed([str(path) for path in found])
         return f"{image} has several masks, {several}; keep one."
-    usual = [f"{ending}{image.suffix}" for ending in naming.endings]
     stem = _image_stem(image, naming)
-    looked = [
-        str(masks / f"{stem}{suffix}")
-        for suffix in ([naming.mask_suffix] if naming.mask_suffix else usual)
-    ]
+    if naming.mask_suffix:
+        names = [stem + naming.mask_suffix]
+    else:
+        names = [f"{each}{image.suffix}" for each in _mask_stems(stem, naming)]
+    looked = [str(masks / name) for name in names]
     return f"{image} has no mask: looked for {', '.join(looked)}."
 
 
