@@ -1,5 +1,6 @@
 """What other viewers show is read back with their own readers."""
 
+import contextlib
 import json
 import struct
 import warnings
@@ -9,13 +10,15 @@ import pytest
 
 from unetjax.reporting import records, sinks
 from unetjax.reporting.records import Record
+from unetjax.reporting.sink import NO_SINK
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 CONFIG = {"seed": 0, "model.features": 2}
 
 
-def train(workdir, names, first, last, *, saved=0):
+def train(workdir, names, first, last, *, saved=0, breaks=False):
     """A process that does the updates after `saved`, and dies if `last` is not 6."""
+    workdir.mkdir(exist_ok=True)
     path = workdir / "records.jsonl"
     records.truncate_after(path, saved)
     with sinks.open_sinks(names, workdir, step=saved, config=CONFIG) as sink:
@@ -31,6 +34,8 @@ def train(workdir, names, first, last, *, saved=0):
             if step % 3 == 0:
                 sink.picture(step, "pictures", PICTURE)
                 sink.histogram(step, "activations/head", np.linspace(-1, 1, 50))
+        if breaks:
+            raise ZeroDivisionError
 
 
 def interrupted(workdir, name):
@@ -113,6 +118,14 @@ def messages(content):
             message = b""
 
 
+def exit_code(file):
+    from wandb.proto.wandb_internal_pb2 import Record as Line
+
+    lines = map(Line.FromString, messages(file.read_bytes()))
+    (code,) = [line.exit.exit_code for line in lines if line.HasField("exit")]
+    return code
+
+
 def test_wandb_is_one_run_that_never_goes_back(tmp_path, monkeypatch):
     """Offline: every process leaves a file of messages, all of them of one run."""
     pytest.importorskip("wandb", reason="wandb is not installed")
@@ -140,6 +153,11 @@ def test_wandb_is_one_run_that_never_goes_back(tmp_path, monkeypatch):
                 }
                 steps.append(values["_step"])
                 kept |= {(values["_step"], name): x for name, x in values.items()}
+    assert exit_code(files[-1]) == 0
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path / "failed", ["wandb"], 0, 2, breaks=True)
+    (file,) = (tmp_path / "failed" / "wandb").glob("offline-run-*/*.wandb")
+    assert exit_code(file) == 1
     assert len(ids) == 1
     assert {ids.pop()[1:]} == {("cells", "run")}
     assert kept[6, "train/loss"] == pytest.approx(1 / 6)
@@ -168,6 +186,18 @@ def test_mlflow_has_every_number_once(tmp_path, monkeypatch):
     assert len(client.list_artifacts(run_id, "pictures")) == 3
 
 
+def test_mlflow_shows_a_run_that_failed(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its database layer
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path, ["mlflow"], 0, 2, breaks=True)
+        client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow/mlflow.db")
+        run = client.get_run((tmp_path / "mlflow" / "run_id").read_text())
+    assert run.info.status == "FAILED"
+
+
 def test_a_sink_that_fails_does_not_end_the_run(tmp_path, event_reader, monkeypatch):
     """A full disk, a server that is gone: the run goes on, and says so once."""
     import tensorboardX
@@ -179,6 +209,34 @@ def test_a_sink_that_fails_does_not_end_the_run(tmp_path, event_reader, monkeypa
     with pytest.warns(UserWarning, match="tensorboard shows this run no longer: no sp"):
         train(tmp_path, ["tensorboard"], 0, 6)
     assert len(records.read(tmp_path / "records.jsonl")) == 8
+
+
+def told_at_the_end(names, monkeypatch, tmp_path, *, breaks):
+    """What sinks of these names are told when a run ends."""
+    told = []
+
+    def open_sink(workdir, *, step, config):
+        def close(failed):
+            told.append(failed)
+            raise ConnectionError("gone")
+
+        return NO_SINK._replace(close=close)
+
+    monkeypatch.setattr(sinks, "_OPENERS", dict.fromkeys(names, open_sink))
+    with (
+        pytest.warns(UserWarning, match="shows this run no longer: gone"),
+        contextlib.suppress(ZeroDivisionError),
+    ):
+        train(tmp_path, names, 0, 2, breaks=breaks)
+    return told
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_every_sink_is_told_how_the_run_ended(tmp_path, monkeypatch, breaks):
+    """Also where the one before could not be closed."""
+    names = ["tensorboard", "wandb"]
+    told = told_at_the_end(names, monkeypatch, tmp_path, breaks=breaks)
+    assert told == [breaks, breaks]
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])

@@ -71,7 +71,7 @@ def open_sink(workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]) ->
     def histogram(step: int, name: str, values: Real[np.ndarray, "..."]) -> None:
         """MLflow has no histograms."""
 
-    def close() -> None:
-        client.set_terminated(run_id)
+    def close(failed: bool) -> None:
+        client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
     return Sink(record, picture, histogram, close, seen=-1)

@@ -18,7 +18,8 @@ class Sink(NamedTuple):
       record: Shows the numbers of a record, named `kind/name`.
       picture: Shows a picture of a step, by its name.
       histogram: Shows the values of an array of a step, by its name.
-      close: Waits until all of it has arrived.
+      close: Waits until all of it has arrived; told whether the run failed, which is
+        to end before its last step, for whatever reason.
       seen: The last step of an earlier process that the viewer knows; -1 if it knows
         nothing and must be told all of it.
     """
@@ -26,7 +27,7 @@ class Sink(NamedTuple):
     record: Callable[[Record], object]
     picture: Callable[[int, str, Picture], object]
     histogram: Callable[[int, str, Real[np.ndarray, "..."]], object]
-    close: Callable[[], object]
+    close: Callable[[bool], object]
     seen: int = -1
 
 

@@ -34,7 +34,8 @@ def open_sinks(
     """Yields one sink that hands on to all that are named; none is fine.
 
     A sink that is new to a run is told its earlier records as well. One that fails
-    later on is left out, with a warning: it is not worth the run.
+    later on is left out, with a warning: it is not worth the run. If the block raises,
+    the run is shown as one that failed, until it goes on.
 
     Args:
       names: Which.
@@ -48,6 +49,21 @@ def open_sinks(
     """
     workdir = pathlib.Path(workdir)
     opened: dict[str, Sink] = {}
+
+    def to_all(function: str) -> Callable[..., None]:
+        def tell(*values: object) -> None:
+            for name, sink in list(opened.items()):
+                try:
+                    getattr(sink, function)(*values)
+                except Exception as error:  # of any library, over any network
+                    del opened[name]
+                    warnings.warn(
+                        f"{name} shows this run no longer: {error}", stacklevel=3
+                    )
+
+        return tell
+
+    failed = True
     try:
         for name in names:
             sink = _OPENERS[name](workdir, step=step, config=config)
@@ -55,26 +71,12 @@ def open_sinks(
             for record in records.read(workdir / "records.jsonl"):
                 if record.step > sink.seen:
                     sink.record(record)
-
-        def to_all(function: str) -> Callable[..., None]:
-            def tell(*values: object) -> None:
-                for name, sink in list(opened.items()):
-                    try:
-                        getattr(sink, function)(*values)
-                    except Exception as error:  # of any library, over any network
-                        del opened[name]
-                        warnings.warn(
-                            f"{name} shows this run no longer: {error}", stacklevel=3
-                        )
-
-            return tell
-
         yield Sink(
             record=to_all("record"),
             picture=to_all("picture"),
             histogram=to_all("histogram"),
             close=to_all("close"),
         )
+        failed = False
     finally:
-        for sink in opened.values():
-            sink.close()
+        to_all("close")(failed)

@@ -51,4 +51,8 @@ def open_sink(workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]) ->
         writer.add_histogram(name, values, step)
 
     seen = step if files and step else -1
-    return Sink(record, picture, histogram, writer.close, seen)
+
+    def close(failed: bool) -> None:
+        writer.close()  # which knows no state of a run
+
+    return Sink(record, picture, histogram, close, seen)

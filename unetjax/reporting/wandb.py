@@ -59,5 +59,8 @@ def open_sink(workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]) ->
     def histogram(step: int, name: str, values: Real[np.ndarray, "..."]) -> None:
         log(step, {name: wandb.Histogram(values.ravel().tolist())})
 
+    def close(failed: bool) -> None:
+        run.finish(exit_code=int(failed))
+
     seen = step if known and step else -1
-    return Sink(record, picture, histogram, run.finish, seen)
+    return Sink(record, picture, histogram, close, seen)
