@@ -22,7 +22,7 @@ _POLL = 1.0  # seconds between looks at trials of other workers
 Watch = Callable[[int, Mapping[str, float]], object]
 
 
-class Pruned(Exception):  # noqa: N818
+class Pruned(stopping.EndedEarly):
     """A trial was given up, as it is worse than others at the same step."""
 
 

@@ -9,7 +9,7 @@ from unetjax.data.splits import Split
 from unetjax.exchange.model_folder import ModelFolder
 from unetjax.reporting import console
 from unetjax.training import config as configs
-from unetjax.training import loop, run_report, tuning
+from unetjax.training import loop, run_report, stopping, tuning
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.run_report import Comparison
 
@@ -41,7 +41,8 @@ def run(
 ) -> Outcome:
     """Trains to the last step, compares the best model with the baseline, reports.
 
-    The same call again goes on where an interrupted one stopped.
+    The same call again goes on where an interrupted one stopped. A run that ends early
+    has a report as well, of its curves so far and of why it ended.
 
     Args:
       config: The experiment.
@@ -54,7 +55,18 @@ def run(
     Raises:
       Exception: What `loop.train_and_evaluate` raises.
     """
-    trained = loop.train_and_evaluate(config, split, workdir, watch=watch)
+    try:
+        trained = loop.train_and_evaluate(config, split, workdir, watch=watch)
+    except stopping.EndedEarly as reason:
+        run_report.write_unfinished(
+            pathlib.Path(workdir),
+            title=title,
+            reason=str(reason),
+            best_metric=config.best_metric,
+            config=configs.to_dict(config),
+            command=command,
+        )
+        raise
     comparison = run_report.compare(trained, split)
     scores = run_report.scores_table(comparison, "")
     step, chosen = trained.about["step"], trained.about.get(tuning.CHOSEN)

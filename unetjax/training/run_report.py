@@ -139,6 +139,58 @@ def write(
     return path
 
 
+def write_unfinished(
+    folder: pathlib.Path,
+    *,
+    title: str,
+    reason: str,
+    best_metric: str,
+    config: dict[str, Any],
+    command: str,
+) -> pathlib.Path:
+    """Writes `report.html` of a run that ended early, from its records alone.
+
+    Args:
+      folder: The run folder, with its records.
+      title: What was run, on what.
+      reason: Why it ended.
+      best_metric: The score by which its best model was chosen.
+      config: The resolved configuration.
+      command: What to type to go on.
+
+    Returns:
+      The path of the report.
+    """
+    lines = records.read(folder / "records.jsonl")
+    scored = [record for record in lines if record.kind == "validation"]
+    scored = [r for r in scored if np.isfinite(float(r.values[best_metric]))]
+    summary, tables = f"Not finished: {reason}", []
+    if scored:
+        best = max(scored, key=lambda record: float(record.values[best_metric]))
+        summary += (
+            f"\n\nThe best model so far, by {best_metric}, is that of step "
+            f"{best.step}; it is in the folder model."
+        )
+        rows: list[dict[str, int | float | str]] = [
+            {"score": words, "U-Net": best.values[name]}
+            for name, words in SHOWN.items()
+        ]
+        tables = [Table(["score", "U-Net"], rows, f"Held out, after step {best.step}.")]
+    path = folder / "report.html"
+    report.write_report(
+        path,
+        title=title,
+        summary="\n\n".join([summary, *_warnings(folder / "records.jsonl")]),
+        tables=tables,
+        charts=run_charts(folder / "records.jsonl"),
+        configuration=config,
+        environment=_origin(folder),
+        command=command,
+        replace=True,
+    )
+    return path
+
+
 def run_charts(path: pathlib.Path) -> list[Chart]:
     """Returns the curves of a run's records."""
     lines = records.read(path)

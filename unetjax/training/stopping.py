@@ -35,11 +35,15 @@ def no_progress(scores: Sequence[float], patience: int) -> bool:
     return 0 < patience <= since
 
 
-class NotFinite(ValueError):  # noqa: N818
+class EndedEarly(Exception):  # noqa: N818
+    """A run has ended before its last step; what it has so far is worth a report."""
+
+
+class NotFinite(EndedEarly, ValueError):  # noqa: N818
     """NaN or infinity in the training; nothing after it is worth computing."""
 
 
-class Interrupted(Exception):  # noqa: N818
+class Interrupted(EndedEarly):
     """The run was asked to stop; its state is saved.
 
     Attributes:
