@@ -95,3 +95,14 @@ def test_evaluate_and_predict(workdir, tmp_path):
     assert done.returncode == 0, done.stderr
     ends = sorted(path.name.rpartition("_")[2] for path in out.iterdir())
     assert ends == ["labels.tif", "overlay.png", "probs.tif"]
+
+
+def test_runs_are_compared_in_a_picture(workdir, tmp_path):
+    words = (CONFIG, f"--out={tmp_path}", f"--runs={workdir}", f"--runs={workdir}")
+    done = launch("pictures", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "runs.png")
+    assert (tmp_path / "runs.png").stat().st_size > 10_000
+    again = launch("pictures", *words)
+    assert again.returncode == 2
+    assert "runs.png" in again.stderr

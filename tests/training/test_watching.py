@@ -80,3 +80,26 @@ def test_a_strip_has_a_row_for_each_image_and_shows_errors():
     # 48 pixels are shown as squares of 4, 300 are reduced to 224.
     rows = [4 * 40 + 36, 224 + 36]
     assert picture.shape == (sum(rows), 8 + len(shown) * (4 * 48 + 8), 3)
+
+
+def test_models_are_compared_image_by_image():
+    """Columns in order; a model that finds the truth shows its colours."""
+    examples = [
+        synthetic.touching_cells(0, i, size=(40, 48), num_cells=4, radius=6.0)
+        for i in range(2)
+    ]
+    right = [Segmentation(np.eye(2)[e.label], e.label, e.instances) for e in examples]
+    nothing = [
+        Segmentation(np.eye(2)[0 * e.label], 0 * e.label, 0 * e.instances)
+        for e in examples
+    ]
+    picture = watching.comparison(examples, [("right", right), ("nothing", nothing)])
+    one = watching.comparison(examples[:1], [("right", right)])
+    height, width, _ = picture.shape
+    assert height > 1.8 * one.shape[0]
+    assert width > 1.25 * one.shape[1]
+    panels = np.split(picture[:, : width // 4 * 4], 4, axis=1)
+    colourful = [int((np.ptp(panel, axis=-1) > 0).sum()) for panel in panels]
+    assert colourful[1] == pytest.approx(colourful[2], rel=0.02)
+    assert colourful[1] > 1000
+    assert colourful[3] < 0.02 * colourful[1]

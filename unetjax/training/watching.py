@@ -59,6 +59,28 @@ def strip(
     return pictures.stack(rows)
 
 
+def comparison(
+    examples: Sequence[Example], found: Sequence[tuple[str, Sequence[Segmentation]]]
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Returns one picture: a row for each image, its truth, and what models found.
+
+    Args:
+      examples: The images with their truth.
+      found: Of every model a name, and what it made of each image.
+    """
+    rows = []
+    for i, example in enumerate(examples):
+        panels = [
+            (example.name, pictures.grey(example.image)),
+            ("truth", pictures.color_labels(example.instances)),
+            *((name, pictures.color_labels(f[i].instances)) for name, f in found),
+        ]
+        titles, shown = zip(*panels, strict=True)
+        fitted = [pictures.fit(picture, side=_SIDE) for picture in shown]
+        rows.append(pictures.side_by_side(fitted, titles))
+    return pictures.stack(rows)
+
+
 def collapse_warning(
     confusion: Int[np.ndarray, "K K"],
     probs: Sequence[Float[np.ndarray, "H W K"]],
