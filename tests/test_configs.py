@@ -11,7 +11,7 @@ import pytest
 from experiments import launch
 from unetjax.data.resident import Resident
 from unetjax.training import config as configs
-from unetjax.training import loop, optimizers, steps
+from unetjax.training import loop, optimizers, run_folder, steps
 from unetjax.training.config import ExperimentConfig
 
 FOLDER = pathlib.Path(__file__).parents[1] / "ml_collections_configs"
@@ -45,7 +45,7 @@ def test_config_traces_one_step(path, argument):
         class_weights=spec((config.model.num_classes,), jnp.float32),
     )
     side = config.tile_size
-    keys = loop.Keys(*jax.random.split(jax.random.key(0), 3))
+    keys = run_folder.make_keys(0)
     state = jax.eval_shape(
         lambda key: steps.init_state(
             config.model, optimizer, key, jnp.zeros((1, side, side, 1))

@@ -11,7 +11,7 @@ from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.data import resident, synthetic
 from unetjax.network.unet import UNet
-from unetjax.training import loop, optimizers
+from unetjax.training import loop, optimizers, run_folder
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.optimizers import OptimizerSettings
 
@@ -71,7 +71,7 @@ def _drawn(model: UNet, plan: Plan, batch_size: int) -> Contender:
         num_classes=model.num_classes,
         weight_map=config.weight_map,
     )
-    keys = loop.Keys(*jax.random.split(jax.random.key(0), 3))
+    keys = run_folder.make_keys(0)
     optimizer = optimizers.build_optimizer(config.optimizer, 1)
     state = loop.initial_state(config, keys.init, channels=1)
     step = jax.jit(loop.build_step(config, optimizer), donate_argnums=0)

@@ -10,7 +10,7 @@ from unetjax.data import sources
 from unetjax.exchange import model_folder
 from unetjax.reporting import records
 from unetjax.sweeps import side_by_side, trials
-from unetjax.training import loop, stopping
+from unetjax.training import loop, run_folder, stopping
 
 # Largest difference of a parameter after four updates, relative to the largest one of
 # its array: a stacked convolution sums in another order.
@@ -21,7 +21,7 @@ def make_runs(base, folder, split=None):
     grid = [("optimizer.learning_rate", ["0.01", "0.003"])]
     split = split or sources.open_split(base.data)
     return [
-        loop.make_run(trial.config, split, folder / trial.name)
+        run_folder.make_run(trial.config, split, folder / trial.name)
         for trial in trials.expand(base, grid=grid, seeds=2)
     ]
 
@@ -125,7 +125,7 @@ def test_one_that_diverges_leaves_the_others_alone(base, tmp_path):
     sgd = trials.override(base, {"optimizer.name": "sgd"})
     split = sources.open_split(base.data)
     runs = [
-        loop.make_run(t.config, split, tmp_path / t.name)
+        run_folder.make_run(t.config, split, tmp_path / t.name)
         for t in trials.expand(sgd, grid=grid)
     ]
     bad, good = side_by_side.train_side_by_side(runs)

@@ -23,11 +23,14 @@ from unetjax.training import (
     environment,
     loop,
     optimizers,
+    recording,
+    run_folder,
+    steps,
     stopping,
 )
 from unetjax.training.checkpoints import Manager
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.loop import Keys, Run
+from unetjax.training.run_folder import Keys, Run
 from unetjax.training.steps import Metrics, TrainState
 
 
@@ -81,7 +84,7 @@ def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFinite | None]:
             "ones, as the seed would draw others."
         )
     with contextlib.ExitStack() as stack:
-        managers = [stack.enter_context(loop.open_run(run)) for run in runs]
+        managers = [stack.enter_context(run_folder.open_run(run)) for run in runs]
         return _train(runs, managers)
 
 
@@ -130,7 +133,7 @@ def _train(
     ]
     states = _states_of_one_step(config, managers, likes)
     step = int(states[0].step)
-    scores = [loop.resume_records(run, step) for run in runs]
+    scores = [run_folder.resume_records(run, step) for run in runs]
     rates = jnp.array([run.config.optimizer.learning_rate for run in runs])
     stacked, data, stacked_keys, rates = parallel.replicate(
         (_stack(states), data, _stack([run.keys for run in runs]), rates), num_devices
@@ -153,7 +156,7 @@ def _train(
         values, losses = jax.device_get(metrics), list[float]()
         for i in taking_part:
             try:
-                losses.append(loop.record(runs[i], step, _pick(values, i)))
+                losses.append(recording.record(runs[i], step, _pick(values, i)))
             except stopping.NotFinite as error:
                 ends[i] = ends[i] or error
         return sum(losses) / max(len(losses), 1)
@@ -168,15 +171,15 @@ def _train(
         ) as bar,
     ):
         runs = [
-            run._replace(sink=stack.enter_context(loop.open_sinks(run, step)))
+            run._replace(sink=stack.enter_context(run_folder.open_sinks(run, step)))
             for run in runs
         ]
         for run, state in zip(runs, states, strict=True):
             if step == 0:
-                loop.draw_untrained(run, state)
+                recording.draw_untrained(run, state)
         pending = None
         while now := going():
-            items = loop.items_of(step, config.batch_size, num_devices)
+            items = steps.items_of(step, config.batch_size, num_devices)
             stacked, metrics = advance(stacked, items, data, stacked_keys, rates)
             step += 1
             # The metrics of the step before, so that nothing waits for this one.

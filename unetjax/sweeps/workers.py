@@ -14,7 +14,7 @@ from unetjax.sweeps import results, side_by_side, trials
 from unetjax.sweeps.results import Outcome
 from unetjax.sweeps.trials import Trial
 from unetjax.training import config as configs
-from unetjax.training import experiment, loop, stopping
+from unetjax.training import experiment, run_folder, stopping
 from unetjax.training.config import ExperimentConfig
 
 _POLL = 1.0  # seconds between looks at trials of other workers
@@ -175,7 +175,7 @@ def _companions(sweep: Sweep, first: Trial, others: Sequence[Trial]) -> list[Tri
 def _train_together(sweep: Sweep, group: Sequence[Trial]) -> None:
     """Trains trials side by side; where they are too far apart, that is left undone."""
     split = _open_split(group[0].config)
-    runs = [loop.make_run(t.config, split, sweep.folder / t.name) for t in group]
+    runs = [run_folder.make_run(t.config, split, sweep.folder / t.name) for t in group]
     try:
         ends = side_by_side.train_side_by_side(runs)
     except side_by_side.Apart as error:

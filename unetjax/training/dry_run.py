@@ -16,7 +16,7 @@ from unetjax.network.forward import forward
 from unetjax.reporting import console
 from unetjax.reporting.report import Table
 from unetjax.training import config as configs
-from unetjax.training import loop, optimizers
+from unetjax.training import loop, optimizers, run_folder
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.steps import TrainState
 
@@ -82,7 +82,7 @@ def step_memory(config: ExperimentConfig, *, channels: int) -> Memory | None:
     optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
     num_devices = parallel.usable_devices(config.batch_size)
     items = jax.ShapeDtypeStruct((config.batch_size // num_devices,), jnp.int32)
-    keys = jax.eval_shape(lambda: loop.Keys(*jax.random.split(jax.random.key(0), 3)))
+    keys = jax.eval_shape(lambda: run_folder.make_keys(0))
     step = functools.partial(loop.build_step(config, optimizer), axis_name=None)
     lowered = jax.jit(step, donate_argnums=0).lower(
         _abstract_state(config, channels), items, _abstract_data(config, channels), keys

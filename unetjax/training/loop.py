@@ -1,13 +1,9 @@
 """Training from a config to a model folder: step, record, evaluate, save."""
 
-import contextlib
 import functools
-import json
 import math
 import os
-import pathlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -16,29 +12,25 @@ import optax
 from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
 from unetjax import losses
-from unetjax.data import resident, sampling
+from unetjax.data import resident
 from unetjax.data.batch import Transform
 from unetjax.data.resident import Resident
 from unetjax.data.splits import Split
 from unetjax.devices import parallel, runtime
 from unetjax.exchange import model_folder
 from unetjax.exchange.model_folder import ModelFolder
-from unetjax.files import folders
-from unetjax.inference import tiles
-from unetjax.metrics.table import Scores
-from unetjax.network import input_scaling
-from unetjax.network.forward import activations
-from unetjax.reporting import console, pictures, records, sinks
+from unetjax.reporting import console, records
 from unetjax.reporting.records import Record
-from unetjax.reporting.sink import NO_SINK, Sink
 from unetjax.training import (
     checkpoints,
     environment,
     evaluation,
     optimizers,
+    recording,
+    run_folder,
+    steps,
     stopping,
     tuning,
-    watching,
 )
 from unetjax.training import (
     config as configs,
@@ -46,39 +38,10 @@ from unetjax.training import (
 from unetjax.training.checkpoints import Manager
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.evaluation import Segmentation
-from unetjax.training.steps import Metrics, TrainState, init_state, train_step
+from unetjax.training.run_folder import Keys, Run
+from unetjax.training.steps import Metrics, TrainState
 
 Path = str | os.PathLike[str]
-
-
-class Keys(NamedTuple):
-    """The random keys of a run, one for each use."""
-
-    init: PRNGKeyArray
-    data: PRNGKeyArray
-    dropout: PRNGKeyArray
-
-
-class Run(NamedTuple):
-    """What a run needs beside its state.
-
-    Attributes:
-      config: The experiment.
-      workdir: The run folder.
-      split: Images to train on and to validate on.
-      watch: Called with step and scores after every evaluation, the state being saved.
-      keys: The random keys.
-      sink: Where else records and pictures are shown.
-      transform: A change of every drawn tile, see `data.batch.Transform`.
-    """
-
-    config: ExperimentConfig
-    workdir: pathlib.Path
-    split: Split
-    watch: Callable[[int, Mapping[str, float]], object] | None
-    keys: Keys
-    sink: Sink = NO_SINK
-    transform: Transform | None = None
 
 
 def train_and_evaluate(
@@ -115,38 +78,13 @@ def train_and_evaluate(
         the last checkpoint is then one from before.
       Interrupted: On SIGINT or SIGTERM, after the state was saved.
     """
-    run = make_run(config, split, workdir, watch=watch, transform=transform)
-    with open_run(run) as manager:
+    run = run_folder.make_run(config, split, workdir, watch=watch, transform=transform)
+    with run_folder.open_run(run) as manager:
         _train(run, manager)
         folder = run.workdir / "model"
         if not config.tune_instances:
             return model_folder.load(folder)
         return tuning.tune(folder, split.held_out, best_metric=config.best_metric)
-
-
-def make_run(
-    config: ExperimentConfig,
-    split: Split,
-    workdir: Path,
-    *,
-    watch: Callable[[int, Mapping[str, float]], object] | None = None,
-    transform: Transform | None = None,
-) -> Run:
-    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s."""
-    keys = Keys(*jax.random.split(jax.random.key(config.seed), 3))
-    return Run(config, pathlib.Path(workdir), split, watch, keys, transform=transform)
-
-
-@contextlib.contextmanager
-def open_run(run: Run) -> Iterator[Manager]:
-    """Claims the folder of a run, agrees on its config, and opens its checkpoints."""
-    _check_folder(run.workdir)
-    with folders.claim(run.workdir), _table_of_records(run.workdir):
-        _agree_on_config(run)
-        with checkpoints.open_checkpoints(
-            run.workdir / "checkpoints", best_metric=run.config.best_metric
-        ) as manager:
-            yield manager
 
 
 def load_data(run: Run) -> Resident:
@@ -172,7 +110,7 @@ def _train(run: Run, manager: Manager) -> None:
     state = initial_state(config, run.keys.init, channels=data.image.shape[-1])
     state, data, keys = parallel.replicate((state, data, run.keys), num_devices)
     state = checkpoints.restore_latest(manager, state) or state
-    step, scores = int(state.step), resume_records(run, int(state.step))
+    step, scores = int(state.step), run_folder.resume_records(run, int(state.step))
     advance = parallel.data_parallel(
         build_step(config, optimizer, transform=run.transform),
         num_devices=num_devices,
@@ -182,7 +120,7 @@ def _train(run: Run, manager: Manager) -> None:
         environment.note_start(run.workdir, seed=config.seed, step=step)
     with (
         stopping.first_signal() as signals,
-        open_sinks(run, step) as sink,
+        run_folder.open_sinks(run, step) as sink,
         console.progress("training", total=config.num_steps, done=step) as bar,
     ):
         run = run._replace(sink=sink)
@@ -190,23 +128,23 @@ def _train(run: Run, manager: Manager) -> None:
         if step == config.num_steps == 0:
             evaluate(state, scores)
         elif step == 0:
-            draw_untrained(run, state)
+            recording.draw_untrained(run, state)
         pending = None
         while not is_over(run, step, scores):
-            items = items_of(step, config.batch_size, num_devices)
+            items = steps.items_of(step, config.batch_size, num_devices)
             state, metrics = advance(state, items, data, keys)
             step += 1
             # The metrics of the step before, so that nothing waits for this one.
             if pending is not None:
-                bar.advance(loss=record(run, *pending))
+                bar.advance(loss=recording.record(run, *pending))
             pending = (step, metrics)
             if step % config.evaluate_every == 0 or step == config.num_steps:
-                bar.advance(loss=record(run, *pending))
+                bar.advance(loss=recording.record(run, *pending))
                 pending = None
                 scores = evaluate(state, scores)
             if signals:
                 if pending is not None:
-                    record(run, *pending)
+                    recording.record(run, *pending)
                     stopping.check_finite_params(state.params, step)
                     checkpoints.save(manager, state, {config.best_metric: -1.0})
                 raise stopping.Interrupted(
@@ -231,7 +169,7 @@ def initial_state(
     shape = (1, config.tile_size, config.tile_size, channels)
 
     def make(key: PRNGKeyArray) -> TrainState:
-        return init_state(config.model, optimizer, key, jnp.zeros(shape))
+        return steps.init_state(config.model, optimizer, key, jnp.zeros(shape))
 
     return jax.jit(make)(key)  # compiled, the zeros are never convolved
 
@@ -257,7 +195,7 @@ def build_step(
         transform=transform,
     )
     update = functools.partial(
-        train_step,
+        steps.train_step,
         model=config.model,
         optimizer=optimizer,
         loss=losses.build_loss(*config.loss),
@@ -278,90 +216,11 @@ def build_step(
     return step
 
 
-def items_of(step: int, batch_size: int, num_devices: int) -> Int[Array, "D B"]:
-    """Returns the numbers of the items of a step, split over devices."""
-    items = step * batch_size + jnp.arange(batch_size)
-    return parallel.shard(items, num_devices)
-
-
-def names_of(run: Run, step: int) -> list[str]:
-    """Returns the images from which the tiles of an update were cut.
-
-    Which they are is a function of the run's key and of the item's number alone, so
-    that nothing has to be written down to know it.
-    """
-    draw = functools.partial(
-        sampling.draw_image, run.keys.data, num_images=len(run.split.train)
-    )
-    drawn = jax.vmap(draw)(items_of(step - 1, run.config.batch_size, 1)[0])
-    return [run.split.train[i].name for i in dict.fromkeys(drawn.tolist())]
-
-
-def record(run: Run, step: int, metrics: Metrics) -> float:
-    """Writes the metrics of a step if they are due, and returns the loss.
-
-    Raises:
-      NotFinite: If the loss is not finite.
-    """
-    loss = float(metrics.loss)
-    if not math.isfinite(loss):
-        stopping.check_finite_loss(loss, step, names_of(run, step))
-    if step % run.config.log_every == 0 or step == 1:
-        values: dict[str, int | float | str] = {
-            "loss": loss,
-            "accuracy": float(metrics.accuracy),
-            "grad_norm": float(metrics.grad_norm),
-            "learning_rate": _learning_rate(run.config, step),
-        }
-        for name, norm in (metrics.grad_norms or {}).items():
-            values[f"grad_norm/{name}"] = float(norm)
-        _tell(run, Record(step, "train", values))
-    return loss
-
-
 def is_over(run: Run, step: int, scores: list[float]) -> bool:
     """Whether the run is at its last step, or stopped before for want of progress."""
     return step >= run.config.num_steps or stopping.no_progress(
         scores, run.config.patience
     )
-
-
-def _tell(run: Run, record: Record) -> None:
-    """Writes a record down, and then shows it wherever somebody watches."""
-    records.append(run.workdir / "records.jsonl", record)
-    run.sink.record(record)
-
-
-def _draw(run: Run, step: int, found: list[Segmentation]) -> None:
-    """Draws the first held-out images with what was found in them."""
-    if not found:
-        return
-    shown = run.split.held_out[: len(found)]
-    picture = watching.strip(shown, found, run.config.weight_map)
-    folder = run.workdir / "pictures"
-    folder.mkdir(exist_ok=True)
-    pictures.write_png(folder / f"step_{step:08d}.png", picture, replace=True)
-    run.sink.picture(step, "pictures", picture)
-
-
-def _show_activations(run: Run, state: TrainState) -> None:
-    """Shows what each module makes of a tile of the first held-out image."""
-    config, image = run.config, run.split.held_out[0].image
-    rows, columns = (
-        tiles.mirror_index(0, config.tile_size, size=size) for size in image.shape[:2]
-    )
-    tile = input_scaling.scale(image, config.scaling, config.clip)[rows][:, columns]
-    compute = jax.jit(activations, static_argnames="model")
-    shown = compute(config.model, state.params, state.model_state, tile[np.newaxis])
-    for name, values in shown.items():
-        run.sink.histogram(int(state.step), f"activations/{name}", np.asarray(values))
-
-
-def draw_untrained(run: Run, state: TrainState) -> None:
-    """Draws what the network makes of the held-out images before the first update."""
-    trained = _as_model_folder(run, state)
-    shown = run.split.held_out[: run.config.num_pictures]
-    _draw(run, 0, [evaluation.segment(trained, example.image) for example in shown])
 
 
 def evaluate_and_save(
@@ -373,7 +232,7 @@ def evaluate_and_save(
     """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
-    trained, found = _as_model_folder(run, state), list[Segmentation]()
+    trained, found = recording.as_model_folder(run, state), list[Segmentation]()
 
     def segment(image: Shaped[np.ndarray, "H W C"]) -> Segmentation:
         segmentation = evaluation.segment(trained, image)
@@ -391,11 +250,11 @@ def evaluate_and_save(
             f"{config.best_metric!r}."
         )
     value = scores[config.best_metric]
-    _tell(run, Record(step, "validation", {**scores}))
-    _warn_of_collapse(run, step, counts, found)
-    _draw(run, step, found)
+    recording.tell(run, Record(step, "validation", {**scores}))
+    recording.warn_of_collapse(run, step, counts, found)
+    recording.draw(run, step, found)
     if config.histograms:
-        _show_activations(run, state)
+        recording.show_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
         about = trained.about | {"step": step, "scores": _finite(scores)}
@@ -407,103 +266,6 @@ def evaluate_and_save(
     return [*earlier, value]
 
 
-def _warn_of_collapse(
-    run: Run, step: int, counts: list[Scores], found: list[Segmentation]
-) -> None:
-    """Says so, on the console and in the records, where one class is all there is."""
-    text = watching.collapse_warning(
-        np.sum([scores.confusion for scores in counts], axis=0),
-        [segmentation.probs for segmentation in found],
-        step=step,
-        learning_rate=_learning_rate(run.config, step),
-    )
-    if text:
-        print(f"warning: {text}", flush=True)
-        _tell(run, Record(step, "warning", {"text": text}))
-
-
-def _learning_rate(config: ExperimentConfig, step: int) -> float:
-    """That of the update which made `step` of them."""
-    rate = optimizers.learning_rate(config.optimizer, config.num_steps)
-    return float(jnp.asarray(rate(max(step - 1, 0))))
-
-
-def _as_model_folder(run: Run, state: TrainState) -> ModelFolder:
-    """The network of a state, with what it takes to use it."""
-    config, train = run.config, run.split.train
-    return ModelFolder(
-        model=config.model,
-        params=state.params,
-        model_state=state.model_state,
-        scaling=config.scaling,
-        class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
-        instances=config.instances._asdict(),
-        about={
-            "num_train_images": len(train),
-            "image_dtype": str(train[0].image.dtype),
-            "config": configs.to_dict(config),
-        },
-        clip=config.clip,
-    )
-
-
-def open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
-    """Opens what shows the records of a run beside its folder, from a step on."""
-    options = dict(configs.flatten(configs.to_dict(run.config)))
-    return sinks.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
-
-
-@contextlib.contextmanager
-def _table_of_records(workdir: pathlib.Path) -> Iterator[None]:
-    """Leaves `records.csv` right, however the block ends."""
-    try:
-        yield
-    finally:
-        if (workdir / "records.jsonl").exists():
-            records.write_csv(workdir / "records.jsonl")
-
-
 def _finite(scores: dict[str, float]) -> dict[str, float | None]:
     """Scores as JSON has them, which knows no NaN."""
     return {name: x if math.isfinite(x) else None for name, x in scores.items()}
-
-
-def resume_records(run: Run, step: int) -> list[float]:
-    """Drops records of updates that are lost, and returns the scores so far."""
-    path = run.workdir / "records.jsonl"
-    records.truncate_after(path, step)
-    return [
-        float(record.values[run.config.best_metric])
-        for record in records.read(path)
-        if record.kind == "validation"
-    ]
-
-
-def _check_folder(workdir: pathlib.Path) -> None:
-    """Refuses a folder with files that no run of ours has written."""
-    if workdir.is_dir() and any(workdir.iterdir()):
-        if not (workdir / "config.json").exists():
-            raise FileExistsError(
-                f"{workdir} holds files and no run of unetjax; nothing of it was "
-                "touched. Name a new or empty folder."
-            )
-    elif workdir.exists() and not workdir.is_dir():
-        raise FileExistsError(f"{workdir} is a file; name a new or empty folder.")
-
-
-def _agree_on_config(run: Run) -> None:
-    """Writes the config of a new run, and refuses another one for an old run."""
-    path, options = run.workdir / "config.json", configs.to_dict(run.config)
-    text = json.dumps(options, indent=2) + "\n"
-    if path.exists():
-        # Built anew, so that options younger than the run have their defaults.
-        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
-        changed = configs.differences(old, options)
-        if changed:
-            raise ValueError(
-                f"{run.workdir} holds a run with another config ("
-                + "; ".join(changed)
-                + "); use that config to go on with it, or another folder."
-            )
-    with folders.write_atomically(path, replace=True) as temporary:
-        temporary.write_text(text)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from unetjax import losses
 from unetjax.data.batch import Batch
+from unetjax.devices import parallel
 from unetjax.losses import Loss
 from unetjax.network.forward import forward
 
@@ -150,3 +151,9 @@ def _count_hits(
     annotated = label >= 0
     right = annotated & (logits.argmax(axis=-1) == label)
     return jnp.stack([right.sum(), annotated.sum()]).astype(jnp.float32)
+
+
+def items_of(step: int, batch_size: int, num_devices: int) -> Int[Array, "D B"]:
+    """Returns the numbers of the items of a step, split over devices."""
+    items = step * batch_size + jnp.arange(batch_size)
+    return parallel.shard(items, num_devices)

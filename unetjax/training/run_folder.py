@@ -1,0 +1,140 @@
+"""The folder of a run: claimed, agreed on with its config, its records in order."""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from unetjax.data.batch import Transform
+from unetjax.data.splits import Split
+from unetjax.files import folders
+from unetjax.reporting import records, sinks
+from unetjax.reporting.sink import NO_SINK, Sink
+from unetjax.training import checkpoints
+from unetjax.training import config as configs
+from unetjax.training.checkpoints import Manager
+from unetjax.training.config import ExperimentConfig
+
+Path = str | os.PathLike[str]
+
+
+class Keys(NamedTuple):
+    """The random keys of a run, one for each use."""
+
+    init: PRNGKeyArray
+    data: PRNGKeyArray
+    dropout: PRNGKeyArray
+
+
+def make_keys(seed: int) -> Keys:
+    """Returns the random keys of all runs with this seed."""
+    return Keys(*jax.random.split(jax.random.key(seed), 3))
+
+
+class Run(NamedTuple):
+    """What a run needs beside its state.
+
+    Attributes:
+      config: The experiment.
+      workdir: The run folder.
+      split: Images to train on and to validate on.
+      watch: Called with step and scores after every evaluation, the state being saved.
+      keys: The random keys.
+      sink: Where else records and pictures are shown.
+      transform: A change of every drawn tile, see `data.batch.Transform`.
+    """
+
+    config: ExperimentConfig
+    workdir: pathlib.Path
+    split: Split
+    watch: Callable[[int, Mapping[str, float]], object] | None
+    keys: Keys
+    sink: Sink = NO_SINK
+    transform: Transform | None = None
+
+
+def make_run(
+    config: ExperimentConfig,
+    split: Split,
+    workdir: Path,
+    *,
+    watch: Callable[[int, Mapping[str, float]], object] | None = None,
+    transform: Transform | None = None,
+) -> Run:
+    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s."""
+    keys, workdir = make_keys(config.seed), pathlib.Path(workdir)
+    return Run(config, workdir, split, watch, keys, transform=transform)
+
+
+@contextlib.contextmanager
+def open_run(run: Run) -> Iterator[Manager]:
+    """Claims the folder of a run, agrees on its config, and opens its checkpoints."""
+    _check_folder(run.workdir)
+    with folders.claim(run.workdir), _table_of_records(run.workdir):
+        _agree_on_config(run)
+        with checkpoints.open_checkpoints(
+            run.workdir / "checkpoints", best_metric=run.config.best_metric
+        ) as manager:
+            yield manager
+
+
+def resume_records(run: Run, step: int) -> list[float]:
+    """Drops records of updates that are lost, and returns the scores so far."""
+    path = run.workdir / "records.jsonl"
+    records.truncate_after(path, step)
+    return [
+        float(record.values[run.config.best_metric])
+        for record in records.read(path)
+        if record.kind == "validation"
+    ]
+
+
+def open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
+    """Opens what shows the records of a run beside its folder, from a step on."""
+    options = dict(configs.flatten(configs.to_dict(run.config)))
+    return sinks.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
+
+
+def _check_folder(workdir: pathlib.Path) -> None:
+    """Refuses a folder with files that no run of ours has written."""
+    if workdir.is_dir() and any(workdir.iterdir()):
+        if not (workdir / "config.json").exists():
+            raise FileExistsError(
+                f"{workdir} holds files and no run of unetjax; nothing of it was "
+                "touched. Name a new or empty folder."
+            )
+    elif workdir.exists() and not workdir.is_dir():
+        raise FileExistsError(f"{workdir} is a file; name a new or empty folder.")
+
+
+def _agree_on_config(run: Run) -> None:
+    """Writes the config of a new run, and refuses another one for an old run."""
+    path, options = run.workdir / "config.json", configs.to_dict(run.config)
+    text = json.dumps(options, indent=2) + "\n"
+    if path.exists():
+        # Built anew, so that options younger than the run have their defaults.
+        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
+        changed = configs.differences(old, options)
+        if changed:
+            raise ValueError(
+                f"{run.workdir} holds a run with another config ("
+                + "; ".join(changed)
+                + "); use that config to go on with it, or another folder."
+            )
+    with folders.write_atomically(path, replace=True) as temporary:
+        temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def _table_of_records(workdir: pathlib.Path) -> Iterator[None]:
+    """Leaves `records.csv` right, however the block ends."""
+    try:
+        yield
+    finally:
+        if (workdir / "records.jsonl").exists():
+            records.write_csv(workdir / "records.jsonl")
