@@ -13,7 +13,9 @@ Run:       python -m experiments.train --config=ml_collections_configs/dsb2018.p
                --config.data.train= --config.data.validation=
 Sweep:     python -m experiments.sweep --config=ml_collections_configs/dsb2018.py
                --workdir=runs/dsb2018-sweep
-Expected:  see README.md for what was measured.
+Expected:  :cpu, 54 images, 15 held out: AP at 0.5 of 0.752 +- 0.023 over three seeds,
+           0.565 +- 0.007 without the border term; ten minutes on one core of an
+           x86-64 server. See docs/results.md. The network of 64 features was not run.
 """
 
 from collections.abc import Iterator

@@ -8,6 +8,9 @@ Run:       python -m experiments.train --config=ml_collections_configs/fluo_sim.
            --config=ml_collections_configs/fluo_sim.py:cpu
 Scores:    python -m experiments.evaluate --config=ml_collections_configs/fluo_sim.py
                --workdir=runs/fluo_sim --scores=tracking
+Expected:  :cpu, seven frames of 01, three held out: SEG 0.796 +- 0.020 and DET 0.973 +-
+           0.007 over three seeds; 4 to 7 minutes on one core of an x86-64 server. See
+           docs/results.md. The network of 64 features was not run.
 """
 
 import ml_collections

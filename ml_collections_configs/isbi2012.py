@@ -12,7 +12,10 @@ Run:       python -m experiments.train --config=ml_collections_configs/isbi2012.
                --config.data.validation=20:
 Sweep:     python -m experiments.sweep --config=ml_collections_configs/isbi2012.py
                --workdir=runs/isbi2012-sweep
-Expected:  see README.md for what was measured.
+Expected:  :cpu, slices 0-19, 20-23 held out: V_rand 0.939 +- 0.009 and V_info 0.965 +-
+           0.003 over three seeds, averaged by d4 0.958 and 0.970; 16 to 20 minutes on
+           one core of an x86-64 server. See docs/results.md. The network of 64 features
+           was not run.
 """
 
 from collections.abc import Iterator

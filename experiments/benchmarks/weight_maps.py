@@ -103,7 +103,7 @@ def _on_device(instances: Int32[np.ndarray, "H W"]) -> Contender:
 def _public(instances: Int32[np.ndarray, "H W"], wanted: bool) -> Contender:
     name = "one transform a cell, sorted"
     if not wanted:
-        gigabytes = instances.max() * instances.size * 8 / 1e9
+        gigabytes = int(instances.max()) * instances.size * 8 / 1e9
         note = f"left out: {gigabytes:.1f} GB of distances; --full measures it"
         return Contender(name, None, precision="", note=note)
     run = _repeat(functools.partial(one_transform_a_cell, instances))

@@ -328,6 +328,11 @@ def test_many_cells_are_left_out_of_the_naive_map():
     assert few[0].case == "3 cells, 40 x 40 pixels"
 
 
+def test_the_distances_of_very_many_cells_are_counted():
+    instances = np.full((300, 300), 90_000, np.int32)  # whose product is no int32
+    assert "64.8 GB" in weight_maps._public(instances, wanted=False).note
+
+
 def test_augmentations_of_the_peer_move_image_and_label_together():
     _, label, instances = augmentation.example(60)
     moved = augmentation.warp(
