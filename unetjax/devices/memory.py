@@ -46,8 +46,16 @@ def limit() -> int:
 
     What JAX may use of a GPU or TPU; half of the machine's memory on a CPU, which other
     programs and the data need as well. It does not change while a program runs.
+
+    Raises:
+      ValueError: If neither the device nor the system says, as Windows.
     """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
+    if not hasattr(os, "sysconf"):
+        raise ValueError(
+            "this system does not say how much memory it has; choose tile_size and "
+            "batch_size yourself."
+        )
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

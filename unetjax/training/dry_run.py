@@ -30,7 +30,8 @@ def describe(config: ExperimentConfig, *, channels: int) -> str:
     """Returns in words and numbers what a training would take, without data.
 
     The step is compiled for the devices that are there, with one training image of the
-    size of a tile; further images take `BYTES_A_PIXEL` and `BYTES_A_CHANNEL` more.
+    size of a tile; a pixel of further ones takes
+    `BYTES_A_PIXEL`, and `BYTES_A_CHANNEL` for each channel.
 
     Args:
       config: The experiment.

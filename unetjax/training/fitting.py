@@ -41,7 +41,7 @@ def fit(
 
     Raises:
       ValueError: If not even the smallest one fits, or the device does not say how much
-        a program takes.
+        memory there is or a program takes.
     """
     shapes = [train[i].image.shape for i in range(len(train))]
     channels = shapes[0][-1]
