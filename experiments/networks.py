@@ -15,7 +15,7 @@ from unetjax.training import evaluation
 from unetjax.training.evaluation import Segmentation
 
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Run folder, model folder or folder of a sweep.", required=True
+    "workdir", None, "Run folder or model folder.", required=True
 )
 WITH = flags.DEFINE_multi_string(
     "with", [], "Further run or model folder to average with; once for each."

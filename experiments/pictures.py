@@ -14,11 +14,10 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from experiments.launch import launch
-from unetjax.data import sources
 from unetjax.data.source import Example
 from unetjax.exchange import model_folder
 from unetjax.reporting import pictures
-from unetjax.training import augmentation_pictures, evaluation, watching
+from unetjax.training import augmentation_pictures, evaluation, experiment, watching
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.evaluation import Segmentation
 
@@ -31,9 +30,7 @@ RUNS = flags.DEFINE_multi_string(
 
 def main(config: ExperimentConfig) -> None:
     """Writes the pictures and names them."""
-    split = sources.open_split(
-        config.data, seed=config.seed, num_classes=config.model.num_classes
-    )
+    split = experiment.open_split(config)
     folder = pathlib.Path(OUT.value)
     if RUNS.value:
         shown = split.held_out[: config.num_pictures]

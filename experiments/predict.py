@@ -13,8 +13,7 @@ from absl import flags
 
 from experiments import networks
 from experiments.launch import launch
-from unetjax.data import sources
-from unetjax.training import predictions
+from unetjax.training import experiment, predictions
 from unetjax.training.config import ExperimentConfig
 
 OUT = flags.DEFINE_string(
@@ -24,9 +23,7 @@ OUT = flags.DEFINE_string(
 
 def main(config: ExperimentConfig) -> None:
     """Writes an overlay, a label image and the probabilities of every image."""
-    split = sources.open_split(
-        config.data, seed=config.seed, num_classes=config.model.num_classes
-    )
+    split = experiment.open_split(config)
     _, segment = networks.load(networks.WORKDIR.value)
     held_out = [(pathlib.Path(e.name).stem, e.image) for e in split.held_out]
     folder = pathlib.Path(OUT.value)

@@ -16,7 +16,6 @@ from typing import cast, get_args
 from absl import flags
 
 from experiments.launch import launch
-from unetjax.data import sources
 from unetjax.data.splits import Split
 from unetjax.training import dry_run, experiment, fitting
 from unetjax.training.config import ExperimentConfig
@@ -66,9 +65,7 @@ def _describe(config: ExperimentConfig) -> None:
 
 
 def _open(config: ExperimentConfig) -> Split:
-    split = sources.open_split(
-        config.data, seed=config.seed, num_classes=config.model.num_classes
-    )
+    split = experiment.open_split(config)
     print(f"{len(split.train)} images to learn from, {len(split.held_out)} held out")
     return split
 

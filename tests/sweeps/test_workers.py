@@ -94,16 +94,25 @@ def test_a_broken_trial_goes_on(finished, base, tmp_path):
     assert_equal_runs(workdir, finished / trial.name, trial.config)
 
 
-def test_a_trial_that_diverges_is_noted_once_and_the_others_go_on(base, tmp_path):
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_trial_that_diverges_is_noted_once_and_the_others_go_on(
+    base, tmp_path, at_once
+):
     grid = [("optimizer.learning_rate", ["1e38", "0.01"])]
     sgd = trials.override(base, {"optimizer.name": "sgd"})
     sweep = make_sweep(tmp_path / "s", sgd)
     for _ in range(2):
-        table = workers.run_all(sweep, trials.expand(sgd, grid=grid))
+        table = workers.run_all(sweep, trials.expand(sgd, grid=grid), at_once=at_once)
         assert [row["state"] for row in table.rows] == ["finished", "diverged"]
     (_, bad) = results.read_outcomes(tmp_path / "s")
     assert "is nan" in bad.note or "not finite" in bad.note
     assert len(environment.read_starts(tmp_path / "s" / bad.name)) == 1
+    reports = (
+        sweep.folder / row.name / "report.html"
+        for row in results.read_outcomes(sweep.folder)
+    )
+    said = ["Not finished: the loss of step" in path.read_text() for path in reports]
+    assert said == [False, True]
 
 
 def test_a_folder_of_somebody_is_refused_and_left_alone(base, tmp_path):

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from unetjax.data import sources
 from unetjax.files import folders
 from unetjax.reporting.report import Table
 from unetjax.sweeps import results, side_by_side, trials
 from unetjax.sweeps.results import Outcome
 from unetjax.sweeps.trials import Trial
 from unetjax.training import config as configs
-from unetjax.training import experiment, run_folder, stopping
+from unetjax.training import experiment, run_folder, run_report, stopping
 from unetjax.training.config import ExperimentConfig
 
 _POLL = 1.0  # seconds between looks at trials of other workers
@@ -97,9 +96,9 @@ def run_trial(sweep: Sweep, trial: Trial, *, watch: Watch | None = None) -> Outc
     try:
         experiment.run(
             trial.config,
-            _open_split(trial.config),
+            experiment.open_split(trial.config),
             workdir,
-            title=f"{sweep.folder.name}: {trial.name}",
+            title=_title(sweep, trial),
             command=_command(sweep, trial),
             watch=watch,
         )
@@ -168,13 +167,17 @@ def _companions(sweep: Sweep, first: Trial, others: Sequence[Trial]) -> list[Tri
     data = first.config.data
     if not alike or data.validation or data.validation_images:
         return alike  # images that are named do not depend on the seed
-    split = side_by_side.contents(_open_split(first.config))
-    return [t for t in alike if side_by_side.contents(_open_split(t.config)) == split]
+
+    def images(trial: Trial) -> object:
+        return side_by_side.contents(experiment.open_split(trial.config))
+
+    wanted = images(first)
+    return [trial for trial in alike if images(trial) == wanted]
 
 
 def _train_together(sweep: Sweep, group: Sequence[Trial]) -> None:
     """Trains trials side by side; where they are too far apart, that is left undone."""
-    split = _open_split(group[0].config)
+    split = experiment.open_split(group[0].config)
     runs = [run_folder.make_run(t.config, split, sweep.folder / t.name) for t in group]
     try:
         ends = side_by_side.train_side_by_side(runs)
@@ -184,14 +187,19 @@ def _train_together(sweep: Sweep, group: Sequence[Trial]) -> None:
     for trial, end in zip(group, ends, strict=True):
         if end is not None:
             options, workdir = configs.to_dict(trial.config), sweep.folder / trial.name
+            run_report.write_unfinished(
+                workdir,
+                trial.config,
+                title=_title(sweep, trial),
+                reason=str(end),
+                command=_command(sweep, trial),
+            )
             outcome = results.best_of(workdir, options, "diverged", str(end))
             results.write_outcome(workdir, outcome)
 
 
-def _open_split(config: ExperimentConfig) -> sources.Split:
-    return sources.open_split(
-        config.data, seed=config.seed, num_classes=config.model.num_classes
-    )
+def _title(sweep: Sweep, trial: Trial) -> str:
+    return f"{sweep.folder.name}: {trial.name}"
 
 
 def _command(sweep: Sweep, trial: Trial) -> str:

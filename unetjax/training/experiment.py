@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from unetjax.data import sources
 from unetjax.data.splits import Split
 from unetjax.exchange.model_folder import ModelFolder
 from unetjax.reporting import console
@@ -28,6 +29,13 @@ class Outcome(NamedTuple):
     comparison: Comparison
     text: str
     report: pathlib.Path
+
+
+def open_split(config: ExperimentConfig) -> Split:
+    """Returns the images of an experiment; see `sources.open_split`."""
+    return sources.open_split(
+        config.data, seed=config.seed, num_classes=config.model.num_classes
+    )
 
 
 def run(
@@ -60,10 +68,9 @@ def run(
     except stopping.EndedEarly as reason:
         run_report.write_unfinished(
             pathlib.Path(workdir),
+            config,
             title=title,
             reason=str(reason),
-            best_metric=config.best_metric,
-            config=configs.to_dict(config),
             command=command,
         )
         raise

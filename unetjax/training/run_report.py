@@ -16,7 +16,9 @@ from unetjax.metrics.table import Scores
 from unetjax.reporting import charts, records, report
 from unetjax.reporting.charts import Chart, Histogram
 from unetjax.reporting.report import Case, Matrix, Table
+from unetjax.training import config as configs
 from unetjax.training import environment, evaluation, watching
+from unetjax.training.config import ExperimentConfig
 from unetjax.training.evaluation import Segmentation
 from unetjax.weight_maps.settings import WeightMap
 
@@ -141,34 +143,32 @@ def write(
 
 def write_unfinished(
     folder: pathlib.Path,
+    config: ExperimentConfig,
     *,
     title: str,
     reason: str,
-    best_metric: str,
-    config: dict[str, Any],
     command: str,
 ) -> pathlib.Path:
     """Writes `report.html` of a run that ended early, from its records alone.
 
     Args:
       folder: The run folder, with its records.
+      config: The experiment.
       title: What was run, on what.
       reason: Why it ended.
-      best_metric: The score by which its best model was chosen.
-      config: The resolved configuration.
       command: What to type to go on.
 
     Returns:
       The path of the report.
     """
-    lines = records.read(folder / "records.jsonl")
+    metric, lines = config.best_metric, records.read(folder / "records.jsonl")
     scored = [record for record in lines if record.kind == "validation"]
-    scored = [r for r in scored if np.isfinite(float(r.values[best_metric]))]
+    scored = [r for r in scored if np.isfinite(float(r.values[metric]))]
     summary, tables = f"Not finished: {reason}", []
     if scored:
-        best = max(scored, key=lambda record: float(record.values[best_metric]))
+        best = max(scored, key=lambda record: float(record.values[metric]))
         summary += (
-            f"\n\nThe best model so far, by {best_metric}, is that of step "
+            f"\n\nThe best model so far, by {metric}, is that of step "
             f"{best.step}; it is in the folder model."
         )
         rows: list[dict[str, int | float | str]] = [
@@ -183,7 +183,7 @@ def write_unfinished(
         summary="\n\n".join([summary, *_warnings(folder / "records.jsonl")]),
         tables=tables,
         charts=run_charts(folder / "records.jsonl"),
-        configuration=config,
+        configuration=configs.to_dict(config),
         environment=_origin(folder),
         command=command,
         replace=True,
