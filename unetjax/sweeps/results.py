@@ -17,7 +17,7 @@ from unetjax.reporting.charts import Chart
 from unetjax.reporting.report import Table
 from unetjax.sweeps import trials
 from unetjax.training import config as configs
-from unetjax.training import environment
+from unetjax.training import environment, run_folder
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.run_report import SHOWN
 
@@ -68,16 +68,7 @@ def open_folder(folder: pathlib.Path, base: ExperimentConfig) -> None:
                 "touched. Name a new or empty folder."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    options = configs.to_dict(base)
-    if path.exists():
-        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
-        changed = configs.differences(old, options)
-        if changed:
-            raise ValueError(
-                f"{folder} holds a sweep with another config ({'; '.join(changed)}); "
-                "use that config to go on with it, or another folder."
-            )
-    _write(path, json.dumps(options, indent=2) + "\n")
+    run_folder.agree_on_config(path, base, holder="a sweep")
 
 
 def write_outcome(folder: pathlib.Path, outcome: Outcome) -> None:

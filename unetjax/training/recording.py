@@ -111,7 +111,7 @@ def warn_of_collapse(
 
 
 def as_model_folder(run: Run, state: steps.TrainState) -> ModelFolder:
-    """The network of a state, with what it takes to use it."""
+    """Returns the network of a state, with what it takes to use it."""
     config, train = run.config, run.split.train
     return ModelFolder(
         model=config.model,

@@ -76,11 +76,39 @@ def open_run(run: Run) -> Iterator[Manager]:
     """Claims the folder of a run, agrees on its config, and opens its checkpoints."""
     _check_folder(run.workdir)
     with folders.claim(run.workdir), _table_of_records(run.workdir):
-        _agree_on_config(run)
+        agree_on_config(run.workdir / "config.json", run.config, holder="a run")
         with checkpoints.open_checkpoints(
             run.workdir / "checkpoints", best_metric=run.config.best_metric
         ) as manager:
             yield manager
+
+
+def agree_on_config(
+    path: pathlib.Path, config: ExperimentConfig, *, holder: str
+) -> None:
+    """Writes the config of a new folder, and refuses another one for an old folder.
+
+    Args:
+      path: The file, in that folder.
+      config: The experiment.
+      holder: What the folder holds, such as "a run".
+
+    Raises:
+      ValueError: If the file has another config; options that may change are no matter.
+    """
+    options = configs.to_dict(config)
+    if path.exists():
+        # Built anew, so that options younger than the file have their defaults.
+        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
+        changed = configs.differences(old, options)
+        if changed:
+            raise ValueError(
+                f"{path.parent} holds {holder} with another config "
+                f"({'; '.join(changed)}); use that config to go on with it, or another "
+                "folder."
+            )
+    with folders.write_atomically(path, replace=True) as temporary:
+        temporary.write_text(json.dumps(options, indent=2) + "\n")
 
 
 def resume_records(run: Run, step: int) -> list[float]:
@@ -110,24 +138,6 @@ def _check_folder(workdir: pathlib.Path) -> None:
             )
     elif workdir.exists() and not workdir.is_dir():
         raise FileExistsError(f"{workdir} is a file; name a new or empty folder.")
-
-
-def _agree_on_config(run: Run) -> None:
-    """Writes the config of a new run, and refuses another one for an old run."""
-    path, options = run.workdir / "config.json", configs.to_dict(run.config)
-    text = json.dumps(options, indent=2) + "\n"
-    if path.exists():
-        # Built anew, so that options younger than the run have their defaults.
-        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
-        changed = configs.differences(old, options)
-        if changed:
-            raise ValueError(
-                f"{run.workdir} holds a run with another config ("
-                + "; ".join(changed)
-                + "); use that config to go on with it, or another folder."
-            )
-    with folders.write_atomically(path, replace=True) as temporary:
-        temporary.write_text(text)
 
 
 @contextlib.contextmanager
