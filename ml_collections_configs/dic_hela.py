@@ -5,7 +5,7 @@ DIC-C2DH-HeLa of the Cell Tracking Challenge. Sequence 01 trains, 02 is held out
 Run:       python -m experiments.train --config=ml_collections_configs/dic_hela.py
                --workdir=runs/dic_hela
 Expected:  the paper reports a mean IoU of 0.7756 on the challenge's secret labels.
-           Not run by us: no accelerator was at hand.
+           Not run here yet: it takes an accelerator.
 """
 
 import ml_collections

@@ -5,7 +5,7 @@ Cell Tracking Challenge. Sequence 01 trains, sequence 02 is held out.
 Run:       python -m experiments.train --config=ml_collections_configs/phc_u373.py
                --workdir=runs/phc_u373
 Expected:  the paper reports a mean IoU of 0.9203 on the challenge's secret labels.
-           Not run by us: no accelerator was at hand.
+           Not run here yet: it takes an accelerator.
 """
 
 import ml_collections

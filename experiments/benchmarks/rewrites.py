@@ -66,12 +66,6 @@ def _pairs(size: int) -> Iterator[_Pair]:
         (_normal(1, size // 2, size // 2, 128), _normal(2, 2, 64, 128), _normal(64)),
     )
     yield _Pair(
-        f"bias, {size} pixels, 16 channels",
-        blocks.add_bias,
-        lambda x, bias: x + bias.reshape(1, 1, 1, -1),
-        (_normal(1, size, size, 16), _normal(16)),
-    )
-    yield _Pair(
         f"2x2 maxima, {size} pixels, 16 channels",
         blocks.max_pool,
         functools.partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2)),
