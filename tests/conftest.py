@@ -1,12 +1,16 @@
 """JAX settings for every test, and what tests share."""
 
+import functools
 import os
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import jaxtyping
+import numpy as np
 import pytest
 
+from unetjax import geometry
 from unetjax.devices import runtime
 
 # Equal programs are compiled once, also by the processes that tests start.
@@ -43,3 +47,30 @@ def as_installed():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def make_variables():
+    """A function from a model to random variables, once for each model and session.
+
+    Without initialisers, whose compilation would take the time.
+    """
+    return functools.cache(_variables)
+
+
+def _variables(model, channels=1):
+    network = dict(
+        depth=model.depth, kernel_size=model.kernel_size, padding=model.padding
+    )
+    side = geometry.input_size(1, **network)
+    image = jnp.zeros((1, side, side, channels))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    rng = np.random.default_rng(0)
+
+    def draw(leaf):
+        if len(leaf.shape) == 1:  # biases; scales and variances must be positive
+            return rng.uniform(0.5, 1.0, leaf.shape).astype(np.float32)
+        deviation = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return rng.normal(0, deviation, leaf.shape).astype(np.float32)
+
+    return jax.tree.map(draw, shapes)

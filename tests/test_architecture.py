@@ -29,6 +29,8 @@ HOME = {  # libraries that may be named in some places only
     "skimage": ("instances", "data"),
     "argparse": ("cli",),
     "mlflow": ("reporting",),
+    "onnx": ("exchange.onnx",),
+    "openvino": ("exchange.openvino",),
     "tensorboardX": ("reporting",),
     "wandb": ("reporting",),
     "rich": ("reporting",),

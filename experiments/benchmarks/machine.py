@@ -46,7 +46,8 @@ def describe() -> dict[str, str]:
     return environment.environment() | {
         "platform": f"{jax.default_backend()}, {_platform_version()}",
         "processor": f"{_processor()}, {num_threads()} threads",
-        "PyTorch": _torch_version(),
+        "PyTorch": _version("torch"),
+        "OpenVINO": _version("openvino"),
     }
 
 
@@ -126,8 +127,8 @@ def _platform_version() -> str:
     return str(backend.platform_version).replace("\n", " ")
 
 
-def _torch_version() -> str:
+def _version(distribution: str) -> str:
     try:
-        return importlib.metadata.version("torch")
+        return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"

@@ -10,7 +10,8 @@ from jaxtyping import Float32, PyTree
 from experiments.benchmarks import machine, measuring, network
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
-from unetjax.inference.predict import predict
+from unetjax.exchange import openvino
+from unetjax.inference.predict import Engine, predict
 from unetjax.network.unet import UNet
 
 
@@ -27,21 +28,42 @@ def predictions(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
             for precision in plan.precisions
         ]
         contenders += [
+            _openvino(model.clone(dtype=precision), params, image)
+            for precision in plan.precisions
+        ]
+        contenders += [
             _peer(plan, model, params, image, precision)
             for precision in plan.precisions
         ]
         yield measuring.measure(case, contenders, plan.effort)
 
 
-def _ours(model: UNet, params: PyTree, image: Float32[np.ndarray, "H W"]) -> Contender:
+def _openvino(
+    model: UNet, params: PyTree, image: Float32[np.ndarray, "H W"]
+) -> Contender:
+    name = f"{OURS}, OpenVINO"
+    try:
+        engine = openvino.compile_network(model, params)
+    except (ModuleNotFoundError, ValueError) as error:
+        return machine.absent(name, str(model.dtype), str(error))
+    return _ours(model, params, image, name, engine)
+
+
+def _ours(
+    model: UNet,
+    params: PyTree,
+    image: Float32[np.ndarray, "H W"],
+    name: str = OURS,
+    engine: Engine | None = None,
+) -> Contender:
     counts = list[int]()
-    work = functools.partial(predict, model, params, image)
+    work = functools.partial(predict, model, params, image, engine=engine)
     first = measuring.seconds(
         lambda _: work(progress=lambda _, total: counts.append(total))
     )
     note = f"{counts[-1]} tile{'s' if counts[-1] > 1 else ''}, first call {first:.1f} s"
     return Contender(
-        OURS, lambda n: [work() for _ in range(n)], str(model.dtype), note=note
+        name, lambda n: [work() for _ in range(n)], str(model.dtype), note=note
     )
 
 

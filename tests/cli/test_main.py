@@ -169,6 +169,49 @@ def test_models_and_versions_are_averaged(annotated, model):
     np.testing.assert_allclose(probs, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [(), ("--dtype", "bfloat16")])
+def test_openvino_takes_the_place_of_jax(capsys, annotated, model, dtype):
+    """With an error that is no more than that of the numbers it computes in."""
+    core = pytest.importorskip("openvino").Core()
+    if dtype and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU does not multiply bfloat16")
+    probs = {}
+    for name, words in {
+        "jax": (),
+        "openvino": ("--engine", "openvino", *dtype),
+    }.items():
+        words = ("--out", annotated / name, "--probabilities", *words)
+        words = ("predict", model, annotated / "images" / "0.tif", *words)
+        assert main.main([str(word) for word in words]) == 0
+        probs[name] = images.read_image(annotated / name / "0_probs.tif")
+    error = np.abs(probs["openvino"] - probs["jax"]).max()
+    assert (0 < error < 1e-5) if not dtype else (1e-4 < error < 0.05)
+
+
+def test_dtype_is_that_of_the_computation(annotated, model):
+    words = ("predict", model, annotated / "images" / "0.tif", "--out", annotated / "a")
+    words += ("--probabilities", "--dtype", "bfloat16")
+    assert main.main([str(word) for word in words]) == 0
+    trained = model_folder.load(model)
+    expected = predict(
+        trained.model.clone(dtype="bfloat16"),
+        trained.params,
+        images.read_image(annotated / "images" / "0.tif"),
+        scaling=trained.scaling,
+    )
+    probs = images.read_image(annotated / "a" / "0_probs.tif")
+    np.testing.assert_allclose(probs, expected, atol=1e-6)
+
+
+def test_absent_engine_is_named_with_the_way_to_it(
+    capsys, annotated, model, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    words = ("predict", model, annotated / "images", "--out", annotated / "out")
+    message = refused(capsys, annotated, *words, "--engine", "openvino")
+    assert "pip install 'unetjax[openvino]'" in message
+
+
 def test_models_of_other_classes_are_not_averaged(capsys, annotated, model):
     save_model(annotated / "other", seed=1, names=("background", "nucleus"))
     words = ("predict", model, annotated / "images", "--out", annotated / "out")

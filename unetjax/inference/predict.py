@@ -20,6 +20,9 @@ from unetjax.network.input_scaling import Clip, Scaling
 from unetjax.network.unet import UNet
 
 Crop = Literal["same", "valid"]
+Engine = Callable[
+    [Float32[np.ndarray, "B H W C"]], Float32[np.ndarray | Array, "B h w K"]
+]
 
 # Pixels times features of one batch of tiles: some 2 GB of activations in float32.
 _BATCH_VALUES = 2**26
@@ -39,6 +42,7 @@ def predict(
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
     crop: Crop = "same",
+    engine: Engine | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Float32[np.ndarray, "h w K"]:
     """Returns the class probabilities of every pixel of an image of any size.
@@ -69,6 +73,9 @@ def predict(
         context lies in the image, `geometry.margin` less on each side; for a legal size
         the output of the network itself. Of other sizes the last pixels see up to a
         period of the mirror image.
+      engine: What computes the logits of tiles in place of `model.apply`, of the same
+        parameters, such as `exchange.openvino.compile_network` returns. Tiles then
+        agree with one pass as closely as the engine computes.
       progress: Called after every batch with the number of tiles done and of all, over
         all versions.
 
@@ -107,14 +114,12 @@ def predict(
             f"depends on the {max(counts)} tiles; a larger tile_size lessens this.",
             stacklevel=2,
         )
-    run = functools.partial(
-        _run,
-        model,
-        jax.device_put(params),  # once, not with every batch
-        jax.device_put(model_state or {}),
-        softmax=softmax,
-        rim=plans[0].margin if model.padding == "SAME" else 0,
-    )
+    if engine is None:
+        # On the device once, not with every batch.
+        variables = jax.device_put((params, model_state or {}))
+        engine = functools.partial(_logits, model, *variables)
+    rim = plans[0].margin if model.padding == "SAME" else 0
+    trusted = functools.partial(_trusted, softmax=softmax, rim=rim)
 
     def report(before: int, done: int) -> None:
         if progress is not None:
@@ -123,7 +128,7 @@ def predict(
     predictions = (
         averaging.turn_back(
             _one_pass(
-                run,
+                lambda batch: trusted(engine(batch)),
                 averaging.turn(pixels, version),
                 plan,
                 model=model,
@@ -204,18 +209,21 @@ def _one_pass(
     return result
 
 
-@functools.partial(jax.jit, static_argnames=("model", "softmax", "rim"))
-def _run(
+@functools.partial(jax.jit, static_argnames="model")
+def _logits(
     model: UNet,
     params: PyTree,
     model_state: dict[str, Any],
     image: Float[Array, "B H W C"],
-    *,
-    softmax: bool,
-    rim: int,
 ) -> Float[Array, "B h w K"]:
-    """The trusted output of a batch of tiles: without the rim that sees zeros."""
-    logits, _ = forward(model, params, model_state, image)
+    return forward(model, params, model_state, image)[0]
+
+
+@functools.partial(jax.jit, static_argnames=("softmax", "rim"))
+def _trusted(
+    logits: Float[Array, "B H W K"], *, softmax: bool, rim: int
+) -> Float[Array, "B h w K"]:
+    """The output of a batch of tiles without the rim that sees zeros."""
     height, width = logits.shape[1:3]
     logits = logits[:, rim : height - rim, rim : width - rim]
     return jax.nn.softmax(logits) if softmax else logits

@@ -13,6 +13,9 @@ NormName = Literal["none", "batch", "layer", "group"]
 # with any other, a tile and the whole image give different results.
 KEEPS_TILES_EXACT = frozenset({"none", "batch", "layer"})
 
+# Added to a variance before its root.
+EPSILON = {"batch": 1e-5, "layer": 1e-6, "group": 1e-6}
+
 
 def normalize(
     x: Float[Array, "B H W C"], norm: NormName, *, train: bool, dtype: DTypeLike
@@ -28,10 +31,16 @@ def normalize(
       train: Whether `batch` uses and updates the statistics of this batch.
       dtype: Computation dtype; parameters and statistics stay float32.
     """
+    if norm == "none":
+        return x
+    options = {"epsilon": EPSILON[norm], "dtype": dtype}
     if norm == "batch":
-        return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)(x)
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, **options)(x)
     if norm == "layer":
-        return nn.LayerNorm(dtype=dtype)(x)
-    if norm == "group":
-        return nn.GroupNorm(num_groups=math.gcd(8, x.shape[-1]), dtype=dtype)(x)
-    return x
+        return nn.LayerNorm(**options)(x)
+    return nn.GroupNorm(num_groups=num_groups(x.shape[-1]), **options)(x)
+
+
+def num_groups(channels: int) -> int:
+    """Returns the groups of `group`: at most 8, all of equal size."""
+    return math.gcd(8, channels)

@@ -11,7 +11,7 @@ from unetjax.data.source import Example, Source
 from unetjax.exchange.model_folder import ModelFolder
 from unetjax.inference import averaging
 from unetjax.inference.averaging import Average
-from unetjax.inference.predict import class_map, predict
+from unetjax.inference.predict import Engine, class_map, predict
 from unetjax.instances.components import instances_from_probs
 from unetjax.metrics import table
 from unetjax.metrics.table import Scores
@@ -37,6 +37,7 @@ def segment(
     *,
     others: Sequence[ModelFolder] = (),
     average: Average = "none",
+    engines: Sequence[Engine] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Segmentation:
     """Returns probabilities, classes and numbered cells of an image of any size.
@@ -49,6 +50,8 @@ def segment(
         probabilities of all are averaged.
       average: Versions of the image over which each network averages, see
         `averaging.versions`.
+      engines: What computes the first network and each of the others, see `predict`;
+        JAX by default.
       progress: Called with the number of tiles done and of all, as many for every
         network as for the one at work.
 
@@ -76,9 +79,12 @@ def segment(
             scaling=each.scaling,
             clip=each.clip,
             average=average,
+            engine=engine,
             progress=functools.partial(report, index),
         )
-        for index, each in enumerate(models)
+        for index, (each, engine) in enumerate(
+            zip(models, engines or [None] * len(models), strict=True)
+        )
     )
     instances = instances_from_probs(probs, **trained.instances)
     return Segmentation(probs, class_map(probs), instances)

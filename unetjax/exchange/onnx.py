@@ -1,0 +1,210 @@
+"""The network as an ONNX graph, for engines other than JAX.
+
+Batch, height and width stay free. Only operators that every engine knows are used; the
+layout is ONNX's own, channels before height and width.
+"""
+
+import types
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from unetjax import geometry
+from unetjax.network import norms
+from unetjax.network.unet import UNet
+
+IMAGE, LOGITS = "image", "logits"  # names of input and output
+
+_OPSET = 21  # the first whose GroupNormalization scales every channel by itself
+_IR_VERSION = 10  # that of the first release with this opset
+
+
+def to_onnx(
+    model: UNet, params: PyTree, model_state: dict[str, Any] | None = None
+) -> bytes:
+    """Returns the network in evaluation as a serialised ONNX model.
+
+    From `image`, float32 [batch, channels, height, width] of legal sides
+    (`geometry.output_size`), to `logits`, float32 [batch, classes, height, width].
+    Input scaling and softmax are left to the caller, as in `UNet`.
+
+    Args:
+      model: The network; its `dtype` is not part of the graph.
+      params: Its parameters.
+      model_state: Its other collections (batch statistics); none by default.
+
+    Raises:
+      ModuleNotFoundError: If onnx is not installed.
+    """
+    onnx = _onnx()
+    graph = _Graph([], {})
+    first = params["encoder_0"] if model.depth else params["bottleneck"]
+    channels = first["conv_0"]["kernel"].shape[2]
+    statistics = (model_state or {}).get("batch_stats", {})
+    _emit(graph, model, params, statistics)
+
+    float32 = onnx.TensorProto.FLOAT
+    ends = [
+        onnx.helper.make_tensor_value_info(name, float32, ["batch", c, height, width])
+        for name, c, height, width in (
+            (IMAGE, channels, "height", "width"),
+            (LOGITS, model.num_classes, "output_height", "output_width"),
+        )
+    ]
+    exported = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [
+                onnx.helper.make_node(op, inputs, [output], **attributes)
+                for op, inputs, output, attributes in graph.nodes
+            ],
+            "unet",
+            ends[:1],
+            ends[1:],
+            [onnx.numpy_helper.from_array(a, n) for n, a in graph.weights.items()],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="unetjax",
+    )
+    return exported.SerializeToString()
+
+
+class _Node(NamedTuple):
+    """One operation."""
+
+    op: str
+    inputs: list[str]
+    output: str
+    attributes: dict[str, Any]
+
+
+class _Graph(NamedTuple):
+    """A graph that grows; values are known by their names."""
+
+    nodes: list[_Node]
+    weights: dict[str, np.ndarray]
+
+    def add(
+        self,
+        op: str,
+        *inputs: str,
+        output: str | None = None,
+        **attributes: int | float | list[int],
+    ) -> str:
+        """Adds an operation and returns the name of what it computes."""
+        output = output or f"{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(_Node(op, list(inputs), output, attributes))
+        return output
+
+    def constant(self, array: Float[Array, "..."] | np.ndarray | list[int]) -> str:
+        """Adds numbers and returns their name."""
+        name = f"constant_{len(self.weights)}"
+        self.weights[name] = np.ascontiguousarray(array)
+        return name
+
+
+def _emit(graph: _Graph, model: UNet, params: PyTree, statistics: PyTree) -> None:
+    """All of `UNet.__call__`, without dropout."""
+
+    def block(name: str, x: str) -> str:
+        return _block(graph, x, model, params[name], statistics.get(name, {}))
+
+    x, skips = IMAGE, list[str]()
+    if model.input_shift:
+        shift = graph.constant(np.float32(model.input_shift).reshape(1, 1, 1, 1))
+        x = graph.add("Add", x, shift)
+    for level in range(model.depth):
+        x = block(f"encoder_{level}", x)
+        skips.append(x)
+        x = graph.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    x = block("bottleneck", x)
+    for level in reversed(range(model.depth)):
+        up = params[f"up_{level}"]
+        kernel, bias = _kernel(graph, up), graph.constant(up["bias"])
+        x = graph.add("ConvTranspose", x, kernel, bias, strides=[2, 2])
+        if model.up_activation:
+            x = _activate(graph, x, model.negative_slope)
+        pair = [_crop(graph, skips[level], model, level), x]
+        if model.concat_order == "up_first":
+            pair.reverse()
+        x = block(f"decoder_{level}", graph.add("Concat", *pair, axis=1))
+    kernel, bias = (
+        _kernel(graph, params["head"]),
+        graph.constant(params["head"]["bias"]),
+    )
+    graph.add("Conv", x, kernel, bias, output=LOGITS)
+
+
+def _block(
+    graph: _Graph, x: str, model: UNet, params: PyTree, statistics: PyTree
+) -> str:
+    rim = model.kernel_size // 2 if model.padding == "SAME" else 0
+    for i in range(2):
+        conv = params[f"conv_{i}"]
+        kernel, bias = _kernel(graph, conv), graph.constant(conv["bias"])
+        x = graph.add("Conv", x, kernel, bias, pads=[rim] * 4)
+        x = _normalize(graph, x, model, params, statistics, i)
+        x = _activate(graph, x, model.negative_slope)
+    return x
+
+
+def _kernel(graph: _Graph, params: PyTree) -> str:
+    """[k, k, C, F] to [F, C, k, k]; of up-convolutions [2, 2, F, C] to [C, F, 2, 2]."""
+    return graph.constant(np.asarray(params["kernel"]).transpose(3, 2, 0, 1))
+
+
+def _normalize(
+    graph: _Graph, x: str, model: UNet, params: PyTree, statistics: PyTree, i: int
+) -> str:
+    """What `network.norms.normalize` does in evaluation."""
+    if model.norm == "none":
+        return x
+    name = f"{model.norm.capitalize()}Norm_{i}"
+    scale, bias = (graph.constant(params[name][key]) for key in ("scale", "bias"))
+    options: dict[str, Any] = {"epsilon": norms.EPSILON[model.norm]}
+    if model.norm == "batch":
+        moments = [graph.constant(statistics[name][key]) for key in ("mean", "var")]
+        return graph.add("BatchNormalization", x, scale, bias, *moments, **options)
+    if model.norm == "group":
+        options["num_groups"] = norms.num_groups(len(graph.weights[scale]))
+        return graph.add("GroupNormalization", x, scale, bias, **options)
+    last = graph.add("Transpose", x, perm=[0, 2, 3, 1])
+    last = graph.add("LayerNormalization", last, scale, bias, **options)
+    return graph.add("Transpose", last, perm=[0, 3, 1, 2])
+
+
+def _activate(graph: _Graph, x: str, negative_slope: float) -> str:
+    if negative_slope:
+        return graph.add("LeakyRelu", x, alpha=negative_slope)
+    return graph.add("Relu", x)
+
+
+def _crop(graph: _Graph, skip: str, model: UNet, level: int) -> str:
+    """The centre of a skip, as large as what came up; numbers, for all legal sides."""
+    if model.padding == "SAME":
+        return skip
+    # Below the skip, all is lost that a network of this depth loses but its two blocks
+    # at full resolution.
+    lost = geometry.offset(model.depth - level, kernel_size=model.kernel_size)
+    rim = lost // 2 - 2 * (model.kernel_size - 1)
+    if rim == 0:
+        return skip
+    starts, ends, axes = (
+        graph.constant(np.array(numbers, np.int64))
+        for numbers in ([rim, rim], [-rim, -rim], [2, 3])
+    )
+    return graph.add("Slice", skip, starts, ends, axes)
+
+
+def _onnx() -> types.ModuleType:
+    try:
+        import onnx
+        import onnx.helper
+        import onnx.numpy_helper
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "exporting to ONNX needs onnx, which is not installed: pip install "
+            "'unetjax[onnx]'."
+        ) from error
+    return onnx
