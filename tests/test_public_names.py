@@ -47,6 +47,8 @@ def test_commands():
         ],
         "predict": [
             "--average",
+            "--dtype",
+            "--engine",
             "--labels",
             "--out",
             "--probabilities",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 _LONG = 0.5  # seconds of work that needs no second call to be warm
+_VERY_LONG = 10.0  # seconds of work beside which a cold start is nothing
 _PAUSE = 0.005  # seconds in which the idle threads of the library before fall asleep
 
 OURS = "unetjax"  # the contender that all ratios refer to
@@ -174,9 +175,16 @@ def in_turns(
     """Returns the seconds of one piece of work, for every contender and round.
 
     A round lets everybody work once: A B A B. Work that is too short for the clock is
-    repeated within its turn.
+    repeated within its turn. Before it is measured everybody works once more, so that
+    memory and caches are its own again: where the system has to fetch memory anew, as
+    virtual machines do, whoever holds more of it would pay for the turn before. Work of
+    many seconds outweighs that.
     """
-    repeats = [_calibrate(run, effort.turn) for run in runs]
+    firsts = [seconds(run) for run in runs]  # warms up
+    repeats = [
+        1 if first > _LONG else _repeats(run, effort.turn)
+        for run, first in zip(runs, firsts, strict=True)
+    ]
     for _, (run, n) in itertools.product(
         range(effort.warm_up), list(zip(runs, repeats, strict=True))
     ):
@@ -186,8 +194,10 @@ def in_turns(
     for done in range(effort.most):
         if done >= effort.rounds and time.perf_counter() - start > effort.seconds:
             break
-        for run, n, mine in zip(runs, repeats, samples, strict=True):
+        for run, n, first, mine in zip(runs, repeats, firsts, samples, strict=True):
             time.sleep(_PAUSE)
+            if first < _VERY_LONG:
+                run(1)
             mine.append(seconds(run, n) / n)
     return samples
 
@@ -224,9 +234,6 @@ def paired_ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
-def _calibrate(run: Callable[[int], object], turn: float) -> int:
-    """Warms up, and returns how often to repeat the work in one turn."""
-    first = seconds(run)
-    if first > _LONG:
-        return 1
+def _repeats(run: Callable[[int], object], turn: float) -> int:
+    """How often to repeat the work in one turn."""
     return max(1, math.ceil(turn / max(seconds(run), 1e-6)))

@@ -133,12 +133,20 @@ def test_contenders_take_turns():
     rows = measuring.measure(Case("w", "c", items=4), contenders, effort)
     warm_up = 4  # each runs once to warm up and once to see how long it takes
     turns = calls[warm_up:]
-    assert [who for who, _ in turns] == ["ours", "peer"] * 3
-    assert all(n > 100 for _, n in turns)  # too short for the clock: repeated
+    assert [who for who, _ in turns] == ["ours", "ours", "peer", "peer"] * 3
+    assert all(n == 1 for _, n in turns[::2])  # memory and caches become its own
+    assert all(n > 100 for _, n in turns[1::2])  # too short for the clock: repeated
     assert [len(row.samples) for row in rows] == [3, 3, 0]
     assert rows[0].ratio == 1.0
     assert rows[0].rate == pytest.approx(4 / rows[0].median)
     assert rows[2] == Row("w", "c", "nobody", "float32", note="is not there")
+
+
+def test_very_long_work_is_done_once_a_turn(monkeypatch):
+    monkeypatch.setattr(measuring, "_VERY_LONG", 0.0)
+    calls = []
+    measuring.in_turns([calls.append], Effort(2, 2, 0.0))
+    assert len(calls) == 4  # to warm up, to see how long it takes, and two turns
 
 
 def test_effort_is_bounded_by_time():
