@@ -116,9 +116,13 @@ def test_only_devices_names_devices(module):
 
 
 def test_import_is_light():
-    """No heavy library, no device, in a fresh interpreter."""
+    """No heavy library, no device, in a fresh interpreter, for all public names."""
     code = """
-import sys, unetjax
+import sys
+import unetjax
+assert "jax" not in sys.modules  # a program may still choose how to start
+from unetjax import *
+assert UNet().depth == 4
 heavy = {"tensorflow", "tensorflow_datasets", "orbax", "matplotlib", "scipy",
          "skimage", "tensorstore"} & set(sys.modules)
 assert not heavy, heavy

@@ -18,10 +18,13 @@ _FIRST_STEP = "training:"  # begins the line that a first step prints
 
 def starts(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
     """Measures imports, and training commands up to their first step."""
-    case = Case("startup", "import, in a fresh interpreter")
+    case = Case("startup", "import of all public names, in a fresh interpreter")
     contenders = [
-        Contender(name, functools.partial(_import, module), precision="")
-        for name, module in ((OURS, "unetjax"), ("jax alone", "jax"))
+        Contender(name, functools.partial(_import, words), precision="")
+        for name, words in (
+            (OURS, "from unetjax import *"),
+            ("jax alone", "import jax"),
+        )
     ]
     yield measuring.measure(case, contenders, plan.effort)
 
@@ -86,9 +89,9 @@ def _steps(words: list[str], keep: Callable[[], str] | None, n: int) -> None:
             first_step(words, fresh)
 
 
-def _import(module: str, n: int) -> None:
+def _import(words: str, n: int) -> None:
     for _ in range(n):
-        subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+        subprocess.run([sys.executable, "-c", words], check=True)
 
 
 def _environment(cache: str) -> Mapping[str, str]:
