@@ -62,7 +62,7 @@ class ConvBlock(nn.Module):
 class Conv(nn.Module):
     """k x k convolution of stride 1, with bias.
 
-    The same as `nn.Conv`, whose parameters it shares. In training in float32 it is
+    The same as `nn.Conv`, whose parameters it shares. In training it is
     `convolution.fast`. In prediction it is not: tiles would no longer equal each other
     bit for bit.
 
@@ -96,8 +96,7 @@ class Conv(nn.Module):
         if self.padding == "SAME":
             rim = self.kernel_size // 2
             x = jnp.pad(x, ((0, 0), (rim, rim), (rim, rim), (0, 0)))
-        fast = train and x.dtype == jnp.float32
-        convolve = convolution.fast if fast else convolution.plain
+        convolve = convolution.fast if train else convolution.plain
         return convolve(x, kernel) + bias.reshape(1, 1, 1, -1)
 
 
