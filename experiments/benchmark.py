@@ -9,6 +9,7 @@ Prints medians, quartiles and ratios, and writes `benchmark.json`, `benchmark.md
 
 import os
 import pathlib
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,12 @@ ONLY = flags.DEFINE_list(
 )
 QUICK = flags.DEFINE_bool("quick", False, "Smaller sizes, fewer rounds.")
 FULL = flags.DEFINE_bool("full", False, "Everything, more rounds.")
+ROUNDS = flags.DEFINE_integer("rounds", None, "Rounds at least.", lower_bound=1)
+IMAGES = flags.DEFINE_list(
+    "images",
+    None,
+    "Images to predict: features of the network x side in pixels, 16x512.",
+)
 OUT = flags.DEFINE_string("out", None, "Folder of the results, which has none yet.")
 
 
@@ -79,16 +86,44 @@ def run(chosen: Plan, only: Sequence[str]) -> list[Row]:
     return rows
 
 
-def choose(quick: bool, full: bool) -> Plan:
+def choose(
+    quick: bool,
+    full: bool,
+    *,
+    rounds: int | None = None,
+    images: Sequence[str] | None = None,
+) -> Plan:
     """Returns the sizes for this device.
 
+    Args:
+      quick: Whether they are small.
+      full: Whether they are all.
+      rounds: Rounds at least, instead of the plan's.
+      images: Of predictions, such as `16x512`, instead of the plan's.
+
     Raises:
-      ValueError: If both are wanted.
+      ValueError: If both are wanted, or an image is not understood.
     """
     if quick and full:
         raise ValueError("--quick and --full exclude each other; give one of them.")
     chosen = plan.QUICK if quick else plan.FULL if full else plan.DEFAULT
-    return chosen if jax.default_backend() == "cpu" else plan.on_accelerator(chosen)
+    if jax.default_backend() != "cpu":
+        chosen = plan.on_accelerator(chosen)
+    if rounds is not None:
+        chosen = chosen._replace(effort=chosen.effort._replace(rounds=rounds))
+    if images is not None:
+        chosen = chosen._replace(images=tuple(_image(words) for words in images))
+    return chosen
+
+
+def _image(words: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", words)
+    if found is None:
+        raise ValueError(
+            f"--images has {words!r}; accepted is the number of features of the "
+            "network and the side of the image in pixels, such as 16x512."
+        )
+    return int(found[1]), int(found[2])
 
 
 def _show(rows: list[Row]) -> list[Row]:
@@ -106,7 +141,7 @@ def _main() -> None:
     warning = machine.busy()
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
-    chosen = choose(QUICK.value, FULL.value)
+    chosen = choose(QUICK.value, FULL.value, rounds=ROUNDS.value, images=IMAGES.value)
     facts = machine.describe() | {"load at the start": machine.load()}
     rows = run(chosen, ONLY.value)
     facts |= {"load at the end": machine.load()}

@@ -227,6 +227,16 @@ def test_options_name_the_way_out():
     assert benchmark.choose(quick=True, full=False) == plan.QUICK
 
 
+def test_rounds_and_images_are_those_asked_for():
+    chosen = benchmark.choose(False, False, rounds=2, images=["16x10000", "64x512"])
+    assert chosen.effort.rounds == 2
+    assert chosen.images == ((16, 10_000), (64, 512))
+    assert chosen.features == plan.DEFAULT.features
+    for words in ("512", "16x", "0x512", "16 x 512"):
+        with pytest.raises(ValueError, match=f"--images has '{words}'; accepted is"):
+            benchmark.choose(False, False, images=[words])
+
+
 def test_training_trains():
     """The step that is measured really updates: its loss falls."""
     model = UNet(features=2, depth=1, dropout_rate=0.0)

@@ -36,8 +36,8 @@ def fast(
 
     Results agree with the definition to some 1e-5 of the largest one in float32; what
     is given in bfloat16 is computed in float32, as XLA does as well, and rounded. Other
-    accelerators compute `plain`. Derivatives are those of reverse mode only (`jax.grad`,
-    `jax.vjp`).
+    accelerators compute `plain`. Derivatives are those of reverse mode only
+    (`jax.grad`, `jax.vjp`).
     """
     return lax.platform_dependent(x, kernel, cpu=_convolve, default=plain)
 
