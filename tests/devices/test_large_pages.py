@@ -1,6 +1,7 @@
 """A program starts again with large pages where they must be asked for, and once."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -81,3 +82,24 @@ def test_the_command_line_asks_before_it_imports_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.startswith("False\nusage: unetjax")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [("['-m']", "asks False\n"), ("['x']", "")], ids=str
+)
+def test_launchers_ask_before_they_import_jax_and_imports_do_not(command, said):
+    code = (
+        "import sys\n"
+        f"sys.argv = {command}\n"
+        "from unetjax.devices import large_pages\n"
+        "large_pages.ask = lambda: print('asks', 'jax' in sys.modules)\n"
+        "import experiments\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=pathlib.Path(__file__).parents[2],
+    )
+    assert done.stdout == said
