@@ -1,5 +1,6 @@
 """Every bad input ends in one sentence and exit code 2, and nothing is written."""
 
+import importlib.util
 import os
 import pathlib
 import re
@@ -16,7 +17,7 @@ import tifffile
 
 from unetjax.cli import main
 from unetjax.data import synthetic
-from unetjax.exchange import model_folder
+from unetjax.exchange import model_folder, openvino
 from unetjax.files import images
 from unetjax.inference.predict import predict
 from unetjax.metrics import em
@@ -172,8 +173,9 @@ def test_models_and_versions_are_averaged(annotated, model):
 @pytest.mark.parametrize("dtype", [(), ("--dtype", "bfloat16")])
 def test_openvino_takes_the_place_of_jax(capsys, annotated, model, dtype):
     """With an error that is no more than that of the numbers it computes in."""
-    core = pytest.importorskip("openvino").Core()
-    if dtype and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if importlib.util.find_spec("openvino") is None:  # imported, it would report
+        pytest.skip("openvino is not installed")
+    if dtype and "BF16" not in openvino.capabilities():
         pytest.skip("this CPU does not multiply bfloat16")
     probs = {}
     for name, words in {
