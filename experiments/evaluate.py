@@ -13,15 +13,16 @@ import pathlib
 
 from absl import flags
 
-from experiments import networks
+from experiments import model_flags
 from experiments.launch import launch
+from unetjax.evaluation import score_sets
+from unetjax.evaluation.score_sets import ScoreSet
 from unetjax.reporting import console
 from unetjax.reporting.report import Table
 from unetjax.sweeps import results
 from unetjax.training import config as configs
-from unetjax.training import experiment, score_sets
+from unetjax.training import experiment
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.score_sets import ScoreSet
 
 SCORES = flags.DEFINE_enum(
     "scores", "cells", list(score_sets.SCORE_SETS), "Which family of scores."
@@ -31,11 +32,11 @@ SCORES = flags.DEFINE_enum(
 def main(config: ExperimentConfig) -> None:
     """Prints the scores beside those of no model, or those of all trials of a sweep."""
     score_set = score_sets.SCORE_SETS[SCORES.value]
-    folder = pathlib.Path(networks.WORKDIR.value)
+    folder = pathlib.Path(model_flags.WORKDIR.value)
     if (folder / results.SWEEP).exists():
         tables = _of_trials(folder, score_set)
     else:
-        trained, segment = networks.load(folder)
+        trained, segment = model_flags.load(folder)
         split = experiment.open_split(config)
         tables = [score_sets.compare(score_set, trained, split, segment=segment)]
     print("\n\n".join(console.table(t.rows, t.columns) for t in tables))
@@ -50,11 +51,13 @@ def _of_trials(folder: pathlib.Path, score_set: ScoreSet) -> list[Table]:
     scored = []
     for outcome in results.read_outcomes(folder):
         if outcome.state == "finished":
-            held_out = experiment.open_split(configs.from_dict(outcome.config)).held_out
-            _, segment = networks.load(folder / outcome.name)
+            validation = experiment.open_split(
+                configs.from_dict(outcome.config)
+            ).validation
+            _, segment = model_flags.load(folder / outcome.name)
             counts = [
                 score_set.score(example, segment(example.image))
-                for example in (held_out[i] for i in range(len(held_out)))
+                for example in (validation[i] for i in range(len(validation)))
             ]
             total = score_sets.total(score_set, counts)
             scored.append(outcome._replace(scores={**total}))

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from experiments.launch import launch
-from unetjax.data.source import Example
-from unetjax.exchange import model_folder
+from unetjax.data.examples import Example
+from unetjax.evaluation import panels
+from unetjax.inference.segment import Segmentation, segment
+from unetjax.model_io import model_folder
 from unetjax.reporting import pictures
-from unetjax.training import augmentation_pictures, evaluation, experiment, watching
+from unetjax.training import augmentation_pictures, experiment
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.evaluation import Segmentation
 
 OUT = flags.DEFINE_string("out", None, "Folder for the pictures.", required=True)
 TILES = flags.DEFINE_integer("tiles", 3, "Number of tiles.", lower_bound=1)
@@ -33,8 +34,8 @@ def main(config: ExperimentConfig) -> None:
     split = experiment.open_split(config)
     folder = pathlib.Path(OUT.value)
     if RUNS.value:
-        shown = split.held_out[: config.num_pictures]
-        picture = watching.comparison(shown, list(_found(shown)))
+        shown = split.validation[: config.num_pictures]
+        picture = panels.comparison(shown, list(_found(shown)))
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / "runs.png"]
         pictures.write_png(paths[0], picture)
@@ -49,7 +50,7 @@ def _found(examples: Sequence[Example]) -> Iterator[tuple[str, list[Segmentation
     """Of every run its name and what its best model makes of the images."""
     for folder in map(pathlib.Path, RUNS.value):
         trained = model_folder.load(folder)
-        yield folder.name, [evaluation.segment(trained, e.image) for e in examples]
+        yield folder.name, [segment(trained, e.image) for e in examples]
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import pathlib
 
 from absl import flags
 
-from experiments import networks
+from experiments import model_flags
 from experiments.launch import launch
-from unetjax.training import experiment, predictions
+from unetjax.evaluation import prediction_files
+from unetjax.training import experiment
 from unetjax.training.config import ExperimentConfig
 
 OUT = flags.DEFINE_string(
@@ -24,11 +25,13 @@ OUT = flags.DEFINE_string(
 def main(config: ExperimentConfig) -> None:
     """Writes an overlay, a label image and the probabilities of every image."""
     split = experiment.open_split(config)
-    _, segment = networks.load(networks.WORKDIR.value)
-    held_out = [(pathlib.Path(e.name).stem, e.image) for e in split.held_out]
+    _, segment = model_flags.load(model_flags.WORKDIR.value)
+    validation = [(pathlib.Path(e.name).stem, e.image) for e in split.validation]
     folder = pathlib.Path(OUT.value)
-    predictions.write_all(segment, held_out, folder, labels=True, probabilities=True)
-    print(f"{len(held_out)} images segmented into {folder}")
+    prediction_files.write_all(
+        segment, validation, folder, labels=True, probabilities=True
+    )
+    print(f"{len(validation)} images segmented into {folder}")
 
 
 if __name__ == "__main__":

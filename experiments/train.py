@@ -17,9 +17,9 @@ from absl import flags
 
 from experiments.launch import launch
 from unetjax.data.splits import Split
-from unetjax.training import dry_run, experiment, fitting
+from unetjax.training import dry_run, experiment, memory_limits
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.fitting import Largest
+from unetjax.training.memory_limits import Largest
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Run folder, new or to go on with.")
 DRY_RUN = flags.DEFINE_bool(
@@ -66,7 +66,7 @@ def _describe(config: ExperimentConfig) -> None:
 
 def _open(config: ExperimentConfig) -> Split:
     split = experiment.open_split(config)
-    print(f"{len(split.train)} images to learn from, {len(split.held_out)} held out")
+    print(f"{len(split.train)} images to learn from, {len(split.validation)} held out")
     return split
 
 
@@ -75,7 +75,7 @@ def _fitted(config: ExperimentConfig, split: Split) -> ExperimentConfig:
     if LARGEST.value is None:
         return config
     what = cast(Largest, LARGEST.value)
-    config = fitting.fit(config, split.train, what=what)
+    config = memory_limits.largest_that_fits(config, split.train, what=what)
     print(
         f"tile_size {config.tile_size}, batch_size {config.batch_size}: the largest "
         f"{what} whose step fits into memory",

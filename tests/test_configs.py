@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import launch
-from unetjax.data.resident import Resident
+from unetjax.data.device_dataset import DeviceDataset
 from unetjax.training import config as configs
 from unetjax.training import loop, optimizers, run_folder, steps
 from unetjax.training.config import ExperimentConfig
@@ -35,7 +35,7 @@ def test_config_traces_one_step(path, argument):
     optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
     spec = jax.ShapeDtypeStruct
     pixels, images = 10_000, 3
-    data = Resident(
+    data = DeviceDataset(
         image=spec((pixels, 1), jnp.float32),
         label=spec((pixels,), jnp.int32),
         instances=spec((pixels,), jnp.int32),

@@ -1,8 +1,8 @@
 from .augmentation.augment import augment
-from .exchange.model_folder import load
 from .geometry import output_size
 from .inference.predict import predict
 from .losses import soft_dice, weighted_cross_entropy
+from .model_io.model_folder import load
 from .network import presets
 from .network.unet import UNet
 from .training.steps import TrainState, train_step

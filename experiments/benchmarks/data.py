@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from experiments.benchmarks import measuring, network
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
-from unetjax.data import resident, synthetic
+from unetjax.data import device_dataset, synthetic
 from unetjax.network.unet import UNet
 from unetjax.training import loop, optimizers, run_folder
 from unetjax.training.config import ExperimentConfig
@@ -65,7 +65,7 @@ def _drawn(model: UNet, plan: Plan, batch_size: int) -> Contender:
         synthetic.touching_cells(0, i, size=(side, side), num_cells=side**2 // 2500)
         for i in range(4)
     ]
-    data = resident.load(
+    data = device_dataset.load(
         examples,
         scaling=config.scaling,
         num_classes=model.num_classes,

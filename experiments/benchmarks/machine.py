@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from experiments.benchmarks import measuring
 from experiments.benchmarks.measuring import Case, Contender, Row
 from experiments.benchmarks.plan import Plan
-from unetjax.training import environment
+from unetjax.reporting import environment
 
 
 def num_threads() -> int:

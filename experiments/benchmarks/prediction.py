@@ -10,8 +10,8 @@ from jaxtyping import Float32, PyTree
 from experiments.benchmarks import machine, measuring, network
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
-from unetjax.exchange import openvino
 from unetjax.inference.predict import Engine, predict
+from unetjax.model_io import openvino
 from unetjax.network.unet import UNet
 
 

@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from unetjax.weight_maps import device, reference
 from unetjax.weight_maps.settings import PAPER
 
 # Without the ridge, which public snippets do not know: the same work for all.
-SETTINGS = PAPER._replace(ridge="none")
+SETTINGS = replace(PAPER, ridge="none")
 _CLASS_WEIGHTS = (1.0, 1.0)
 
 

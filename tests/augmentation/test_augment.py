@@ -1,5 +1,6 @@
 import functools
 import pathlib
+from dataclasses import replace
 from typing import get_args
 
 import jax
@@ -9,7 +10,13 @@ import pytest
 
 from experiments import launch
 from unetjax.augmentation import warp
-from unetjax.augmentation.augment import FALK2019, OFF, PAPER, Augmentation, augment
+from unetjax.augmentation.augment import (
+    FALK2019,
+    OFF,
+    PAPER,
+    AugmentationSettings,
+    augment,
+)
 from unetjax.augmentation.elastic import Elastic
 
 SHAPE = (40, 52)
@@ -34,7 +41,7 @@ def cells():
 def test_zero_strength_is_the_identity_bit_for_bit(
     key, ramp, cells, elastic, interpolation
 ):
-    settings = OFF._replace(elastic=elastic, interpolation=interpolation)
+    settings = replace(OFF, elastic=elastic, interpolation=interpolation)
     image, label = augment(key, ramp / 50, cells, settings=settings)
     np.testing.assert_array_equal(image, ramp / 50)
     np.testing.assert_array_equal(label, cells)
@@ -43,11 +50,11 @@ def test_zero_strength_is_the_identity_bit_for_bit(
 @pytest.mark.parametrize(
     "settings",
     [
-        OFF._replace(elastic_sigma=3.0),
-        OFF._replace(rotation=360.0),
-        OFF._replace(flip=True),
-        PAPER._replace(elastic_sigma=3.0, contrast=0.0),
-        FALK2019._replace(contrast=0.0),
+        replace(OFF, elastic_sigma=3.0),
+        replace(OFF, rotation=360.0),
+        replace(OFF, flip=True),
+        replace(PAPER, elastic_sigma=3.0, contrast=0.0),
+        replace(FALK2019, contrast=0.0),
     ],
 )
 def test_image_and_annotations_move_alike(key, ramp, settings):
@@ -63,18 +70,18 @@ def test_image_and_annotations_move_alike(key, ramp, settings):
         assert np.abs(came_from[..., 1] - column).max() <= 0.5 + 1e-3
 
 
-@pytest.mark.parametrize("field", Augmentation._fields)
+@pytest.mark.parametrize("field", vars(AugmentationSettings()))
 def test_every_setting_does_something(field, ramp):
     """Seen over several images, as some settings change every second one."""
     others = {
-        "elastic": (OFF._replace(elastic_sigma=3.0), "bspline"),
-        "elastic_grid": (OFF._replace(elastic_sigma=3.0), 5),
+        "elastic": (replace(OFF, elastic_sigma=3.0), "bspline"),
+        "elastic_grid": (replace(OFF, elastic_sigma=3.0), 5),
         "elastic_spacing": (
-            OFF._replace(elastic="bspline", elastic_sigma=3.0),
+            replace(OFF, elastic="bspline", elastic_sigma=3.0),
             40.0,
         ),
-        "interpolation": (OFF._replace(rotation=30.0), "cubic"),
-        "curve_points": (OFF._replace(contrast=0.05), 5),
+        "interpolation": (replace(OFF, rotation=30.0), "cubic"),
+        "curve_points": (replace(OFF, contrast=0.05), 5),
         "flip": (OFF, True),
     }
     before, value = others.get(field, (OFF, 2.0 if field == "blur" else 0.1))
@@ -84,12 +91,12 @@ def test_every_setting_does_something(field, ramp):
         draw = functools.partial(augment, image=texture, settings=settings)
         return jax.vmap(lambda key: draw(key)[0])(jax.random.split(jax.random.key(0)))
 
-    moved = run(before._replace(**{field: value}))
+    moved = run(replace(before, **{field: value}))
     assert np.abs(moved - run(before)).max() > 1e-3
 
 
 def test_half_of_the_images_are_mirrored(ramp):
-    settings = OFF._replace(flip=True)
+    settings = replace(OFF, flip=True)
     flips = [
         bool((augment(jax.random.key(i), ramp, settings=settings)[0] != ramp).any())
         for i in range(20)
@@ -97,7 +104,7 @@ def test_half_of_the_images_are_mirrored(ramp):
     assert 4 < sum(flips) < 16
 
 
-@pytest.mark.parametrize("settings", [PAPER, FALK2019._replace(interpolation="cubic")])
+@pytest.mark.parametrize("settings", [PAPER, replace(FALK2019, interpolation="cubic")])
 def test_labels_stay_labels(cells, settings):
     draw = jax.vmap(
         lambda key: augment(key, jnp.zeros((*SHAPE, 1)), cells, settings=settings)[1]
@@ -109,7 +116,7 @@ def test_labels_stay_labels(cells, settings):
 def test_rotation_covers_all_directions():
     """A pixel right of the centre is found in all four quadrants."""
     image = jnp.zeros((21, 21, 1)).at[10, 18].set(1.0)
-    settings = OFF._replace(rotation=360.0)
+    settings = replace(OFF, rotation=360.0)
     quadrants = set()
     for seed in range(30):
         moved, *_ = augment(jax.random.key(seed), image, settings=settings)
@@ -120,7 +127,7 @@ def test_rotation_covers_all_directions():
 
 def test_pure_under_jit_and_vmap(key, ramp, cells):
     """Equal keys give equal results; compiled or not, up to rounding."""
-    run = functools.partial(augment, settings=Augmentation(elastic_sigma=3.0))
+    run = functools.partial(augment, settings=AugmentationSettings(elastic_sigma=3.0))
     plain, again = run(key, ramp / 50, cells), run(key, ramp / 50, cells)
     np.testing.assert_array_equal(plain[0], again[0])
     compiled = jax.jit(run)(key, ramp / 50, cells)
@@ -144,9 +151,9 @@ def test_pure_under_jit_and_vmap(key, ramp, cells):
 @pytest.mark.usefixtures("as_installed")
 def test_refusals(key, ramp, change, message):
     with pytest.raises(ValueError, match=message):
-        augment(key, ramp, settings=PAPER._replace(**change))
+        augment(key, ramp, settings=replace(PAPER, **change))
 
 
 def test_constants_are_those_of_the_config_files():
     options = launch.load_file(str(CONFIGS / "falk2019.py"))
-    assert Augmentation(**options["augmentation"]) == FALK2019
+    assert AugmentationSettings(**options["augmentation"]) == FALK2019

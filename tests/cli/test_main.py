@@ -17,10 +17,10 @@ import tifffile
 
 from unetjax.cli import main
 from unetjax.data import synthetic
-from unetjax.exchange import model_folder, openvino
 from unetjax.files import images
 from unetjax.inference.predict import predict
 from unetjax.metrics import em
+from unetjax.model_io import model_folder, openvino
 from unetjax.network.unet import UNet
 
 
@@ -40,7 +40,7 @@ def save_model(folder, seed, names=("background", "cell")):
     """Writes an untrained network, and returns it."""
     unet = UNet(features=2, depth=1, num_classes=len(names))
     params = unet.init(jax.random.key(seed), jnp.zeros((1, 20, 20, 1)), train=False)
-    trained = model_folder.ModelFolder(
+    trained = model_folder.TrainedModel(
         unet, params["params"], {}, "percentile", names, {}, {}
     )
     model_folder.save(folder, trained)

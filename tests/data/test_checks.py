@@ -3,7 +3,7 @@ import pytest
 
 from unetjax.data import checks
 from unetjax.data.checks import Problem
-from unetjax.data.source import from_instances
+from unetjax.data.examples import from_instances
 
 CELLS = np.zeros((8, 9), np.int32)
 CELLS[1:3, 1:3] = 1

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from unetjax.data import datasets
-from unetjax.data.datasets import building, prepared
+from unetjax.data.datasets import download, tfds_source
 from unetjax.files import archives, images
 
 SLICES = 30
@@ -90,7 +90,7 @@ def manual(tmp_path):
 
     def make(name, **options):
         folder = (
-            tmp_path / "manual" / prepared.make_builder(name, tmp_path).origin.folder
+            tmp_path / "manual" / tfds_source.make_builder(name, tmp_path).origin.folder
         )
         CONTENTS[name](folder, **options)
         return tmp_path / "manual"
@@ -184,7 +184,7 @@ def publisher(tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def publish(name, contents, sha256):
-        builder = prepared.make_builder(name, tmp_path)
+        builder = tfds_source.make_builder(name, tmp_path)
         archive = zipped(contents, folder / builder.origin.archive)
         url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
         digest = archives.sha256(archive) if sha256 == "right" else sha256
@@ -213,7 +213,7 @@ def test_an_archive_is_downloaded_verified_and_unpacked_once(
     made = unpacked.stat().st_mtime_ns
     digest = archives.sha256(archive)
     archive.unlink()  # the publisher is gone: the download is kept, and its contents
-    builder = prepared.make_builder("dsb2018", tmp_path / "other")
+    builder = tfds_source.make_builder("dsb2018", tmp_path / "other")
     builder.download_and_prepare(download_dir=tmp_path / "data" / "downloads")
     assert unpacked.stat().st_mtime_ns == made
     assert builder.info.metadata["archive_sha256"] == digest
@@ -316,7 +316,7 @@ def test_files_that_are_not_as_expected_are_named(
         datasets.load(
             name, split="01", data_dir=tmp_path, manual_dir=manual(name, **options)
         )
-    assert not prepared.make_builder(name, tmp_path).is_prepared()
+    assert not tfds_source.make_builder(name, tmp_path).is_prepared()
 
 
 def test_missing_files_are_named(manual, tmp_path):
@@ -336,7 +336,7 @@ def test_missing_files_are_named(manual, tmp_path):
 def test_images_and_annotations_must_have_one_size():
     image, labels = np.zeros((4, 5, 1), np.uint8), np.zeros((5, 4), np.int32)
     with pytest.raises(ValueError, match=r"x\.tif has shape \(4, 5, 1\) and its ann"):
-        building.checked(image, labels, np.uint8, pathlib.Path("x.tif"))
+        download.checked(image, labels, np.uint8, pathlib.Path("x.tif"))
 
 
 def test_unknown_names_and_splits_are_answered(manual, tmp_path):
@@ -356,7 +356,7 @@ def test_unknown_names_and_splits_are_answered(manual, tmp_path):
 
 def test_names_are_those_of_the_builders(tmp_path):
     for name in datasets.NAMES:
-        builder = prepared.make_builder(name, tmp_path)
+        builder = tfds_source.make_builder(name, tmp_path)
         assert name in (builder.name, getattr(builder.builder_config, "name", None))
         assert builder.origin.archive in builder.MANUAL_DOWNLOAD_INSTRUCTIONS
 

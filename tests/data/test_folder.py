@@ -276,7 +276,7 @@ def test_real_data_sets_are_understood(shared_data, name, summary):
         folder.load(masks, images)
 
 
-MINE = folder.Naming("_img.png", "_seg.tif")
+MINE = folder.FileNaming("_img.png", "_seg.tif")
 
 
 def test_suffixes_of_ones_own(tree):
@@ -293,13 +293,13 @@ def test_suffixes_of_ones_own(tree):
 def test_suffixes_in_one_folder(tree):
     """As jakeret/tf_unet has them: .tif, of which those in _mask.tif are masks."""
     tree(["all/a.tif", "all/b.tif"], ["all/a_mask.tif", "all/b_mask.tif"])
-    pairs = folder.pair("all", "all", naming=folder.Naming(".tif", "_mask.tif"))
+    pairs = folder.pair("all", "all", naming=folder.FileNaming(".tif", "_mask.tif"))
     assert [(pair.image.name, pair.mask.name) for pair in pairs] == [
         ("a.tif", "a_mask.tif"),
         ("b.tif", "b_mask.tif"),
     ]
     assert pairs == folder.pair("all", "all")
-    assert pairs == folder.pair("all", "all", naming=folder.Naming("", "_mask.tif"))
+    assert pairs == folder.pair("all", "all", naming=folder.FileNaming("", "_mask.tif"))
 
 
 def test_every_mask_that_a_suffix_misses_is_named(tree):
@@ -310,4 +310,4 @@ def test_every_mask_that_a_suffix_misses_is_named(tree):
         folder.pair("i", "m", naming=MINE)
     assert "c_img.png has no mask" in str(e.value)
     with pytest.raises(ValueError, match=r"i holds no image that ends in '.jpg'"):
-        folder.pair("i", "m", naming=folder.Naming(".jpg"))
+        folder.pair("i", "m", naming=folder.FileNaming(".jpg"))

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from skimage import measure
 
-from unetjax.data import source, splits, synthetic
+from unetjax.data import splits, synthetic
+from unetjax.data.examples import from_instances
 
 
 def example(seed, name=None):
     image = np.random.default_rng(seed).integers(0, 255, (6, 5, 1), np.uint8)
-    return source.from_instances(image, np.ones((6, 5), np.int32), name or f"{seed}")
+    return from_instances(image, np.ones((6, 5), np.int32), name or f"{seed}")
 
 
 def names(examples):
@@ -17,9 +18,9 @@ def names(examples):
 def cut(instances, fraction, guard, **changes):
     """Splits an image whose grey values count its pixels."""
     image = np.arange(instances.size, dtype=np.uint16).reshape(*instances.shape, 1)
-    whole = source.from_instances(image, instances, "a")._replace(**changes)
-    (train,), (held_out,) = splits.split_image(whole, fraction=fraction, guard=guard)
-    return whole, train, held_out
+    whole = from_instances(image, instances, "a")._replace(**changes)
+    (train,), (validation,) = splits.split_image(whole, fraction=fraction, guard=guard)
+    return whole, train, validation
 
 
 def test_the_hash_is_of_type_shape_and_pixels():
@@ -35,8 +36,8 @@ def test_holdout_is_a_partition_of_the_asked_size():
     examples = [example(i) for i in range(20)]
     for fraction, expected in ((0.2, 4), (0.5, 10), (0.001, 1), (0.999, 19)):
         split = splits.holdout(examples, fraction=fraction)
-        assert len(split.held_out) == expected
-        assert sorted(names(split.train) + names(split.held_out)) == sorted(
+        assert len(split.validation) == expected
+        assert sorted(names(split.train) + names(split.validation)) == sorted(
             names(examples)
         )
         assert names(split.train) == sorted(names(split.train), key=int)
@@ -50,8 +51,8 @@ def test_holdout_depends_on_content_and_seed_alone():
     ]
     assert expected[0] != expected[1]
     renamed = [e._replace(name=f"new {e.name}") for e in reversed(examples)]
-    held_out = splits.holdout(renamed, fraction=0.3).held_out
-    assert sorted(names(held_out)) == sorted(f"new {name}" for name in expected[0])
+    validation = splits.holdout(renamed, fraction=0.3).validation
+    assert sorted(names(validation)) == sorted(f"new {name}" for name in expected[0])
     # Golden: runs of last year must find the same images held out today.
     assert expected[0] == ["3", "4", "5", "9", "17", "18"]
 
@@ -61,13 +62,13 @@ def test_folds_hold_out_every_image_once(count):
     examples = [example(i) for i in range(20)]
     folds = splits.folds(examples, count, seed=1)
     assert len(folds) == count
-    held_out = [name for fold in folds for name in names(fold.held_out)]
-    assert sorted(held_out) == sorted(names(examples))
-    sizes = {len(fold.held_out) for fold in folds}
+    validation = [name for fold in folds for name in names(fold.validation)]
+    assert sorted(validation) == sorted(names(examples))
+    sizes = {len(fold.validation) for fold in folds}
     assert max(sizes) - min(sizes) <= 1
     for fold in folds:
         splits.check_disjoint(*fold)
-        assert len(fold.train) + len(fold.held_out) == 20
+        assert len(fold.train) + len(fold.validation) == 20
 
 
 def test_folds_depend_on_content_and_seed_alone():
@@ -76,18 +77,18 @@ def test_folds_depend_on_content_and_seed_alone():
     for seed in (0, 1):
         one, other = (splits.folds(x, 3, seed=seed) for x in (examples, renamed))
         for a, b in zip(one, other, strict=True):
-            assert sorted(f"new {e.name}" for e in a.held_out) == sorted(
-                names(b.held_out)
+            assert sorted(f"new {e.name}" for e in a.validation) == sorted(
+                names(b.validation)
             )
-    assert names(splits.folds(examples, 3, seed=0)[0].held_out) != names(
-        splits.folds(examples, 3, seed=1)[0].held_out
+    assert names(splits.folds(examples, 3, seed=0)[0].validation) != names(
+        splits.folds(examples, 3, seed=1)[0].validation
     )
 
 
 def test_a_renamed_duplicate_is_never_on_both_sides_of_a_fold():
     examples = [example(i // 2, f"{i // 2}{'ab'[i % 2]}") for i in range(20)]
     for fold in splits.folds(examples, 5):
-        assert len(fold.held_out) == 4
+        assert len(fold.validation) == 4
         splits.check_disjoint(*fold)
 
 
@@ -101,14 +102,14 @@ def test_a_renamed_duplicate_stays_on_the_side_of_its_twin():
     examples = [example(i // 2, f"{i // 2}{'ab'[i % 2]}") for i in range(20)]
     for seed in range(20):
         split = splits.holdout(examples, fraction=0.5, seed=seed)
-        assert len(split.held_out) == len(split.train) == 10
+        assert len(split.validation) == len(split.train) == 10
         splits.check_disjoint(*split)
 
 
 def test_a_leak_is_refused_with_every_name():
-    train, held_out = [example(i) for i in range(5)], [example(i) for i in (5, 6)]
-    splits.check_disjoint(train, held_out)
-    leaks = [*held_out, example(1, "copy of 1.tif"), example(4, "x")]
+    train, validation = [example(i) for i in range(5)], [example(i) for i in (5, 6)]
+    splits.check_disjoint(train, validation)
+    leaks = [*validation, example(1, "copy of 1.tif"), example(4, "x")]
     with pytest.raises(
         ValueError, match=r"but copy of 1\.tif is 1, x is 4 by content;"
     ):
@@ -134,13 +135,13 @@ def test_a_fraction_is_between_0_and_1(fraction):
 def test_parts_lie_at_the_ends_with_the_guard_between(shape):
     instances = np.zeros(shape, np.int32)
     label = (np.arange(instances.size).reshape(shape) % 3 - 1).astype(np.int32)
-    whole, train, held_out = cut(instances, 0.25, 8, label=label)
+    whole, train, validation = cut(instances, 0.25, 8, label=label)
     axis = int(shape[1] > shape[0])  # of the longer side; rows where it is equal
-    for part, box in ((train, slice(0, 24)), (held_out, slice(32, 40))):
+    for part, box in ((train, slice(0, 24)), (validation, slice(32, 40))):
         box = (box, slice(None)) if axis == 0 else (slice(None), box)
         np.testing.assert_array_equal(part.image, whole.image[box])
         np.testing.assert_array_equal(part.label, whole.label[box])
-    assert names([train, held_out]) == ["a-train", "a-held-out"]
+    assert names([train, validation]) == ["a-train", "a-held-out"]
 
 
 def test_pieces_of_a_cut_cell_become_cells_and_others_stay_whole():
@@ -149,23 +150,23 @@ def test_pieces_of_a_cut_cell_become_cells_and_others_stay_whole():
     instances[11:14, 1:10] = 7  # whose arms the cut at row 10 parts
     instances[0:2, 4:6] = instances[4:6, 5:7] = 9  # never cut: two pieces, one cell
     instances[16:19, 3:5] = 4
-    _, train, held_out = cut(instances, 0.5, 0)
+    _, train, validation = cut(instances, 0.5, 0)
 
     assert np.unique(train.instances).tolist() == [0, 1, 2, 3]
     arms = {int(train.instances[8, 1]), int(train.instances[8, 8])}
     assert arms == {2, 3}
     assert train.instances[0, 4] == train.instances[4, 5] == 1
-    np.testing.assert_array_equal(held_out.instances > 0, instances[10:] > 0)
-    assert np.unique(held_out.instances).tolist() == [0, 1, 2]
-    assert held_out.instances[7, 3] == 1  # the order of the numbers is kept
-    assert held_out.instances[1, 1] == held_out.instances[1, 8] == 2
+    np.testing.assert_array_equal(validation.instances > 0, instances[10:] > 0)
+    assert np.unique(validation.instances).tolist() == [0, 1, 2]
+    assert validation.instances[7, 3] == 1  # the order of the numbers is kept
+    assert validation.instances[1, 1] == validation.instances[1, 8] == 2
 
 
 def test_a_part_of_real_clusters_has_connected_cells_of_their_own():
     whole = synthetic.touching_cells(3)
-    (train,), (held_out,) = splits.split_image(whole, fraction=0.3, guard=0)
+    (train,), (validation,) = splits.split_image(whole, fraction=0.3, guard=0)
     parts = np.split(whole.instances, [len(train.instances)])
-    for part, original in zip((train, held_out), parts, strict=True):
+    for part, original in zip((train, validation), parts, strict=True):
         pairs = np.unique(
             np.stack([part.instances, original], -1).reshape(-1, 2), axis=0
         )
@@ -176,7 +177,7 @@ def test_a_part_of_real_clusters_has_connected_cells_of_their_own():
 
 @pytest.mark.parametrize("guard", [-1, 19, 20, 25])
 def test_a_guard_must_leave_something(guard):
-    whole = source.from_instances(np.zeros((20, 9, 1)), np.zeros((20, 9), int), "a.tif")
+    whole = from_instances(np.zeros((20, 9, 1)), np.zeros((20, 9), int), "a.tif")
     splits.split_image(whole, fraction=0.2, guard=18)
     message = f"of a.tif, 20 x 9 pixels, got {guard}; try 5"
     with pytest.raises(ValueError, match=message):

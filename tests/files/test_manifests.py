@@ -33,7 +33,9 @@ def test_one_flipped_bit_is_noticed(folder, place):
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
-    with pytest.raises(manifests.CorruptFiles, match=r"a b\.npz has changed: .*anew"):
+    with pytest.raises(
+        manifests.CorruptFilesError, match=r"a b\.npz has changed: .*anew"
+    ):
         manifests.verify_manifest(folder)
 
 
@@ -43,7 +45,7 @@ def test_everything_missing_is_named(folder):
     expected = (
         r"\.hidden has changed; .*a b\.npz is missing: .* is not what was written"
     )
-    with pytest.raises(manifests.CorruptFiles, match=expected):
+    with pytest.raises(manifests.CorruptFilesError, match=expected):
         manifests.verify_manifest(folder)
 
 
@@ -53,7 +55,9 @@ def test_paths_stay_inside(folder):
     for name in ("../secret", str(secret)):
         content = json.dumps({"sha256": {name: "0"}})
         (folder / manifests.MANIFEST).write_text(content)
-        with pytest.raises(manifests.CorruptFiles, match=r"secret lies outside of"):
+        with pytest.raises(
+            manifests.CorruptFilesError, match=r"secret lies outside of"
+        ):
             manifests.verify_manifest(folder)
     (folder / "link").symlink_to(secret)
     with pytest.raises(ValueError, match="link lies outside of"):
@@ -63,8 +67,8 @@ def test_paths_stay_inside(folder):
 @pytest.mark.parametrize("content", ["", "[]", '{"sha256": 1}', "{}", "\xff"])
 def test_a_damaged_manifest_is_no_manifest(folder, content):
     (folder / manifests.MANIFEST).write_text(content, encoding="latin-1")
-    with pytest.raises(manifests.CorruptFiles, match=r"manifest\.json is damaged"):
+    with pytest.raises(manifests.CorruptFilesError, match=r"manifest\.json is damaged"):
         manifests.verify_manifest(folder)
     (folder / manifests.MANIFEST).unlink()
-    with pytest.raises(manifests.CorruptFiles, match=r"manifest\.json is missing"):
+    with pytest.raises(manifests.CorruptFilesError, match=r"manifest\.json is missing"):
         manifests.verify_manifest(folder)

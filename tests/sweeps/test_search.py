@@ -6,12 +6,11 @@ import sys
 import optuna
 import pytest
 
-from unetjax.reporting import records
+from unetjax.reporting import environment, records
 from unetjax.sweeps import results, search, trials, workers
 from unetjax.sweeps.search import Range
 from unetjax.sweeps.workers import Sweep
 from unetjax.training import config as configs
-from unetjax.training import environment
 
 SPACE = search.parse_space(["optimizer.learning_rate=1e-4..1e-1:log"])
 

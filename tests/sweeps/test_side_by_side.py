@@ -1,13 +1,14 @@
 import contextlib
 import signal
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
 from tests.training.test_loop import final_state
-from unetjax.data import sources
-from unetjax.exchange import model_folder
+from unetjax.data import open_data
+from unetjax.model_io import model_folder
 from unetjax.reporting import records
 from unetjax.sweeps import side_by_side, trials
 from unetjax.training import loop, run_folder, stopping
@@ -19,7 +20,7 @@ TOLERANCE = 1e-5
 
 def make_runs(base, folder, split=None):
     grid = [("optimizer.learning_rate", ["0.01", "0.003"])]
-    split = split or sources.open_split(base.data)
+    split = split or open_data.open_split(base.data)
     return [
         run_folder.make_run(trial.config, split, folder / trial.name)
         for trial in trials.expand(base, grid=grid, seeds=2)
@@ -82,7 +83,7 @@ def test_the_batches_are_those_of_single_runs_bit_for_bit(base):
 
 
 def test_interrupted_they_go_on_together(together, base, tmp_path):
-    split = sources.open_split(base.data)
+    split = open_data.open_split(base.data)
     runs = make_runs(base, tmp_path)
     runs[1] = runs[1]._replace(watch=lambda *_: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(stopping.Interrupted, match="stopped 4 runs at step 2 of 4"):
@@ -116,20 +117,22 @@ def test_one_that_is_ahead_is_taken_back_to_the_others(together, base, tmp_path)
 def test_runs_far_apart_are_refused(base, tmp_path):
     runs = make_runs(base, tmp_path)[:2]
     loop.train_and_evaluate(runs[0].config, runs[0].split, runs[0].workdir)
-    with pytest.raises(side_by_side.Apart, match="must be at one step, got 0 to 4"):
+    with pytest.raises(
+        side_by_side.StepsDifferError, match="must be at one step, got 0 to 4"
+    ):
         side_by_side.train_side_by_side(runs)
 
 
 def test_one_that_diverges_leaves_the_others_alone(base, tmp_path):
     grid = [("optimizer.learning_rate", ["1e38", "0.01"])]
     sgd = trials.override(base, {"optimizer.name": "sgd"})
-    split = sources.open_split(base.data)
+    split = open_data.open_split(base.data)
     runs = [
         run_folder.make_run(t.config, split, tmp_path / t.name)
         for t in trials.expand(sgd, grid=grid)
     ]
     bad, good = side_by_side.train_side_by_side(runs)
-    assert isinstance(bad, stopping.NotFinite)
+    assert isinstance(bad, stopping.NotFiniteError)
     assert good is None
     assert not (runs[0].workdir / "model").exists()
     assert records.read(runs[1].workdir / "records.jsonl")[-1].step == 4
@@ -151,6 +154,6 @@ def test_runs_that_are_not_alike_are_refused(base, tmp_path, changes, message):
 
 def test_other_images_are_refused(base, tmp_path):
     one, other, *_ = make_runs(base, tmp_path)
-    split = sources.open_split(base.data._replace(validation=":1"))
+    split = open_data.open_split(replace(base.data, validation=":1"))
     with pytest.raises(ValueError, match="must learn from the same images"):
         side_by_side.train_side_by_side([one, other._replace(split=split)])

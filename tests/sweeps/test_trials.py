@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ def test_equal_trials_are_one():
 
 
 def test_folds_and_seeds_count_from_the_base():
-    found = trials.expand(BASE._replace(seed=7), seeds=2, folds=3)
+    found = trials.expand(replace(BASE, seed=7), seeds=2, folds=3)
     assert [(t.config.seed, t.config.data.fold) for t in found] == [
         (seed, f"{i}/3") for seed in (7, 8) for i in (1, 2, 3)
     ]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tests.training.test_loop import assert_equal_runs
-from unetjax.data import sources
-from unetjax.exchange import model_folder
+from unetjax.data import open_data
+from unetjax.model_io import model_folder
+from unetjax.reporting import environment
 from unetjax.sweeps import results, trials, workers
 from unetjax.sweeps.workers import Sweep
-from unetjax.training import environment, loop
+from unetjax.training import loop
 
 
 def make_sweep(folder, base):
@@ -79,7 +80,7 @@ def test_a_second_launch_skips_what_has_ended(finished, base):
 def test_a_broken_trial_goes_on(finished, base, tmp_path):
     """Killed after its first evaluation, before anything else was written."""
     trial = listed(base)[1]
-    split = sources.open_split(base.data)
+    split = open_data.open_split(base.data)
     results.open_folder(tmp_path / "s", base)
 
     def break_off(step, scores):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,7 +43,7 @@ def test_nothing_is_written_over(written):
 
 def test_without_deformation_the_lines_are_straight():
     """Twenty pixels apart, whatever is drawn upon them."""
-    still = CONFIG._replace(augmentation=OFF)
+    still = replace(CONFIG, augmentation=OFF)
     picture = augmentation_pictures.fields(still)[28 : 28 + 66, 8 : 8 + 66]
     assert (picture == pictures.ORANGE).all(axis=-1).any()
     grey = np.where((picture == pictures.ORANGE).all(axis=-1), 255, picture[..., 0])
@@ -55,7 +57,7 @@ def test_tiles_are_those_of_training():
     """Weight maps of tiles lie below them; another seed draws others."""
     first = augmentation_pictures.tiles(CONFIG, EXAMPLE, num_tiles=1)
     again = augmentation_pictures.tiles(CONFIG, EXAMPLE, num_tiles=1)
-    other = augmentation_pictures.tiles(CONFIG._replace(seed=1), EXAMPLE, num_tiles=1)
+    other = augmentation_pictures.tiles(replace(CONFIG, seed=1), EXAMPLE, num_tiles=1)
     np.testing.assert_array_equal(first, again)
     inside = slice(28, 28 + 60), slice(8, 8 + 70)
     np.testing.assert_array_equal(first[inside], other[inside])  # the image itself

@@ -85,7 +85,7 @@ def test_no_flipped_bit_restores_other_values(saved, tmp_path):
         with open_(copy) as manager:
             try:
                 assert_is(checkpoints.restore(manager, 4, make_state(0)), 4)
-            except checkpoints.CorruptCheckpoint as error:
+            except checkpoints.CorruptCheckpointError as error:
                 damaged += 1
                 assert str(copy / "4") in str(error)  # noqa: PT017
                 with pytest.warns(UserWarning, match="Trying the one before"):
@@ -115,14 +115,16 @@ def test_all_damaged_is_an_error(saved, tmp_path):
     with (
         open_(copy) as manager,
         pytest.warns(UserWarning, match="the one before"),
-        pytest.raises(checkpoints.CorruptCheckpoint, match="no undamaged checkpoint"),
+        pytest.raises(
+            checkpoints.CorruptCheckpointError, match="no undamaged checkpoint"
+        ),
     ):
         checkpoints.restore_latest(manager, make_state(0))
 
 
 def test_another_architecture_is_refused(saved):
     like = make_state(0)._replace(params={"kernel": jnp.zeros((40, 51))})
-    with open_(saved) as manager, pytest.raises(checkpoints.CorruptCheckpoint):
+    with open_(saved) as manager, pytest.raises(checkpoints.CorruptCheckpointError):
         checkpoints.restore(manager, 4, like)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import pytest
 
@@ -32,7 +34,7 @@ def test_it_says_what_a_training_would_take():
 
 def test_memory_grows_with_the_tiles_on_a_device():
     one, two = (
-        dry_run.step_memory(CONFIG._replace(batch_size=b), channels=1) for b in (2, 4)
+        dry_run.step_memory(replace(CONFIG, batch_size=b), channels=1) for b in (2, 4)
     )
     assert two.temporaries > 1.3 * one.temporaries
     state = dry_run._abstract_state(CONFIG, 1)
@@ -43,7 +45,7 @@ def test_memory_grows_with_the_tiles_on_a_device():
 
 def test_tile_sizes_are_legal_and_next_to_the_configured_one():
     assert dry_run.tile_sizes(CONFIG) == [18, 20, 22, 24]  # 16 is too small
-    assert dry_run.tile_sizes(CONFIG._replace(tile_size=24)) == [20, 22, 24, 26, 28]
+    assert dry_run.tile_sizes(replace(CONFIG, tile_size=24)) == [20, 22, 24, 26, 28]
     rows = dry_run.tile_table(CONFIG, channels=1).rows
     assert [row["output"] for row in rows] == [2, 4, 6, 8]
 

@@ -1,5 +1,7 @@
 """A run as the doors start it, from its config to its report."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.training.test_loop import CONFIG, Alarm, make_split
@@ -27,10 +29,10 @@ def test_an_interrupted_run_has_a_report_until_it_is_finished(tmp_path):
 
 
 def test_a_run_that_diverged_says_so_in_its_report(tmp_path):
-    config = CONFIG._replace(
-        optimizer=CONFIG.optimizer._replace(name="sgd", learning_rate=1e38)
+    config = replace(
+        CONFIG, optimizer=replace(CONFIG.optimizer, name="sgd", learning_rate=1e38)
     )
-    with pytest.raises(stopping.NotFinite):
+    with pytest.raises(stopping.NotFiniteError):
         experiment.run(config, make_split(), tmp_path, **ABOUT)
     page = (tmp_path / "report.html").read_text()
     assert "Not finished: the loss of step 2 is nan" in page
@@ -38,8 +40,8 @@ def test_a_run_that_diverged_says_so_in_its_report(tmp_path):
 
 
 def test_another_config_leaves_the_report_alone(tmp_path):
-    experiment.run(CONFIG._replace(num_steps=0), make_split(), tmp_path, **ABOUT)
+    experiment.run(replace(CONFIG, num_steps=0), make_split(), tmp_path, **ABOUT)
     before = (tmp_path / "report.html").read_bytes()
     with pytest.raises(ValueError, match="another config"):
-        experiment.run(CONFIG._replace(seed=1), make_split(), tmp_path, **ABOUT)
+        experiment.run(replace(CONFIG, seed=1), make_split(), tmp_path, **ABOUT)
     assert (tmp_path / "report.html").read_bytes() == before

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +15,13 @@ import numpy as np
 import pytest
 
 from unetjax.data import synthetic
-from unetjax.data.source import from_instances
+from unetjax.data.examples import from_instances
 from unetjax.data.splits import Split
-from unetjax.exchange import model_folder
-from unetjax.reporting import records, sink
-from unetjax.training import (
-    checkpoints,
-    environment,
-    evaluation,
-    loop,
-    stopping,
-    tuning,
-)
+from unetjax.evaluation import postprocessing_search
+from unetjax.inference.segment import segment
+from unetjax.model_io import model_folder
+from unetjax.reporting import environment, metric_writer, records
+from unetjax.training import checkpoints, loop, stopping
 from unetjax.training import config as configs
 
 CONFIG = configs.from_dict(
@@ -43,12 +39,12 @@ CONFIG = configs.from_dict(
 )
 
 
-def make_split(held_out=list):
+def make_split(validation=list):
     cells = [
         synthetic.touching_cells(0, i, size=(40, 48), num_cells=4, radius=6.0)
         for i in range(3)
     ]
-    return Split(cells[:2], held_out(cells[2:]))
+    return Split(cells[:2], validation(cells[2:]))
 
 
 def cells():
@@ -117,14 +113,14 @@ def test_a_run_leaves_what_it_promises(straight):
 
 
 def test_resumed_is_uninterrupted(straight, tmp_path):
-    loop.train_and_evaluate(CONFIG._replace(num_steps=3), make_split(), tmp_path / "r")
+    loop.train_and_evaluate(replace(CONFIG, num_steps=3), make_split(), tmp_path / "r")
     loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
     assert_equal_runs(tmp_path / "r", straight)
 
 
 def test_every_start_is_noted_with_where_it_went_on(tmp_path):
     for num_steps in (3, 6, 6):
-        config = CONFIG._replace(num_steps=num_steps)
+        config = replace(CONFIG, num_steps=num_steps)
         loop.train_and_evaluate(config, make_split(), tmp_path / "r")
     starts = environment.read_starts(tmp_path / "r")
     assert [start["step"] for start in starts] == [0, 3]
@@ -132,7 +128,7 @@ def test_every_start_is_noted_with_where_it_went_on(tmp_path):
 
 def test_a_run_of_an_older_version_goes_on(tmp_path):
     """Its config.json lacks the options that did not exist."""
-    loop.train_and_evaluate(CONFIG._replace(num_steps=3), make_split(), tmp_path / "r")
+    loop.train_and_evaluate(replace(CONFIG, num_steps=3), make_split(), tmp_path / "r")
     path = tmp_path / "r" / "config.json"
     options = json.loads(path.read_text())
     del options["patience"], options["data"]["fold"]
@@ -141,11 +137,12 @@ def test_a_run_of_an_older_version_goes_on(tmp_path):
     assert json.loads(path.read_text())["patience"] == 0
 
 
-STANDSTILL = CONFIG._replace(
+STANDSTILL = replace(
+    CONFIG,
     num_steps=8,
     evaluate_every=1,
     patience=2,
-    optimizer=CONFIG.optimizer._replace(learning_rate=0.0),
+    optimizer=replace(CONFIG.optimizer, learning_rate=0.0),
 )
 
 
@@ -163,7 +160,7 @@ def test_without_progress_a_run_is_finished_early_and_stays_so(tmp_path):
 
 def test_more_patience_goes_on_as_if_it_had_never_stopped(tmp_path):
     loop.train_and_evaluate(STANDSTILL, make_split(), tmp_path / "a")
-    patient = STANDSTILL._replace(patience=3)
+    patient = replace(STANDSTILL, patience=3)
     loop.train_and_evaluate(patient, make_split(), tmp_path / "a")
     loop.train_and_evaluate(patient, make_split(), tmp_path / "b")
     assert [r.step for r in records.read(tmp_path / "a" / "records.jsonl")][-1] == 4
@@ -302,9 +299,9 @@ def test_killed_anywhere_and_resumed_is_uninterrupted(straight, tmp_path, seed, 
     assert any(killed), points
     trained = loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
     assert_equal_runs(tmp_path / "r", straight)
-    image = make_split().held_out[0].image
+    image = make_split().validation[0].image
     found = [
-        evaluation.segment(each, image).probs
+        segment(each, image).probs
         for each in (trained, model_folder.load(straight / "model"))
     ]
     np.testing.assert_array_equal(*found)
@@ -318,8 +315,8 @@ def test_a_resumed_run_is_shown_as_one(tmp_path):
             "tensorboard.backend.event_processing.event_accumulator",
             reason="tensorboard, which reads event files, is not installed",
         )
-    config = CONFIG._replace(
-        sinks=("tensorboard",), histograms=True, log_grad_norms=True
+    config = replace(
+        CONFIG, sinks=("tensorboard",), histograms=True, log_grad_norms=True
     )
     workdir = tmp_path / "r"
     with pytest.raises(stopping.Interrupted):
@@ -338,7 +335,7 @@ def test_a_resumed_run_is_shown_as_one(tmp_path):
     written = {
         (record.step, name): value
         for record in records.read(workdir / "records.jsonl")
-        for name, value in sink.numbers(record).items()
+        for name, value in metric_writer.numbers(record).items()
         if np.isfinite(value)
     }
     assert shown == pytest.approx(written)
@@ -352,7 +349,7 @@ def test_a_resumed_run_is_shown_as_one(tmp_path):
 
 
 def test_another_config_is_refused_with_the_difference(straight):
-    other = CONFIG._replace(seed=1, model=CONFIG.model.clone(features=3))
+    other = replace(CONFIG, seed=1, model=CONFIG.model.clone(features=3))
     with pytest.raises(
         ValueError, match=r"model.features: 2, now 3; seed: 0, now 1\); use that"
     ):
@@ -381,12 +378,13 @@ def test_a_file_is_no_workdir(tmp_path):
 )
 def test_a_run_that_diverges_stops_and_saves_nothing(reduction, message, tmp_path):
     """Nothing broken becomes a checkpoint, or the best model."""
-    diverging = CONFIG._replace(
+    diverging = replace(
+        CONFIG,
         evaluate_every=1 if reduction == "sum" else 6,
-        loss=CONFIG.loss._replace(reduction=reduction),
-        optimizer=CONFIG.optimizer._replace(name="sgd", learning_rate=1e38),
+        loss=replace(CONFIG.loss, reduction=reduction),
+        optimizer=replace(CONFIG.optimizer, name="sgd", learning_rate=1e38),
     )
-    with pytest.raises(stopping.NotFinite, match=message):
+    with pytest.raises(stopping.NotFiniteError, match=message):
         loop.train_and_evaluate(diverging, make_split(), tmp_path / "r")
     assert not (tmp_path / "r" / "model").exists()
     assert not list((tmp_path / "r" / "checkpoints").iterdir())
@@ -408,9 +406,10 @@ def test_a_loss_that_is_not_finite_names_its_images_and_leaves_the_last_save(tmp
         return jnp.where(image.mean() > 0.5, jnp.nan, image), label, weight
 
     workdir = tmp_path / "r"
-    config = CONFIG._replace(scaling="unit", batch_size=1, evaluate_every=1, seed=9)
+    config = replace(CONFIG, scaling="unit", batch_size=1, evaluate_every=1, seed=9)
     with pytest.raises(
-        stopping.NotFinite, match="the loss of step 2 is nan, over tiles of 220 of 255;"
+        stopping.NotFiniteError,
+        match="the loss of step 2 is nan, over tiles of 220 of 255;",
     ):
         loop.train_and_evaluate(
             config, Split([dim, bright], [dim]), workdir, transform=poison
@@ -425,8 +424,8 @@ def test_a_loss_that_is_not_finite_names_its_images_and_leaves_the_last_save(tmp
 
 def test_a_collapse_is_said_aloud_and_written_down(tmp_path, capsys):
     """Cells that weigh nothing are given up at once."""
-    weight_map = CONFIG.weight_map._replace(class_balance=(1.0, 0.0))
-    config = CONFIG._replace(num_steps=20, evaluate_every=20, weight_map=weight_map)
+    weight_map = replace(CONFIG.weight_map, class_balance=(1.0, 0.0))
+    config = replace(CONFIG, num_steps=20, evaluate_every=20, weight_map=weight_map)
     loop.train_and_evaluate(config, make_split(), tmp_path / "r")
     (line,) = [
         record
@@ -442,19 +441,21 @@ def test_unknown_best_metric_names_the_known_ones(tmp_path):
         ValueError, match="best_metric must be one of accuracy, mean_iou"
     ):
         loop.train_and_evaluate(
-            CONFIG._replace(best_metric="iou"), make_split(), tmp_path / "r"
+            replace(CONFIG, best_metric="iou"), make_split(), tmp_path / "r"
         )
 
 
 def test_tuned_after_the_last_step_and_once(straight, tmp_path):
     """The choice is the same function of the best model, interrupted or not."""
-    config = CONFIG._replace(tune_instances=True)
-    loop.train_and_evaluate(config._replace(num_steps=3), make_split(), tmp_path / "r")
+    config = replace(CONFIG, tune_instances=True)
+    loop.train_and_evaluate(replace(config, num_steps=3), make_split(), tmp_path / "r")
     loop.train_and_evaluate(config, make_split(), tmp_path / "r")
     assert_equal_runs(tmp_path / "r", straight)
     shutil.copytree(straight / "model", tmp_path / "copy")
-    held_out, metric = make_split().held_out, config.best_metric
-    expected = tuning.tune(tmp_path / "copy", held_out, best_metric=metric)
+    validation, metric = make_split().validation, config.best_metric
+    expected = postprocessing_search.tune(
+        tmp_path / "copy", validation, best_metric=metric
+    )
     trained = model_folder.load(tmp_path / "r")
     assert trained.instances == expected.instances
     words = trained.about["instances_chosen"]
@@ -473,7 +474,7 @@ def test_it_learns(tmp_path):
     noise = rng.integers(0, 20, (40, 40, 1))
     image = (60 + 120 * (instances[..., None] > 0) + noise).astype(np.uint8)
     example = from_instances(image, instances, "squares")
-    config = CONFIG._replace(num_steps=120, evaluate_every=120)
+    config = replace(CONFIG, num_steps=120, evaluate_every=120)
     trained = loop.train_and_evaluate(
         config, Split([example], [example]), tmp_path / "r"
     )
@@ -489,7 +490,7 @@ def test_a_transform_and_gradient_norms_reach_the_step(tmp_path):
     def ignore(image, label, weight, key):
         return image, label, 0 * weight
 
-    config = CONFIG._replace(num_steps=1, log_grad_norms=True)
+    config = replace(CONFIG, num_steps=1, log_grad_norms=True)
     loop.train_and_evaluate(config, make_split(), tmp_path / "a", transform=ignore)
     train = next(
         r for r in records.read(tmp_path / "a" / "records.jsonl") if r.kind == "train"
@@ -508,8 +509,8 @@ def test_histograms_show_what_the_network_makes_of_a_held_out_tile(tmp_path):
             "tensorboard.backend.event_processing.event_accumulator",
             reason="tensorboard, which reads event files, is not installed",
         )
-    config = CONFIG._replace(
-        num_steps=2, evaluate_every=1, sinks=("tensorboard",), histograms=True
+    config = replace(
+        CONFIG, num_steps=2, evaluate_every=1, sinks=("tensorboard",), histograms=True
     )
     loop.train_and_evaluate(config, make_split(), tmp_path / "a")
     events = reader.EventAccumulator(str(tmp_path / "a/tensorboard"), {"histograms": 0})

@@ -6,7 +6,8 @@ import numpy as np
 
 from unetjax.data import synthetic
 from unetjax.data.splits import Split
-from unetjax.exchange.model_folder import ModelFolder
+from unetjax.evaluation import comparison
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.network.unet import UNet
 from unetjax.reporting import records
 from unetjax.reporting.records import Record
@@ -24,8 +25,8 @@ def test_a_report_shows_what_a_reader_asks_for(tmp_path):
     model = UNet(features=2, depth=1)
     image = jnp.zeros((1, 20, 20, 1))
     params = model.init(jax.random.key(0), image, train=False)["params"]
-    trained = ModelFolder(model, params, {}, "percentile", ("ground", "cell"), {}, {})
-    comparison = run_report.compare(trained, split)
+    trained = TrainedModel(model, params, {}, "percentile", ("ground", "cell"), {}, {})
+    result = comparison.compare(trained, split)
     for record in (
         Record(2, "train", {"loss": 0.5, "accuracy": 0.7, "grad_norm": 1.0}),
         Record(2, "validation", {"mean_iou": 0.6, "ap50": math.nan}),
@@ -34,7 +35,7 @@ def test_a_report_shows_what_a_reader_asks_for(tmp_path):
         records.append(tmp_path / "records.jsonl", record)
     path = run_report.write(
         tmp_path,
-        comparison,
+        result,
         split,
         title="a run",
         summary="It went so.",
@@ -60,8 +61,8 @@ def test_a_report_shows_what_a_reader_asks_for(tmp_path):
     places = [page.index(f"place {place} of 8") for place in (8, 7, 6, 3, 2, 1)]
     assert places == sorted(places)
     assert "place 5 of 8" not in page
-    truth = np.concatenate([np.unique(e.instances)[1:] for e in split.held_out])
-    sizes = run_report._cell_sizes(comparison, split.held_out)
+    truth = np.concatenate([np.unique(e.instances)[1:] for e in split.validation])
+    sizes = run_report._cell_sizes(comparison, split.validation)
     assert sum(sizes.counts["truth"]) == len(truth)
     confusion = run_report._confusion(comparison, trained.class_names)
     assert confusion.counts.sum() == 8 * 40 * 48

@@ -1,4 +1,5 @@
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from unetjax.weight_maps import device, reference
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.separation import cut_ridge
-from unetjax.weight_maps.settings import FALK2019, PAPER, WeightMap
+from unetjax.weight_maps.settings import FALK2019, PAPER, WeightMapSettings
 
 # Relative to the weight, and to 1: float32 inside against float64.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
@@ -19,8 +20,8 @@ close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
 BOTH = pytest.mark.parametrize(
     "weigh", [reference.label_and_weight, device.label_and_weight]
 )
-TWO_SIDED = PAPER._replace(ridge="two_sided")
-NARROW = WeightMap(sigma=0.7, near=0.3, near_sigma=0.9)  # sees 5 pixels far
+TWO_SIDED = replace(PAPER, ridge="two_sided")
+NARROW = WeightMapSettings(sigma=0.7, near=0.3, near_sigma=0.9)  # sees 5 pixels far
 MAPS = hnp.arrays(
     np.int32, (13, 17), elements=st.sampled_from([0, 0, 0, 0, 1, 2, 255, 70_000])
 )
@@ -64,11 +65,11 @@ def test_rows_of_the_specification(weigh, options, row, label, weight):
     ("options", "terms"),
     [
         (
-            WeightMap(),
+            WeightMapSettings(),
             [9.231163, 8.352702, 7.261490, 6.065307, 4.867523, 3.753111, 2.780373],
         ),
         (
-            WeightMap(w0=50.0, sigma=6.0),
+            WeightMapSettings(w0=50.0, sigma=6.0),
             [
                 47.297973,
                 44.124845,
@@ -165,7 +166,9 @@ def test_many_cells():
     """More cells than 16 bits can number, each of one pixel, one pixel apart."""
     instances = np.zeros((2, 140_003), np.int32)
     instances[0, ::2] = 1 + np.arange(70_002)
-    weight = device.separation_weight_map(instances, settings=WeightMap(sigma=0.5))
+    weight = device.separation_weight_map(
+        instances, settings=WeightMapSettings(sigma=0.5)
+    )
     between = 10 * np.exp(-(2**2) / (2 * 0.5**2))
     close(weight[0, 1:-1:2], 1 + between)
     np.testing.assert_array_equal(weight[0, ::2], 1)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unetjax.weight_maps import reference
-from unetjax.weight_maps.settings import WeightMap
+from unetjax.weight_maps.settings import WeightMapSettings
 
 MAPS = hnp.arrays(np.int64, (9, 11), elements=st.sampled_from([0, 0, 0, 1, 5, 10**12]))
 
@@ -61,5 +61,5 @@ def test_settings_out_of_range_are_refused():
     cells = np.array([[1, 0, 2]])
     with pytest.raises(ValueError, match="sigma 0"):
         reference.label_and_weight(
-            cells, cells, (1.0, 1.0), settings=WeightMap(sigma=0.0)
+            cells, cells, (1.0, 1.0), settings=WeightMapSettings(sigma=0.0)
         )

@@ -1,6 +1,7 @@
 """Augmentation: one random displacement for an image and everything annotated on it."""
 
-from typing import NamedTuple, get_args
+from dataclasses import dataclass
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from unetjax.augmentation.grey_values import random_grey_values
 from unetjax.augmentation.warp import Extent, Interpolation
 
 
-class Augmentation(NamedTuple):
+@dataclass(frozen=True)
+class AugmentationSettings:
     """Strengths of the random changes; 0 switches one off.
 
     Attributes:
@@ -49,16 +51,16 @@ class Augmentation(NamedTuple):
     noise: float = 0.0
 
 
-PAPER = Augmentation()
-FALK2019 = Augmentation(flip=False, elastic="bspline", curve_points=5)
-OFF = Augmentation(rotation=0.0, flip=False, elastic_sigma=0.0, contrast=0.0)
+PAPER = AugmentationSettings()
+FALK2019 = AugmentationSettings(flip=False, elastic="bspline", curve_points=5)
+OFF = AugmentationSettings(rotation=0.0, flip=False, elastic_sigma=0.0, contrast=0.0)
 
 
 def augment(
     key: PRNGKeyArray,
     image: Float[Array, "H W C"],
     *annotations: Int[Array, "H W"],
-    settings: Augmentation = PAPER,
+    settings: AugmentationSettings = PAPER,
 ) -> tuple[Array, ...]:
     """Returns the image and its annotations, moved by one random displacement.
 
@@ -94,7 +96,7 @@ def read_image(
     pixels: Float[Array, "N C"],
     extent: Extent,
     positions: Float[Array, "H W 2"],
-    settings: Augmentation,
+    settings: AugmentationSettings,
 ) -> Float[Array, "H W C"]:
     """Returns an image read at given positions, with random changes of grey values.
 
@@ -122,7 +124,7 @@ def source_positions(
     key: PRNGKeyArray,
     shape: tuple[int, int],
     center: Float[Array, "2"],
-    settings: Augmentation,
+    settings: AugmentationSettings,
 ) -> Float[Array, "H W 2"]:
     """Returns where in the source every pixel of a tile is read.
 
@@ -147,7 +149,7 @@ def source_positions(
 
 
 def _elastic_field(
-    key: PRNGKeyArray, shape: tuple[int, int], settings: Augmentation
+    key: PRNGKeyArray, shape: tuple[int, int], settings: AugmentationSettings
 ) -> Float[Array, "H W 2"]:
     _check("elastic", settings.elastic, Elastic)
     sigma = settings.elastic_sigma

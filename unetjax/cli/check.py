@@ -5,7 +5,7 @@ import pathlib
 from typing import get_args
 
 from unetjax.data import folder
-from unetjax.data.mask_types import MaskType
+from unetjax.data.mask_formats import MaskType
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from unetjax.cli import terminal
 from unetjax.data import folder, splits, synthetic
-from unetjax.data.source import Example
-from unetjax.training import experiment, proposals
+from unetjax.data.examples import Example
+from unetjax.training import experiment, planning
 
 # A distribution under the BSD licence that carries one annotated fluorescence
 # micrograph of 125 nuclei; it is taken as data, never imported.
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     example, origin = find_micrograph()
     print(origin)
     split = splits.split_image(example, fraction=0.4, guard=_GUARD)
-    proposal = proposals.propose(split.train, num_steps=options.steps)
+    proposal = planning.plan_training(split.train, num_steps=options.steps)
     for reason in proposal.reasons:
         print(f"  {reason}")
     height, width = split.train[0].label.shape

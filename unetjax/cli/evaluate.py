@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from unetjax.data import folder, mask_types
+from unetjax.data import folder, mask_formats
 from unetjax.data.checks import in_pixels
-from unetjax.data.mask_types import Meaning
-from unetjax.data.source import Example
+from unetjax.data.examples import Example
+from unetjax.data.mask_formats import MaskFormat
+from unetjax.evaluation import score_sets
 from unetjax.files import images
+from unetjax.inference.segment import Segmentation
 from unetjax.reporting import console
-from unetjax.training import score_sets
-from unetjax.training.evaluation import Segmentation
 
 _PROBABILITIES = ("_probs", "", "_mask", "_masks")  # endings, in order of preference
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints a line an image, and the scores of all."""
     score_set = score_sets.SCORE_SETS[options.scores]
     membranes = options.scores == "em"
-    naming = folder.Naming(endings=_PROBABILITIES) if membranes else folder.USUAL
+    naming = folder.FileNaming(endings=_PROBABILITIES) if membranes else folder.USUAL
     pairs = folder.pair(options.truth, options.predicted, naming=naming)
     truth, meaning = _examples([pair.image for pair in pairs], str(options.truth))
     paths = [pair.mask for pair in pairs]
@@ -80,12 +80,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _examples(
     paths: Sequence[pathlib.Path], where: str
-) -> tuple[list[Example], Meaning]:
+) -> tuple[list[Example], MaskFormat]:
     """The label images, all of them read with one meaning."""
     stacks = [images.read_label_stack(path) for path in paths]
-    meaning = mask_types.understand([m for s in stacks for m in s], where=where)
+    meaning = mask_formats.infer_mask_format(
+        [m for s in stacks for m in s], where=where
+    )
     examples = [
-        mask_types.to_example(mask[..., None], mask, _name(path, i, stack), meaning)
+        mask_formats.to_example(mask[..., None], mask, _name(path, i, stack), meaning)
         for path, stack in zip(paths, stacks, strict=True)
         for i, mask in enumerate(stack)
     ]
@@ -126,7 +128,7 @@ def _probability(values: np.ndarray, path: pathlib.Path) -> Float[np.ndarray, "H
     return cells.sum(axis=-1, dtype=np.float64) / max(1, present.max(initial=1))
 
 
-def _refuse_cells(meaning: Meaning, where: str) -> None:
+def _refuse_cells(meaning: MaskFormat, where: str) -> None:
     if meaning.mask_type == "instances":
         raise ValueError(
             f"{where} has numbered cells; --scores em compares membranes, which are 0 "

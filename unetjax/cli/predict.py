@@ -5,11 +5,12 @@ import functools
 import pathlib
 from typing import get_args
 
-from unetjax.exchange import model_folder, openvino
-from unetjax.exchange.model_folder import ModelFolder
+from unetjax.evaluation import prediction_files
 from unetjax.files import images
-from unetjax.inference.averaging import Average
-from unetjax.training import evaluation, predictions
+from unetjax.inference.segment import segment
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.inference.tta import Average
+from unetjax.model_io import model_folder, openvino
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -80,8 +81,8 @@ def run(options: argparse.Namespace) -> int:
             openvino.compile_network(each.model, each.params, each.model_state)
             for each in (trained, *others)
         ]
-    segment = functools.partial(
-        evaluation.segment,
+    segment_image = functools.partial(
+        segment,
         trained,
         others=others,
         average=options.average,
@@ -89,8 +90,8 @@ def run(options: argparse.Namespace) -> int:
     )
     paths = _images(options.input)
     inputs = [(_stem(p), functools.partial(images.read_image, p)) for p in paths]
-    predictions.write_all(
-        segment,
+    prediction_files.write_all(
+        segment_image,
         inputs,
         options.out,
         labels=options.labels,
@@ -100,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _computed_in(dtype: str | None, trained: ModelFolder) -> ModelFolder:
+def _computed_in(dtype: str | None, trained: TrainedModel) -> TrainedModel:
     if dtype is None:
         return trained
     return trained._replace(model=trained.model.clone(dtype=dtype))

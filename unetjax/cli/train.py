@@ -3,11 +3,12 @@
 import argparse
 import pathlib
 import shlex
+from dataclasses import replace
 
 from unetjax.cli import check, terminal
-from unetjax.data import checks, folder, sources
-from unetjax.data.sources import DataSettings
-from unetjax.training import experiment, proposals
+from unetjax.data import checks, folder, open_data
+from unetjax.data.open_data import DataSettings
+from unetjax.training import experiment, planning
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -57,14 +58,14 @@ def run(options: argparse.Namespace) -> int:
         mask_type=options.mask_type,
         holdout=options.holdout,
     )
-    split = sources.hold_out(examples, settings, seed=options.seed)
-    proposal = proposals.propose(
+    split = open_data.hold_out(examples, settings, seed=options.seed)
+    proposal = planning.plan_training(
         split.train, num_steps=options.steps, features=options.features
     )
     for reason in proposal.reasons:
         print(f"  {reason}")
     outcome = experiment.run(
-        proposal.config._replace(seed=options.seed, data=settings),
+        replace(proposal.config, seed=options.seed, data=settings),
         split,
         options.out,
         title=f"{options.out.name}: {summary}",

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from unetjax.data import mask_types, source
-from unetjax.data.mask_types import MaskType
-from unetjax.data.source import Example
+from unetjax.data import mask_formats
+from unetjax.data.examples import Example, from_labels
+from unetjax.data.mask_formats import MaskType
 
 Array = Shaped[np.ndarray, "..."]
 
@@ -27,7 +27,8 @@ def from_pairs(
       pairs: Image [H, W] or [H, W, C] and mask. A mask is [H, W], boolean for
         background and foreground or of whole numbers; or [H, W, K], one-hot: of K
         classes, exactly one at each pixel, of any type.
-      mask_type: What whole numbers mean, over all masks; see `mask_types.understand`.
+      mask_type: What whole numbers mean, over all masks; see
+        `mask_formats.infer_mask_format`.
       name: What messages call the examples, followed by their number.
 
     Raises:
@@ -50,11 +51,15 @@ def from_pairs(
         for label, (_, _, mask) in zip(labels, named, strict=True)
         if not _says_classes(mask)
     ]
-    meaning = mask_types.understand(numbers, mask_type, where=name) if numbers else None
+    meaning = (
+        mask_formats.infer_mask_format(numbers, mask_type, where=name)
+        if numbers
+        else None
+    )
     return [
-        source.from_labels(image, label, each)
+        from_labels(image, label, each)
         if meaning is None or _says_classes(mask)
-        else mask_types.to_example(image, label, each, meaning)
+        else mask_formats.to_example(image, label, each, meaning)
         for label, (each, image, mask) in zip(labels, named, strict=True)
     ]
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from unetjax.data.source import IGNORED, Example, Source
+from unetjax.data.examples import IGNORED, Example, Source
 
 # Share of pixels equal to their neighbour: in labels above, in photographs below.
 _FLAT = 0.85

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unetjax.data import checks, mask_types
+from unetjax.data import checks, mask_formats
 from unetjax.data.checks import Problem
-from unetjax.data.mask_types import MaskType, Meaning
-from unetjax.data.source import Example
+from unetjax.data.examples import Example
+from unetjax.data.mask_formats import MaskFormat, MaskType
 from unetjax.files import images as image_files
 
 Path = str | os.PathLike[str]
 
-ENDINGS = ("", "_mask", "_masks", "_label", "_labels")  # looked for in this order
+MASK_SUFFIXES = ("", "_mask", "_masks", "_label", "_labels")  # looked for in this order
 
 
 class Pair(NamedTuple):
@@ -26,7 +26,7 @@ class Pair(NamedTuple):
     mask: pathlib.Path
 
 
-class Naming(NamedTuple):
+class FileNaming(NamedTuple):
     """How the name of a mask follows from that of its image.
 
     Attributes:
@@ -40,13 +40,13 @@ class Naming(NamedTuple):
 
     image_suffix: str = ""
     mask_suffix: str = ""
-    endings: tuple[str, ...] = ENDINGS
+    endings: tuple[str, ...] = MASK_SUFFIXES
 
 
-USUAL = Naming()
+USUAL = FileNaming()
 
 
-class Summary(NamedTuple):
+class DatasetSummary(NamedTuple):
     """What was understood of a data set; `str` of it is one line for a person.
 
     Attributes:
@@ -61,7 +61,7 @@ class Summary(NamedTuple):
     sizes: list[tuple[int, ...]]
     types: list[str]
     channels: list[int]
-    masks: Meaning
+    masks: MaskFormat
 
     def __str__(self) -> str:
         """Returns for instance: 2 images 512x512 uint8, 1 channel; masks: ..."""
@@ -75,7 +75,7 @@ class Summary(NamedTuple):
         )
 
 
-class Understood(NamedTuple):
+class FolderReport(NamedTuple):
     """Everything known about a data set after reading it.
 
     Attributes:
@@ -85,7 +85,7 @@ class Understood(NamedTuple):
     """
 
     examples: list[Example]
-    summary: Summary | None
+    summary: DatasetSummary | None
     problems: list[Problem]
 
 
@@ -94,7 +94,7 @@ def load(
     masks: Path,
     *,
     mask_type: MaskType = "auto",
-    naming: Naming = USUAL,
+    naming: FileNaming = USUAL,
 ) -> list[Example]:
     """Returns the examples of a data set that has no errors; see `read`.
 
@@ -112,14 +112,14 @@ def read(
     masks: Path,
     *,
     mask_type: MaskType = "auto",
-    naming: Naming = USUAL,
-) -> Understood:
+    naming: FileNaming = USUAL,
+) -> FolderReport:
     """Reads a whole data set, and says what it is and everything wrong with it.
 
     Args:
       images: A folder of images, or one file; a TIFF stack counts as its pages.
       masks: The folder or the file of their masks, found as `pair` does.
-      mask_type: What the numbers of the masks mean; see `mask_types.understand`.
+      mask_type: What the numbers of the masks mean; see `mask_types.infer_mask_format`.
       naming: Where names do not go together as `pair` expects.
 
     Raises:
@@ -136,14 +136,14 @@ def read(
             f"{images} holds label images and {masks} photographs: are the two "
             "folders swapped? Nothing was trained."
         )
-        return Understood([], None, [Problem("error", text)])
+        return FolderReport([], None, [Problem("error", text)])
     problems += [problem for content in contents for problem in content.problems]
     whole = [content for content in contents if not content.problems]
     examples, summary = [], None
     if whole:
         pages = [page for content in whole for page in content.masks]
         try:
-            meaning = mask_types.understand(pages, mask_type, where=str(masks))
+            meaning = mask_formats.infer_mask_format(pages, mask_type, where=str(masks))
         except ValueError as error:
             problems.append(Problem("error", str(error)))
         else:
@@ -151,10 +151,10 @@ def read(
             summary = summarize(examples, meaning)
             problems += checks.check(examples)
     problems.sort(key=lambda problem: problem.severity)
-    return Understood(examples, summary, problems)
+    return FolderReport(examples, summary, problems)
 
 
-def pair(images: Path, masks: Path, *, naming: Naming = USUAL) -> list[Pair]:
+def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]:
     """Returns the image files of a folder, each with the file of its mask.
 
     The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif or a_labels.tif, in
@@ -193,10 +193,10 @@ def list_images(folder: Path) -> list[pathlib.Path]:
     return found
 
 
-def summarize(examples: Sequence[Example], meaning: Meaning) -> Summary:
+def summarize(examples: Sequence[Example], meaning: MaskFormat) -> DatasetSummary:
     """Returns what a data set of at least one example is."""
     images = [example.image for example in examples]
-    return Summary(
+    return DatasetSummary(
         num_images=len(images),
         sizes=sorted({image.shape[:2] for image in images}),
         types=sorted({image.dtype.name for image in images}),
@@ -215,7 +215,7 @@ class _Content(NamedTuple):
 
 
 def _match(
-    images: pathlib.Path, masks: pathlib.Path, naming: Naming
+    images: pathlib.Path, masks: pathlib.Path, naming: FileNaming
 ) -> tuple[list[Pair], list[Problem]]:
     """Pairs what can be paired, and says what cannot."""
     if images.is_file() and masks.is_file():
@@ -256,7 +256,7 @@ def _match(
 
 
 def _candidates(
-    image: pathlib.Path, mask_files: Sequence[pathlib.Path], naming: Naming
+    image: pathlib.Path, mask_files: Sequence[pathlib.Path], naming: FileNaming
 ) -> list[pathlib.Path]:
     """The masks that go with an image, all of one stem."""
     stem = _image_stem(image, naming)
@@ -269,13 +269,13 @@ def _candidates(
     return []
 
 
-def _is_mask(stem: str, naming: Naming) -> bool:
+def _is_mask(stem: str, naming: FileNaming) -> bool:
     """Whether a file that may be an image as well has the name of a mask."""
     endings = tuple(filter(None, naming.endings))
     return stem.endswith(endings) or bool(re.fullmatch(r"man_seg\d+", stem))
 
 
-def _mask_stems(stem: str, naming: Naming) -> list[str]:
+def _mask_stems(stem: str, naming: FileNaming) -> list[str]:
     """What the mask of an image may be called, the likeliest first.
 
     Frames of the Cell Tracking Challenge are t000, their truth is man_seg000.
@@ -292,7 +292,7 @@ def _unpaired(
     image: pathlib.Path,
     found: Sequence[pathlib.Path],
     masks: pathlib.Path,
-    naming: Naming,
+    naming: FileNaming,
 ) -> str:
     if found:
         several = checks.listed([str(path) for path in found])
@@ -306,7 +306,7 @@ def _unpaired(
     return f"{image} has no mask: looked for {', '.join(looked)}."
 
 
-def _image_stem(image: pathlib.Path, naming: Naming) -> str:
+def _image_stem(image: pathlib.Path, naming: FileNaming) -> str:
     """The part of an image's name that its mask shares."""
     if naming.image_suffix:
         return image.name.removesuffix(naming.image_suffix)
@@ -351,11 +351,13 @@ def _attempt(
         return [], [Problem("error", str(error))]
 
 
-def _examples(content: _Content, meaning: Meaning) -> list[Example]:
+def _examples(content: _Content, meaning: MaskFormat) -> list[Example]:
     file = content.pair.image.name
     several = len(content.images) > 1
     return [
-        mask_types.to_example(image, mask, f"{file}[{i}]" if several else file, meaning)
+        mask_formats.to_example(
+            image, mask, f"{file}[{i}]" if several else file, meaning
+        )
         for i, (image, mask) in enumerate(
             zip(content.images, content.masks, strict=True)
         )

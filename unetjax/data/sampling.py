@@ -1,6 +1,7 @@
 """Which tile next: a pure function of the key and the item's number."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -11,7 +12,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 Rule = Literal["uniform", "weighted"]
 
 
-class Sampling(NamedTuple):
+@dataclass(frozen=True)
+class SamplingSettings:
     """Where the centres of tiles lie.
 
     Attributes:
@@ -29,14 +31,14 @@ class Sampling(NamedTuple):
     jitter: float = 0.0
 
 
-UNIFORM = Sampling()
+UNIFORM = SamplingSettings()
 
 
 class Centers(NamedTuple):
     """The pixels on which tiles may be centred: cells first, image by image.
 
     One random index then draws from any density of two values, exactly and without a
-    search. The shares are those of a density of `Sampling`.
+    search. The shares are those of a density of `SamplingSettings`.
 
     Attributes:
       pixels: Number of each pixel within its image, counted row by row.
@@ -54,7 +56,7 @@ class Centers(NamedTuple):
 
 
 def find_centers(
-    labels: Sequence[Int[np.ndarray, "_ _"]], settings: Sampling
+    labels: Sequence[Int[np.ndarray, "_ _"]], settings: SamplingSettings
 ) -> Centers | None:
     """Returns where tiles may be centred; None if on every pixel alike.
 

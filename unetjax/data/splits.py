@@ -7,24 +7,24 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from unetjax.data import source
+from unetjax.data.examples import Example, Source
 
 
 class Split(NamedTuple):
     """Examples to learn from and examples to measure on."""
 
-    train: list[source.Example]
-    held_out: list[source.Example]
+    train: list[Example]
+    validation: list[Example]
 
 
-def content_hash(example: source.Example) -> str:
+def content_hash(example: Example) -> str:
     """Returns a hash of the pixels, their type and shape, whatever the name."""
     image = np.ascontiguousarray(example.image)
     header = f"{image.dtype.str} {image.shape}".encode()
     return hashlib.sha256(header + image.tobytes()).hexdigest()
 
 
-def holdout(examples: source.Source, *, fraction: float, seed: int = 0) -> Split:
+def holdout(examples: Source, *, fraction: float, seed: int = 0) -> Split:
     """Holds a fraction of the images out, chosen by their content.
 
     Neither the names nor the order of the files matter, and images with equal pixels
@@ -54,7 +54,7 @@ def holdout(examples: source.Source, *, fraction: float, seed: int = 0) -> Split
     return _hold_out(contents, set(ranked[:count]))
 
 
-def folds(examples: source.Source, count: int, *, seed: int = 0) -> list[Split]:
+def folds(examples: Source, count: int, *, seed: int = 0) -> list[Split]:
     """Returns the splits of a cross-validation: every image is held out exactly once.
 
     As in `holdout`, content decides, not names or order, and images with equal pixels
@@ -78,22 +78,20 @@ def folds(examples: source.Source, count: int, *, seed: int = 0) -> list[Split]:
     return [_hold_out(contents, set(ranked[i::count])) for i in range(count)]
 
 
-def without(
-    examples: list[source.Example], others: list[source.Example]
-) -> list[source.Example]:
+def without(examples: list[Example], others: list[Example]) -> list[Example]:
     """Returns the examples whose pixels are in none of the others."""
     hashes = {content_hash(other) for other in others}
     return [e for e in examples if content_hash(e) not in hashes]
 
 
-def check_disjoint(train: source.Source, held_out: source.Source) -> None:
+def check_disjoint(train: Source, validation: Source) -> None:
     """Refuses two sets with an image in common, under whatever names.
 
     Raises:
-      ValueError: Naming every such image.
+      ValueError: FileNaming every such image.
     """
     names = {content_hash(example): example.name for example in _items(train)}
-    pairs = ((e.name, names.get(content_hash(e))) for e in _items(held_out))
+    pairs = ((e.name, names.get(content_hash(e))) for e in _items(validation))
     common = [f"{name} is {same}" for name, same in pairs if same is not None]
     if common:
         raise ValueError(
@@ -102,7 +100,7 @@ def check_disjoint(train: source.Source, held_out: source.Source) -> None:
         )
 
 
-def split_image(example: source.Example, *, fraction: float, guard: int) -> Split:
+def split_image(example: Example, *, fraction: float, guard: int) -> Split:
     """Cuts one image along its longer axis: training part, guard band, held-out part.
 
     The held-out part is the far end: the bottom, or the right of a wide image. A cell
@@ -124,36 +122,36 @@ def split_image(example: source.Example, *, fraction: float, guard: int) -> Spli
     _check_fraction(fraction)
     height, width = example.label.shape
     axis, length = (0, height) if height >= width else (1, width)
-    held_out = max(round(fraction * (length - guard)), 1)
-    if guard < 0 or held_out >= length - guard:
+    validation = max(round(fraction * (length - guard)), 1)
+    if guard < 0 or validation >= length - guard:
         raise ValueError(
             f"guard must leave pixels on both sides of {example.name}, "
             f"{height} x {width} pixels, got {guard}; try {length // 4}."
         )
-    train = _part(example, axis, slice(length - guard - held_out), "train")
+    train = _part(example, axis, slice(length - guard - validation), "train")
     return Split(
-        [train], [_part(example, axis, slice(length - held_out, None), "held-out")]
+        [train], [_part(example, axis, slice(length - validation, None), "held-out")]
     )
 
 
-def _items(examples: source.Source) -> Iterator[source.Example]:
+def _items(examples: Source) -> Iterator[Example]:
     return (examples[i] for i in range(len(examples)))
 
 
-def _by_content(examples: source.Source) -> list[tuple[source.Example, str]]:
+def _by_content(examples: Source) -> list[tuple[Example, str]]:
     return [(example, content_hash(example)) for example in _items(examples)]
 
 
-def _shuffled(contents: list[tuple[source.Example, str]], seed: int) -> list[str]:
+def _shuffled(contents: list[tuple[Example, str]], seed: int) -> list[str]:
     """The different hashes, in an order that depends on them and the seed alone."""
     hashes = {content for _, content in contents}
     return sorted(hashes, key=lambda h: hashlib.sha256(f"{seed} {h}".encode()).digest())
 
 
-def _hold_out(contents: list[tuple[source.Example, str]], held_out: set[str]) -> Split:
+def _hold_out(contents: list[tuple[Example, str]], validation: set[str]) -> Split:
     return Split(
-        [example for example, content in contents if content not in held_out],
-        [example for example, content in contents if content in held_out],
+        [example for example, content in contents if content not in validation],
+        [example for example, content in contents if content in validation],
     )
 
 
@@ -165,14 +163,12 @@ def _check_fraction(fraction: float) -> None:
         )
 
 
-def _part(
-    example: source.Example, axis: int, part: slice, suffix: str
-) -> source.Example:
+def _part(example: Example, axis: int, part: slice, suffix: str) -> Example:
     box = (part, slice(None)) if axis == 0 else (slice(None), part)
     outside = np.ones(example.instances.shape, bool)
     outside[box] = False
     cut = np.intersect1d(example.instances[box], example.instances[outside])
-    return source.Example(
+    return Example(
         example.image[box],
         example.label[box],
         _renumber(example.instances[box], cut[cut > 0]),

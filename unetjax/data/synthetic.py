@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int32, UInt16
 
-from unetjax.data import source
+from unetjax.data.examples import Example, from_instances, from_labels
 
 # All of this is ours: the values give 12-bit camera counts of nuclei as they look under
 # a fluorescence microscope, too dense and too uneven for a threshold.
@@ -34,7 +34,7 @@ def touching_cells(
     size: tuple[int, int] = (256, 256),
     num_cells: int = 40,
     radius: float = 11.0,
-) -> source.Example:
+) -> Example:
     """Returns image `index` of the endless data set `seed`: bright nuclei in clusters.
 
     Nuclei of a cluster are pressed together and share borders; the image has texture,
@@ -65,9 +65,7 @@ def touching_cells(
     cells = _place(rng, size, num_cells, radius)
     instances, depth = _rasterize(cells, size)
     image = _photograph(rng, instances, depth, radius)
-    return source.from_instances(
-        image[..., None], instances, f"synthetic-{seed}-{index:03d}"
-    )
+    return from_instances(image[..., None], instances, f"synthetic-{seed}-{index:03d}")
 
 
 def discs(
@@ -81,7 +79,7 @@ def discs(
     squares: bool = False,
     channels: int = 1,
     name: str = "discs",
-) -> source.Example:
+) -> Example:
     """Returns discs of random grey in strong noise: the toy problem of jakeret/tf_unet.
 
     Grey values of objects are drawn from 1 to 254, the background is 1; after the noise
@@ -139,7 +137,7 @@ def discs(
     image -= image.min()
     image /= image.max()
     pixels = image[..., None] if channels == 1 else _false_colors(image)
-    return source.from_labels(pixels, label, name)
+    return from_labels(pixels, label, name)
 
 
 def _place(

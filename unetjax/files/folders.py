@@ -12,7 +12,7 @@ from collections.abc import Iterator
 LOCK = ".unetjax.lock"  # holds pid and host of the run that writes into a folder
 
 
-class InUse(FileExistsError):  # noqa: N818
+class FolderInUseError(FileExistsError):
     """Another process holds the folder."""
 
 
@@ -64,7 +64,7 @@ def claim(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     taken over; a process of another machine counts as alive.
 
     Raises:
-      InUse: If another process holds the folder.
+      FolderInUseError: If another process holds the folder.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def claim(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         with lock.open("x") as file:
             file.write(owner)
     except FileExistsError:
-        raise InUse(_in_use(lock)) from None
+        raise FolderInUseError(_in_use(lock)) from None
     try:
         yield folder
     finally:

@@ -10,7 +10,7 @@ from unetjax.files import folders
 MANIFEST = "manifest.json"
 
 
-class CorruptFiles(ValueError):  # noqa: N818
+class CorruptFilesError(ValueError):
     """A folder does not hold what its manifest says."""
 
 
@@ -38,8 +38,8 @@ def verify_manifest(folder: str | os.PathLike[str]) -> None:
     """Checks every file that the manifest of `folder` names; others are not looked at.
 
     Raises:
-      CorruptFiles: If the manifest is absent or unreadable, or if files are missing,
-        changed or outside of the folder; all of them are named.
+      CorruptFilesError: If the manifest is absent or unreadable, or if files are
+        missing, changed or outside of the folder; all of them are named.
     """
     folder = pathlib.Path(folder)
     problems = []
@@ -52,7 +52,7 @@ def verify_manifest(folder: str | os.PathLike[str]) -> None:
         except (OSError, ValueError) as error:
             problems.append(str(error).rstrip("."))
     if problems:
-        raise CorruptFiles(
+        raise CorruptFilesError(
             f"{'; '.join(problems)}: {folder} is not what was written; get it anew."
         )
 
@@ -65,7 +65,7 @@ def _read(manifest: pathlib.Path) -> dict[str, str]:
         message = f"{manifest} is missing: {manifest.parent} is not complete."
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{manifest} is damaged ({error}): {manifest.parent} cannot be used."
-    raise CorruptFiles(message)
+    raise CorruptFilesError(message)
 
 
 def _digest(folder: pathlib.Path, name: str) -> str:

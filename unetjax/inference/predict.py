@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
 
 from unetjax import geometry
-from unetjax.inference import averaging, tiles
-from unetjax.inference.averaging import Average
+from unetjax.inference import tiles, tta
 from unetjax.inference.tiles import Mirror, TilePlan
+from unetjax.inference.tta import Average
 from unetjax.network import input_scaling, norms
 from unetjax.network.forward import forward
 from unetjax.network.input_scaling import Clip, Scaling
@@ -93,11 +93,11 @@ def predict(
     """
     pixels = _with_channels(np.asarray(image), params)
     height, width = _result_size(model, pixels.shape[:2], crop)
-    versions = averaging.versions(average)
+    versions = tta.versions(average)
     _check_average(average, softmax=softmax, crop=crop)
     plans = [
         tiles.plan(
-            *averaging.turned_shape(version, height, width),
+            *tta.turned_shape(version, height, width),
             depth=model.depth,
             kernel_size=model.kernel_size,
             padding=model.padding,
@@ -126,10 +126,10 @@ def predict(
             progress(before + done, sum(counts))
 
     predictions = (
-        averaging.turn_back(
+        tta.turn_back(
             _one_pass(
                 lambda batch: trusted(engine(batch)),
-                averaging.turn(pixels, version),
+                tta.turn(pixels, version),
                 plan,
                 model=model,
                 batch_size=batch_size,
@@ -144,7 +144,7 @@ def predict(
             versions, plans, itertools.accumulate([0, *counts[:-1]]), strict=True
         )
     )
-    return averaging.mean(predictions)
+    return tta.mean(predictions)
 
 
 def class_map(probs: Float[np.ndarray, "H W K"]) -> Int32[np.ndarray, "H W"]:

@@ -66,7 +66,7 @@ def check_clip(clip: Clip) -> None:
     """Refuses bounds that are no interval.
 
     Raises:
-      ValueError: Naming the bounds.
+      ValueError: FileNaming the bounds.
     """
     numbers = [bound for bound in clip if bound is not None]
     are_numbers = all(isinstance(bound, float | int) for bound in numbers)

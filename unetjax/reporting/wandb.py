@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Real
 
 from unetjax.files import folders
+from unetjax.reporting.metric_writer import Picture, Sink, missing, numbers
 from unetjax.reporting.records import Record
-from unetjax.reporting.sink import Picture, Sink, missing, numbers
 
 
 def open_sink(workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]) -> Sink:

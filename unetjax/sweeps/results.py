@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from unetjax.exchange import model_folder
+from unetjax.evaluation.comparison import SHOWN
 from unetjax.files import folders
-from unetjax.reporting import charts, console, records, report
+from unetjax.model_io import model_folder
+from unetjax.reporting import charts, console, environment, records, report
 from unetjax.reporting.charts import Chart
 from unetjax.reporting.report import Table
 from unetjax.sweeps import trials
 from unetjax.training import config as configs
-from unetjax.training import environment, run_folder
+from unetjax.training import run_folder
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.run_report import SHOWN
 
 State = Literal["finished", "pruned", "diverged", "unfinished"]
 
@@ -246,7 +246,7 @@ def waiting_claim(folder: pathlib.Path) -> Iterator[None]:
         while True:
             try:
                 stack.enter_context(folders.claim(folder))
-            except folders.InUse:
+            except folders.FolderInUseError:
                 time.sleep(_POLL)
             else:
                 break

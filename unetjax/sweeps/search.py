@@ -182,7 +182,7 @@ def _free_dead_trials(
             try:
                 with workers.claim(sweep, name):
                     pass
-            except folders.InUse:
+            except folders.FolderInUseError:
                 continue
             if name not in queued:
                 study.enqueue_trial(trial.params, user_attrs={_FOLDER: name})

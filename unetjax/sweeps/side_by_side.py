@@ -7,6 +7,7 @@ states. Each leaves an ordinary run folder, which may go on alone.
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +15,16 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from unetjax.data import splits
 from unetjax.data.batch import Transform
-from unetjax.data.resident import Resident
+from unetjax.data.device_dataset import DeviceDataset
 from unetjax.data.splits import Split
 from unetjax.devices import parallel, runtime
-from unetjax.reporting import console
+from unetjax.reporting import console, environment
 from unetjax.training import (
     checkpoints,
-    environment,
     loop,
     optimizers,
-    recording,
     run_folder,
+    run_log,
     steps,
     stopping,
 )
@@ -34,14 +34,14 @@ from unetjax.training.run_folder import Keys, Run
 from unetjax.training.steps import Metrics, TrainState
 
 
-class Apart(ValueError):  # noqa: N818
+class StepsDifferError(ValueError):
     """The runs are at different steps."""
 
 
 def shared(config: ExperimentConfig) -> ExperimentConfig:
     """Returns what runs side by side must have in common: all but seed and rate."""
-    return config._replace(
-        seed=0, optimizer=config.optimizer._replace(learning_rate=0.0)
+    return replace(
+        config, seed=0, optimizer=replace(config.optimizer, learning_rate=0.0)
     )
 
 
@@ -50,7 +50,7 @@ def contents(split: Split) -> list[list[str]]:
     return [[splits.content_hash(example) for example in part] for part in split]
 
 
-def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFinite | None]:
+def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFiniteError | None]:
     """Trains runs to their last step in one program, each into its own folder.
 
     They are what `loop.train_and_evaluate` makes of them one by one, up to rounding: a
@@ -65,7 +65,7 @@ def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFinite | None]:
       For every run why it has no finite end, or None.
 
     Raises:
-      Apart: If the runs are at steps further apart than one evaluation.
+      StepsDifferError: If the runs are at steps further apart than one evaluation.
       Interrupted: On SIGINT or SIGTERM, after all states were saved.
       ValueError: If the runs are not alike.
     """
@@ -99,7 +99,7 @@ def build_steps(
     def step(
         states: TrainState,
         items: Int[Array, " B"],
-        data: Resident,
+        data: DeviceDataset,
         keys: Keys,
         rates: Float[Array, " R"],
         *,
@@ -121,7 +121,7 @@ def build_steps(
 
 def _train(
     runs: Sequence[Run], managers: Sequence[Manager]
-) -> list[stopping.NotFinite | None]:
+) -> list[stopping.NotFiniteError | None]:
     config = runs[0].config
     if config.deterministic:
         runtime.check_deterministic(jax.default_backend())
@@ -142,7 +142,7 @@ def _train(
         build_steps(config, transform=runs[0].transform), num_devices=num_devices
     )
 
-    ends: list[stopping.NotFinite | None] = [None] * len(runs)
+    ends: list[stopping.NotFiniteError | None] = [None] * len(runs)
 
     def going() -> list[int]:
         return [
@@ -156,8 +156,8 @@ def _train(
         values, losses = jax.device_get(metrics), list[float]()
         for i in taking_part:
             try:
-                losses.append(recording.record(runs[i], step, _pick(values, i)))
-            except stopping.NotFinite as error:
+                losses.append(run_log.record(runs[i], step, _pick(values, i)))
+            except stopping.NotFiniteError as error:
                 ends[i] = ends[i] or error
         return sum(losses) / max(len(losses), 1)
 
@@ -176,7 +176,7 @@ def _train(
         ]
         for run, state in zip(runs, states, strict=True):
             if step == 0:
-                recording.draw_untrained(run, state)
+                run_log.draw_untrained(run, state)
         pending = None
         while now := going():
             items = steps.items_of(step, config.batch_size, num_devices)
@@ -196,7 +196,7 @@ def _train(
                         scores[i] = loop.evaluate_and_save(
                             runs[i], managers[i], _pick(stacked, i), scores[i]
                         )
-                    except stopping.NotFinite as error:
+                    except stopping.NotFiniteError as error:
                         ends[i] = error
             if signals:
                 if pending is not None:  # else all was saved a moment ago
@@ -226,12 +226,12 @@ def _states_of_one_step(
     latest = [manager.latest_step() or 0 for manager in managers]
     step = min(latest)
     if max(latest) - step > config.evaluate_every:
-        raise Apart(
+        raise StepsDifferError(
             f"runs side by side must be at one step, got {min(latest)} to "
             f"{max(latest)}."
         )
     if step and any(step not in manager.all_steps() for manager in managers):
-        raise Apart(f"not all runs have a checkpoint of step {step}.")
+        raise StepsDifferError(f"not all runs have a checkpoint of step {step}.")
     states = list(likes)
     if step:
         try:
@@ -239,8 +239,8 @@ def _states_of_one_step(
                 checkpoints.restore(manager, step, like)
                 for manager, like in zip(managers, likes, strict=True)
             ]
-        except checkpoints.CorruptCheckpoint as error:
-            raise Apart(str(error)) from error
+        except checkpoints.CorruptCheckpointError as error:
+            raise StepsDifferError(str(error)) from error
     for manager in managers:
         for later in manager.all_steps():
             if later > step:
@@ -252,7 +252,7 @@ def _save_if_finite(
     manager: Manager, state: TrainState, config: ExperimentConfig
 ) -> None:
     """Saves a state without scores; one that is not finite is better computed again."""
-    with contextlib.suppress(stopping.NotFinite):
+    with contextlib.suppress(stopping.NotFiniteError):
         stopping.check_finite_params(state.params, int(state.step))
         checkpoints.save(manager, state, {config.best_metric: -1.0})
 

@@ -21,7 +21,7 @@ _POLL = 1.0  # seconds between looks at trials of other workers
 Watch = Callable[[int, Mapping[str, float]], object]
 
 
-class Pruned(stopping.EndedEarly):
+class Pruned(stopping.EndedEarlyError):
     """A trial was given up, as it is worse than others at the same step."""
 
 
@@ -102,7 +102,7 @@ def run_trial(sweep: Sweep, trial: Trial, *, watch: Watch | None = None) -> Outc
             command=_command(sweep, trial),
             watch=watch,
         )
-    except stopping.NotFinite as error:
+    except stopping.NotFiniteError as error:
         state, note = "diverged", str(error)
     except Pruned as error:
         state, note = "pruned", str(error)
@@ -116,7 +116,7 @@ def claim(sweep: Sweep, name: str) -> Iterator[None]:
     """Holds a trial, also between its training and its report.
 
     Raises:
-      InUse: If another worker holds it.
+      FolderInUseError: If another worker holds it.
     """
     with folders.claim(sweep.folder / ".claims" / name):
         yield
@@ -148,7 +148,7 @@ def _claim_some(
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(claim(sweep, trial.name))
-            except folders.InUse:
+            except folders.FolderInUseError:
                 continue
             if not is_done(sweep, trial):
                 stack.push(held.pop_all())
@@ -181,7 +181,7 @@ def _train_together(sweep: Sweep, group: Sequence[Trial]) -> None:
     runs = [run_folder.make_run(t.config, split, sweep.folder / t.name) for t in group]
     try:
         ends = side_by_side.train_side_by_side(runs)
-    except side_by_side.Apart as error:
+    except side_by_side.StepsDifferError as error:
         print(f"{error} They go on one by one.")
         return
     for trial, end in zip(group, ends, strict=True):

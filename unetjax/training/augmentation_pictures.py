@@ -1,6 +1,7 @@
 """Pictures of what training sees: elastic fields, deformed tiles, their weight maps."""
 
 import pathlib
+from dataclasses import replace
 from typing import get_args
 
 import jax
@@ -8,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray, UInt8
 
-from unetjax.augmentation.augment import OFF, Augmentation, source_positions
+from unetjax.augmentation.augment import OFF, AugmentationSettings, source_positions
 from unetjax.augmentation.elastic import Elastic
-from unetjax.data import resident
-from unetjax.data.source import Example
+from unetjax.data import device_dataset
+from unetjax.data.examples import Example
 from unetjax.reporting import pictures
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
@@ -62,7 +63,7 @@ def fields(config: ExperimentConfig) -> Picture:
     panels, titles = [], []
     for kind in get_args(Elastic):
         given = {x: getattr(config.augmentation, x) for x in _SETTINGS_OF_FIELDS}
-        settings = OFF._replace(elastic=kind, **given)
+        settings = replace(OFF, elastic=kind, **given)
         panels.append(_grid(jax.random.key(config.seed), config.tile_size, settings))
         titles.append(_title(settings))
     return pictures.side_by_side(panels, titles)
@@ -70,7 +71,7 @@ def fields(config: ExperimentConfig) -> Picture:
 
 def tiles(config: ExperimentConfig, example: Example, *, num_tiles: int) -> Picture:
     """Returns the image and tiles of it above their weight maps."""
-    data = resident.load(
+    data = device_dataset.load(
         [example],
         scaling=config.scaling,
         num_classes=config.model.num_classes,
@@ -78,7 +79,7 @@ def tiles(config: ExperimentConfig, example: Example, *, num_tiles: int) -> Pict
         sampling=config.sampling,
     )
     side = configs.output_size(config)
-    batch = resident.draw_batch(
+    batch = device_dataset.draw_batch(
         data,
         jax.random.key(config.seed),
         jnp.arange(num_tiles),
@@ -110,7 +111,7 @@ def tiles(config: ExperimentConfig, example: Example, *, num_tiles: int) -> Pict
     return pictures.stack(rows)
 
 
-def _grid(key: PRNGKeyArray, side: int, settings: Augmentation) -> Picture:
+def _grid(key: PRNGKeyArray, side: int, settings: AugmentationSettings) -> Picture:
     """Lines of a regular grid where the field shows them, and its control points."""
     center = jnp.full(2, (side - 1) / 2)
     positions = np.asarray(source_positions(key, (side, side), center, settings))
@@ -123,14 +124,16 @@ def _grid(key: PRNGKeyArray, side: int, settings: Augmentation) -> Picture:
     return picture
 
 
-def _control_points(side: int, settings: Augmentation) -> Float[np.ndarray, " G"]:
+def _control_points(
+    side: int, settings: AugmentationSettings
+) -> Float[np.ndarray, " G"]:
     """Those along one axis that lie in the tile, in pixels."""
     if settings.elastic == "bicubic":
         return np.linspace(0, side - 1, settings.elastic_grid)
     return np.arange(0, side, settings.elastic_spacing, dtype=float)
 
 
-def _title(settings: Augmentation) -> str:
+def _title(settings: AugmentationSettings) -> str:
     if settings.elastic == "bicubic":
         return (
             f"bicubic, through {settings.elastic_grid} x {settings.elastic_grid} points"

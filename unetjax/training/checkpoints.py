@@ -19,7 +19,7 @@ from unetjax.training.steps import TrainState
 Manager = ocp.CheckpointManager
 
 
-class CorruptCheckpoint(ValueError):  # noqa: N818
+class CorruptCheckpointError(ValueError):
     """A checkpoint whose bytes are not those that were saved."""
 
 
@@ -79,16 +79,16 @@ def restore_latest(manager: Manager, like: TrainState) -> TrainState | None:
       like: A state of the same shapes, on the devices where it shall be.
 
     Raises:
-      CorruptCheckpoint: If there are checkpoints and all of them are damaged.
+      CorruptCheckpointError: If there are checkpoints and all of them are damaged.
     """
     steps = sorted(manager.all_steps(), reverse=True)
     for step in steps:
         try:
             return restore(manager, step, like)
-        except CorruptCheckpoint as error:
+        except CorruptCheckpointError as error:
             warnings.warn(f"{error} Trying the one before.", stacklevel=2)
     if steps:
-        raise CorruptCheckpoint(
+        raise CorruptCheckpointError(
             f"{manager.directory} holds no undamaged checkpoint; start again in "
             "another workdir."
         )
@@ -99,7 +99,7 @@ def restore(manager: Manager, step: int, like: TrainState) -> TrainState:
     """Returns the state of one step.
 
     Raises:
-      CorruptCheckpoint: If it is missing, damaged, or of another architecture.
+      CorruptCheckpointError: If it is missing, damaged, or of another architecture.
     """
     where = f"checkpoint {manager.directory / str(step)}"
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
@@ -110,10 +110,10 @@ def restore(manager: Manager, step: int, like: TrainState) -> TrainState:
         restored = manager.restore(step, args=items)
     except Exception as error:  # Orbax raises many types, bare Exception among them
         reason = textwrap.shorten(str(error), 160)
-        raise CorruptCheckpoint(f"{where} cannot be read: {reason}") from error
+        raise CorruptCheckpointError(f"{where} cannot be read: {reason}") from error
     state = restored["state"]
     if digests(state) != restored["digests"]:
-        raise CorruptCheckpoint(f"{where} is damaged: its bytes changed on disk.")
+        raise CorruptCheckpointError(f"{where} is damaged: its bytes changed on disk.")
     return state
 
 

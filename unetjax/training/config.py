@@ -1,29 +1,31 @@
 """The experiment as one typed value, checked before data or devices are touched."""
 
+import dataclasses
 import difflib
 import inspect
 import json
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import numpy as np
 
 from unetjax import geometry
-from unetjax.augmentation.augment import Augmentation
-from unetjax.data.sampling import Sampling
-from unetjax.data.sources import DataSettings
-from unetjax.instances.components import Method, instances_from_probs
-from unetjax.instances.watershed import Seeds
+from unetjax.augmentation.augment import AugmentationSettings
+from unetjax.data.open_data import DataSettings
+from unetjax.data.sampling import SamplingSettings
+from unetjax.instances.components import instances_from_probs
+from unetjax.instances.settings import InstanceSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.network import input_scaling
 from unetjax.network.input_scaling import Clip, Scaling
 from unetjax.network.unet import UNet
-from unetjax.reporting.sinks import SinkName
+from unetjax.reporting.writers import SinkName
 from unetjax.training.optimizers import OptimizerSettings
-from unetjax.weight_maps.settings import WeightMap
+from unetjax.weight_maps.settings import WeightMapSettings
 
 T = TypeVar("T")
 
@@ -42,25 +44,16 @@ FREE_TO_CHANGE = frozenset(
 )
 
 
-class LossSettings(NamedTuple):
+@dataclass(frozen=True)
+class LossSettings:
     """Which number is minimised, see `losses.build_loss`."""
 
     name: LossName = "cross_entropy"
     reduction: Reduction = "weighted_mean"
 
 
-class InstanceSettings(NamedTuple):
-    """From probabilities to cells, see `instances.components.instances_from_probs`."""
-
-    threshold: float = 0.5
-    method: Method = "components"
-    seeds: Seeds = "probability"
-    seed_threshold: float = 0.8
-    min_size: int = 0
-    fill_holes: bool = False
-
-
-class ExperimentConfig(NamedTuple):
+@dataclass(frozen=True)
+class ExperimentConfig:
     """Everything that decides a run, and nothing about the machine it runs on.
 
     Attributes:
@@ -113,9 +106,9 @@ class ExperimentConfig(NamedTuple):
     model: UNet = UNet()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    weight_map: WeightMap = WeightMap()
-    augmentation: Augmentation = Augmentation()
-    sampling: Sampling = Sampling()
+    weight_map: WeightMapSettings = WeightMapSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    sampling: SamplingSettings = SamplingSettings()
     data: DataSettings = DataSettings()
     instances: InstanceSettings = InstanceSettings()
 
@@ -134,14 +127,14 @@ def from_dict(options: Mapping[str, Any]) -> ExperimentConfig:
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
     """Returns all options as nested dictionaries, which JSON can hold."""
-    return {name: _plain(value) for name, value in config._asdict().items()}
+    return {name: _plain(value) for name, value in vars(config).items()}
 
 
 def check(config: ExperimentConfig) -> None:
     """Refuses options that do not go together.
 
     Raises:
-      ValueError: Naming the option and what is accepted.
+      ValueError: FileNaming the option and what is accepted.
     """
     least = {
         "num_steps": 0,
@@ -173,7 +166,7 @@ def check(config: ExperimentConfig) -> None:
         raise ValueError(f"config.tile_size: {error}") from None
     nothing = np.zeros((1, 1, config.model.num_classes))
     try:
-        instances_from_probs(nothing, **config.instances._asdict())
+        instances_from_probs(nothing, **vars(config.instances))
     except ValueError as error:
         raise ValueError(f"config.instances: {error}") from None
 
@@ -211,7 +204,7 @@ def check_name(name: str, options: Mapping[str, Any]) -> None:
     """Refuses a dotted name that none of the nested options has.
 
     Raises:
-      ValueError: Naming those that may be meant.
+      ValueError: FileNaming those that may be meant.
 
     Example:
       >>> check_name("optimizer.learning_rate", to_dict(ExperimentConfig()))
@@ -315,6 +308,6 @@ def _in_words(hint: object) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, nn.Module):
         return {name: _plain(getattr(value, name)) for name in _fields(type(value))}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _plain(part) for name, part in value._asdict().items()}
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(part) for name, part in vars(value).items()}
     return value

@@ -2,13 +2,14 @@
 
 import functools
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from unetjax import geometry
-from unetjax.data.resident import Resident
+from unetjax.data.device_dataset import DeviceDataset
 from unetjax.devices import memory, parallel
 from unetjax.devices.memory import Memory
 from unetjax.network.flops import count_flops
@@ -95,7 +96,7 @@ def tile_table(config: ExperimentConfig, *, channels: int) -> Table:
     """Returns the legal tile sizes around the configured one, and what each costs."""
     rows = []
     for size in tile_sizes(config):
-        other = config._replace(tile_size=size)
+        other = replace(config, tile_size=size)
         output = configs.output_size(other)
         work = flops(other, channels=channels)[0]
         rows.append(
@@ -131,15 +132,15 @@ def _abstract_state(config: ExperimentConfig, channels: int) -> TrainState:
     return jax.eval_shape(init, jax.random.key(0))
 
 
-def _abstract_data(config: ExperimentConfig, channels: int) -> Resident:
+def _abstract_data(config: ExperimentConfig, channels: int) -> DeviceDataset:
     """One image as large as a tile."""
     pixels = config.tile_size**2
 
-    def zeros() -> Resident:
+    def zeros() -> DeviceDataset:
         image = jnp.zeros((pixels, channels))
         one_each, one = jnp.zeros(pixels, jnp.int32), jnp.zeros(1, jnp.int32)
         weights = jnp.zeros(config.model.num_classes)
-        return Resident(image, one_each, one_each, one, one, one, weights)
+        return DeviceDataset(image, one_each, one_each, one, one, one, weights)
 
     return jax.eval_shape(zeros)
 

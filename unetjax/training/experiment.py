@@ -5,14 +5,16 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from unetjax.data import sources
+from unetjax.data import open_data
 from unetjax.data.splits import Split
-from unetjax.exchange.model_folder import ModelFolder
+from unetjax.evaluation import comparison as comparisons
+from unetjax.evaluation import postprocessing_search
+from unetjax.evaluation.comparison import Comparison
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.reporting import console
 from unetjax.training import config as configs
-from unetjax.training import loop, run_report, stopping, tuning
+from unetjax.training import loop, run_report, stopping
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.run_report import Comparison
 
 
 class Outcome(NamedTuple):
@@ -25,7 +27,7 @@ class Outcome(NamedTuple):
       report: The page to look at.
     """
 
-    trained: ModelFolder
+    trained: TrainedModel
     comparison: Comparison
     text: str
     report: pathlib.Path
@@ -33,7 +35,7 @@ class Outcome(NamedTuple):
 
 def open_split(config: ExperimentConfig) -> Split:
     """Returns the images of an experiment; see `sources.open_split`."""
-    return sources.open_split(
+    return open_data.open_split(
         config.data, seed=config.seed, num_classes=config.model.num_classes
     )
 
@@ -65,7 +67,7 @@ def run(
     """
     try:
         trained = loop.train_and_evaluate(config, split, workdir, watch=watch)
-    except stopping.EndedEarly as reason:
+    except stopping.EndedEarlyError as reason:
         run_report.write_unfinished(
             pathlib.Path(workdir),
             config,
@@ -74,9 +76,12 @@ def run(
             command=command,
         )
         raise
-    comparison = run_report.compare(trained, split)
-    scores = run_report.scores_table(comparison, "")
-    step, chosen = trained.about["step"], trained.about.get(tuning.CHOSEN)
+    comparison = comparisons.compare(trained, split)
+    scores = comparisons.scores_table(comparison, "")
+    step, chosen = (
+        trained.about["step"],
+        trained.about.get(postprocessing_search.CHOSEN),
+    )
     honest = (
         f" How cells are made of probabilities was chosen {chosen}: expect a little "
         "less of new images."

@@ -12,32 +12,30 @@ import optax
 from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
 from unetjax import losses
-from unetjax.data import resident
+from unetjax.data import device_dataset
 from unetjax.data.batch import Transform
-from unetjax.data.resident import Resident
+from unetjax.data.device_dataset import DeviceDataset
 from unetjax.data.splits import Split
 from unetjax.devices import parallel, runtime
-from unetjax.exchange import model_folder
-from unetjax.exchange.model_folder import ModelFolder
-from unetjax.reporting import console, records
+from unetjax.evaluation import postprocessing_search, scoring
+from unetjax.inference.segment import Segmentation, segment
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.model_io import model_folder
+from unetjax.reporting import console, environment, records
 from unetjax.reporting.records import Record
 from unetjax.training import (
     checkpoints,
-    environment,
-    evaluation,
     optimizers,
-    recording,
     run_folder,
+    run_log,
     steps,
     stopping,
-    tuning,
 )
 from unetjax.training import (
     config as configs,
 )
 from unetjax.training.checkpoints import Manager
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.evaluation import Segmentation
 from unetjax.training.run_folder import Keys, Run
 from unetjax.training.steps import Metrics, TrainState
 
@@ -51,7 +49,7 @@ def train_and_evaluate(
     *,
     watch: Callable[[int, Mapping[str, float]], object] | None = None,
     transform: Transform | None = None,
-) -> ModelFolder:
+) -> TrainedModel:
     """Trains, or goes on where an earlier call was interrupted, to the last step.
 
     The run folder receives `config.json`, `environment.json`, `records.jsonl`, the same
@@ -84,13 +82,15 @@ def train_and_evaluate(
         folder = run.workdir / "model"
         if not config.tune_instances:
             return model_folder.load(folder)
-        return tuning.tune(folder, split.held_out, best_metric=config.best_metric)
+        return postprocessing_search.tune(
+            folder, split.validation, best_metric=config.best_metric
+        )
 
 
-def load_data(run: Run) -> Resident:
+def load_data(run: Run) -> DeviceDataset:
     """Returns the training images of a run as arrays on the default device."""
     config = run.config
-    return resident.load(
+    return device_dataset.load(
         run.split.train,
         scaling=config.scaling,
         clip=config.clip,
@@ -128,7 +128,7 @@ def _train(run: Run, manager: Manager) -> None:
         if step == config.num_steps == 0:
             evaluate(state, scores)
         elif step == 0:
-            recording.draw_untrained(run, state)
+            run_log.draw_untrained(run, state)
         pending = None
         while not is_over(run, step, scores):
             items = steps.items_of(step, config.batch_size, num_devices)
@@ -136,15 +136,15 @@ def _train(run: Run, manager: Manager) -> None:
             step += 1
             # The metrics of the step before, so that nothing waits for this one.
             if pending is not None:
-                bar.advance(loss=recording.record(run, *pending))
+                bar.advance(loss=run_log.record(run, *pending))
             pending = (step, metrics)
             if step % config.evaluate_every == 0 or step == config.num_steps:
-                bar.advance(loss=recording.record(run, *pending))
+                bar.advance(loss=run_log.record(run, *pending))
                 pending = None
                 scores = evaluate(state, scores)
             if signals:
                 if pending is not None:
-                    recording.record(run, *pending)
+                    run_log.record(run, *pending)
                     stopping.check_finite_params(state.params, step)
                     checkpoints.save(manager, state, {config.best_metric: -1.0})
                 raise stopping.Interrupted(
@@ -186,7 +186,7 @@ def build_step(
     `steps.train_step`.
     """
     draw = functools.partial(
-        resident.draw_batch,
+        device_dataset.draw_batch,
         tile_size=config.tile_size,
         output_size=configs.output_size(config),
         weight_map=config.weight_map,
@@ -198,14 +198,14 @@ def build_step(
         steps.train_step,
         model=config.model,
         optimizer=optimizer,
-        loss=losses.build_loss(*config.loss),
+        loss=losses.build_loss(config.loss.name, config.loss.reduction),
         log_grad_norms=config.log_grad_norms,
     )
 
     def step(
         state: TrainState,
         items: Int[Array, " B"],
-        data: Resident,
+        data: DeviceDataset,
         keys: Keys,
         *,
         axis_name: str | None = None,
@@ -232,29 +232,29 @@ def evaluate_and_save(
     """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
-    trained, found = recording.as_model_folder(run, state), list[Segmentation]()
+    trained, found = run_log.as_model_folder(run, state), list[Segmentation]()
 
-    def segment(image: Shaped[np.ndarray, "H W C"]) -> Segmentation:
-        segmentation = evaluation.segment(trained, image)
+    def segment_image(image: Shaped[np.ndarray, "H W C"]) -> Segmentation:
+        segmentation = segment(trained, image)
         if len(found) < config.num_pictures:
             found.append(segmentation)
         return segmentation
 
-    counts = evaluation.evaluate(
-        run.split.held_out, segment, num_classes=config.model.num_classes
+    counts = scoring.evaluate(
+        run.split.validation, segment_image, num_classes=config.model.num_classes
     )
-    scores = evaluation.total(counts)
+    scores = scoring.total(counts)
     if config.best_metric not in scores:
         raise ValueError(
             f"config.best_metric must be one of {', '.join(scores)}, got "
             f"{config.best_metric!r}."
         )
     value = scores[config.best_metric]
-    recording.tell(run, Record(step, "validation", {**scores}))
-    recording.warn_of_collapse(run, step, counts, found)
-    recording.draw(run, step, found)
+    run_log.tell(run, Record(step, "validation", {**scores}))
+    run_log.warn_of_collapse(run, step, counts, found)
+    run_log.draw(run, step, found)
     if config.histograms:
-        recording.show_activations(run, state)
+        run_log.show_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
         about = trained.about | {"step": step, "scores": _finite(scores)}

@@ -1,6 +1,7 @@
 """Optax chains and learning-rate schedules by name."""
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import optax
@@ -12,7 +13,8 @@ L2Scope = Literal["kernels", "tf_unet"]
 _BLOCKS = ("encoder_", "bottleneck", "decoder_")
 
 
-class OptimizerSettings(NamedTuple):
+@dataclass(frozen=True)
+class OptimizerSettings:
     """How parameters follow their gradients; the defaults are the paper's.
 
     Attributes:

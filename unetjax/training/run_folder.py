@@ -13,8 +13,8 @@ from jaxtyping import PRNGKeyArray
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
 from unetjax.files import folders
-from unetjax.reporting import records, sinks
-from unetjax.reporting.sink import NO_SINK, Sink
+from unetjax.reporting import records, writers
+from unetjax.reporting.metric_writer import NO_SINK, Sink
 from unetjax.training import checkpoints
 from unetjax.training import config as configs
 from unetjax.training.checkpoints import Manager
@@ -125,7 +125,7 @@ def resume_records(run: Run, step: int) -> list[float]:
 def open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
     """Opens what shows the records of a run beside its folder, from a step on."""
     options = dict(configs.flatten(configs.to_dict(run.config)))
-    return sinks.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
+    return writers.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
 
 
 def _check_folder(workdir: pathlib.Path) -> None:

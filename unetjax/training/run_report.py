@@ -1,91 +1,26 @@
 """The report of a run, from its records and its best model."""
 
-import functools
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from unetjax.data.source import Example
+from unetjax.data.examples import Example
 from unetjax.data.splits import Split
-from unetjax.exchange.model_folder import ModelFolder
-from unetjax.instances.baseline import otsu_components
-from unetjax.metrics.table import Scores
-from unetjax.reporting import charts, records, report
+from unetjax.evaluation import panels, scoring
+from unetjax.evaluation.comparison import SHOWN, Comparison, scores_table
+from unetjax.inference.segment import Segmentation
+from unetjax.metrics.cells import Scores
+from unetjax.reporting import charts, environment, records, report
 from unetjax.reporting.charts import Chart, Histogram
 from unetjax.reporting.report import Case, Matrix, Table
 from unetjax.training import config as configs
-from unetjax.training import environment, evaluation, watching
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.evaluation import Segmentation
-from unetjax.weight_maps.settings import WeightMap
+from unetjax.weight_maps.settings import WeightMapSettings
 
-SHOWN = {  # scores worth a line, with their names for people
-    "accuracy": "pixel accuracy",
-    "mean_iou": "IoU, mean of classes",
-    "mean_dice": "Dice, mean of classes",
-    "ap50": "AP at IoU 0.5",
-    "mean_ap_pooled": "AP, mean of IoU 0.5 to 0.95",
-    "separated_touching": "touching pairs separated",
-    "separated_close": "pairs within 5 pixels separated",
-}
 _MOST_CASES = 6
-
-
-class Comparison(NamedTuple):
-    """What the best model and the baseline make of the held-out images.
-
-    Attributes:
-      scores: Of every image.
-      baseline: Of every image, by Otsu's threshold and connected components; empty
-        where there are more classes than two.
-      found: What the model found, image by image.
-    """
-
-    scores: list[Scores]
-    baseline: list[Scores]
-    found: list[Segmentation]
-
-
-def compare(trained: ModelFolder, split: Split) -> Comparison:
-    """Returns scores of a model and of a simple baseline on the held-out images."""
-    num_classes = trained.model.num_classes
-    found = [evaluation.segment(trained, e.image) for e in split.held_out]
-    rate = functools.partial(evaluation.score_example, num_classes=num_classes)
-    simple = baseline(split, trained.instances) if num_classes == 2 else []
-    return Comparison(
-        [rate(e, f) for e, f in zip(split.held_out, found, strict=True)],
-        [rate(e, f) for e, f in zip(split.held_out, simple, strict=False)],
-        found,
-    )
-
-
-def baseline(split: Split, options: Mapping[str, Any]) -> list[Segmentation]:
-    """Returns what Otsu's threshold and connected components make of held-out images.
-
-    Args:
-      split: The training images say whether cells are brighter than background.
-      options: Those of the model's instances; size limit and filled holes are shared.
-    """
-    sign = 1 if _cells_are_bright(split.train) else -1
-    return [_otsu(example, sign, options) for example in split.held_out]
-
-
-def scores_table(comparison: Comparison, caption: str) -> Table:
-    """Returns the scores of the model, beside the baseline's where there is one."""
-    ours = evaluation.total(comparison.scores)
-    columns = ["score", "U-Net"]
-    rows: list[dict[str, int | float | str]] = [
-        {"score": words, "U-Net": ours[name]} for name, words in SHOWN.items()
-    ]
-    if comparison.baseline:
-        theirs = evaluation.total(comparison.baseline)
-        columns.append("Otsu + components")
-        for row, name in zip(rows, SHOWN, strict=True):
-            row["Otsu + components"] = theirs[name]
-    return Table(columns, rows, caption)
 
 
 def write(
@@ -95,7 +30,7 @@ def write(
     *,
     title: str,
     summary: str,
-    weight_map: WeightMap,
+    weight_map: WeightMapSettings,
     class_names: Sequence[str],
     config: dict[str, Any],
     command: str,
@@ -113,7 +48,7 @@ def write(
       config: The resolved configuration.
       command: What to type to get the same run.
     """
-    ours = evaluation.total(comparison.scores)
+    ours = scoring.total(comparison.scores)
     caption = (
         f"Held out: {ours['num_images']:.0f} image(s), {ours['num_cells']:.0f} cells, "
         f"of which {ours['num_touching']:.0f} pairs touch and {ours['num_close']:.0f} "
@@ -130,9 +65,9 @@ def write(
         ],
         charts=[
             *run_charts(folder / "records.jsonl"),
-            _cell_sizes(comparison, split.held_out),
+            _cell_sizes(comparison, split.validation),
         ],
-        cases=_cases(comparison, split.held_out, weight_map),
+        cases=_cases(comparison, split.validation, weight_map),
         configuration=config,
         environment=_origin(folder),
         command=command,
@@ -196,7 +131,7 @@ def run_charts(path: pathlib.Path) -> list[Chart]:
     lines = records.read(path)
     loss = charts.curve(lines, "train", "loss")
     names = ("mean_iou", "ap50", "separated_close")
-    held_out = [charts.curve(lines, "validation", name) for name in names]
+    validation = [charts.curve(lines, "validation", name) for name in names]
     accuracy = [
         charts.curve(lines, kind, "accuracy") for kind in ("train", "validation")
     ]
@@ -204,7 +139,7 @@ def run_charts(path: pathlib.Path) -> list[Chart]:
     rate = charts.curve(lines, "train", "learning_rate")
     return [
         Chart("Loss", [loss], log=True),
-        Chart("Scores of the held-out images", held_out),
+        Chart("Scores of the held-out images", validation),
         Chart("Pixel accuracy", accuracy),
         Chart("Norm of the gradient", [norm], log=True),
         Chart("Learning rate", [rate]),
@@ -256,25 +191,11 @@ def _diameters(instances: Int[np.ndarray, "H W"]) -> list[float]:
     return (2 * np.sqrt(areas / np.pi)).tolist()
 
 
-def _cells_are_bright(examples: Sequence[Example]) -> bool:
-    """Whether cells are brighter than background, over the training images."""
-    cells = np.concatenate([e.image[e.label == 1].ravel() for e in examples])
-    rest = np.concatenate([e.image[e.label == 0].ravel() for e in examples])
-    return not cells.size or not rest.size or float(cells.mean()) > float(rest.mean())
-
-
-def _otsu(example: Example, sign: int, options: Mapping[str, Any]) -> Segmentation:
-    shared = {k: v for k, v in options.items() if k in ("min_size", "fill_holes")}
-    instances = otsu_components(sign * example.image.mean(axis=-1), **shared)
-    label = (instances > 0).astype(np.int32)
-    return Segmentation(np.eye(2, dtype=np.float32)[label], label, instances)
-
-
 def _cases(
-    comparison: Comparison, examples: Sequence[Example], weight_map: WeightMap
+    comparison: Comparison, examples: Sequence[Example], weight_map: WeightMapSettings
 ) -> list[Case]:
     """The worst and the best images, worst first."""
-    ap = [evaluation.total([s])["mean_iou"] for s in comparison.scores]
+    ap = [scoring.total([s])["mean_iou"] for s in comparison.scores]
     order = sorted(range(len(ap)), key=lambda i: ap[i])
     places = {i: len(order) - place for place, i in enumerate(order)}
     if len(order) > _MOST_CASES:
@@ -296,14 +217,14 @@ def _case(
     example: Example,
     found: Segmentation,
     scores: Scores,
-    weight_map: WeightMap,
+    weight_map: WeightMapSettings,
     *,
     place: str,
 ) -> Case:
-    values = evaluation.total([scores])
+    values = scoring.total([scores])
     return Case(
         example.name,
-        watching.panels(example, found, weight_map),
+        panels.panels(example, found, weight_map),
         ", ".join(
             [
                 place,

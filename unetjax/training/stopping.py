@@ -35,15 +35,15 @@ def no_progress(scores: Sequence[float], patience: int) -> bool:
     return 0 < patience <= since
 
 
-class EndedEarly(Exception):  # noqa: N818
+class EndedEarlyError(Exception):
     """A run has ended before its last step; what it has so far is worth a report."""
 
 
-class NotFinite(EndedEarly, ValueError):  # noqa: N818
+class NotFiniteError(EndedEarlyError, ValueError):
     """NaN or infinity in the training; nothing after it is worth computing."""
 
 
-class Interrupted(EndedEarly):
+class Interrupted(EndedEarlyError):  # noqa: N818
     """The run was asked to stop; its state is saved.
 
     Attributes:
@@ -87,10 +87,10 @@ def check_finite_loss(loss: float, step: int, names: Sequence[str]) -> None:
       names: Images from which the tiles of its batch were cut.
 
     Raises:
-      NotFinite: Naming step, value and images.
+      NotFiniteError: FileNaming step, value and images.
     """
     if not math.isfinite(loss):
-        raise NotFinite(
+        raise NotFiniteError(
             f"the loss of step {step} is {loss}, over tiles of {', '.join(names)}; "
             f"{_REMEDY}"
         )
@@ -100,9 +100,9 @@ def check_finite_params(params: PyTree, step: int) -> None:
     """Refuses to evaluate or save parameters that are not finite.
 
     Raises:
-      NotFinite: Naming the step and the first such array.
+      NotFiniteError: FileNaming the step and the first such array.
     """
     for path, values in jax.tree.leaves_with_path(params):
         if not jnp.isfinite(values).all():
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise NotFinite(f"{name} is not finite after step {step}; {_REMEDY}")
+            raise NotFiniteError(f"{name} is not finite after step {step}; {_REMEDY}")

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
 from unetjax.weight_maps import separation
-from unetjax.weight_maps.settings import PAPER, WeightMap, reach
+from unetjax.weight_maps.settings import PAPER, WeightMapSettings, reach
 
 ClassWeights = Float[Array, " K"] | Float[np.ndarray, " K"] | Sequence[float]
 
@@ -23,7 +23,7 @@ def separation_weight_map(
     instances: Integer[Array, "H W"] | Integer[np.ndarray, "H W"],
     class_weights: ClassWeights | None = None,
     *,
-    settings: WeightMap = PAPER,
+    settings: WeightMapSettings = PAPER,
 ) -> Float[Array, "H W"]:
     r"""Returns the weight map of cells on background, Eq. (2).
 
@@ -67,7 +67,7 @@ def label_and_weight(
     instances: Integer[Array, "H W"] | Integer[np.ndarray, "H W"],
     class_weights: ClassWeights,
     *,
-    settings: WeightMap = PAPER,
+    settings: WeightMapSettings = PAPER,
 ) -> tuple[Int[Array, "H W"], Float[Array, "H W"]]:
     """Returns the label after the ridge and its weight map: what a training step needs.
 
@@ -152,13 +152,13 @@ def _no_cells(height: int, width: int) -> _Nearest:
     return _Nearest(far, jnp.zeros_like(far), far, jnp.zeros_like(far))
 
 
-def _default_class_weights(settings: WeightMap) -> Sequence[float]:
+def _default_class_weights(settings: WeightMapSettings) -> Sequence[float]:
     balance = settings.class_balance
     return (1.0, 1.0) if isinstance(balance, str) else balance
 
 
 def _border_term(
-    instances: Int[Array, "H W"], settings: WeightMap
+    instances: Int[Array, "H W"], settings: WeightMapSettings
 ) -> Float[Array, "H W"]:
     d1, d2 = nearest_two(instances, radius=reach(settings))
     border = settings.w0 * jnp.exp(-((d1 + d2) ** 2) / (2 * settings.sigma**2))

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, Integer
 from scipy import ndimage
 
 from unetjax.weight_maps import separation
-from unetjax.weight_maps.settings import PAPER, WeightMap, reach
+from unetjax.weight_maps.settings import PAPER, WeightMapSettings, reach
 
 _NEGLIGIBLE = 1e-9  # weight that a cell left out may cost
 
@@ -17,7 +17,7 @@ def label_and_weight(
     instances: Integer[np.ndarray, "H W"],
     class_weights: Float[np.ndarray, " K"] | Sequence[float],
     *,
-    settings: WeightMap = PAPER,
+    settings: WeightMapSettings = PAPER,
 ) -> tuple[Int[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
     """Returns the label after the ridge and its weight map w(x) of Eq. (2).
 

@@ -1,13 +1,14 @@
 """Settings of the weight map and their two published values."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from unetjax.weight_maps.class_weights import Balance
 from unetjax.weight_maps.separation import Ridge
 
 
-class WeightMap(NamedTuple):
+@dataclass(frozen=True)
+class WeightMapSettings:
     r"""What Eq. (2) leaves to the user; the defaults are the paper's where it has any.
 
     .. math:: w = w_c + w_0 e^{-(d_1 + d_2)^2 / 2 \sigma^2}
@@ -32,15 +33,15 @@ class WeightMap(NamedTuple):
     class_balance: Balance | tuple[float, ...] = "inverse"  # ours
 
 
-PAPER = WeightMap()
+PAPER = WeightMapSettings()
 
 # The authors' later software: v = 0.1 weighs background far from every cell.
-FALK2019 = WeightMap(
+FALK2019 = WeightMapSettings(
     w0=50.0, sigma=6.0, near=0.9, near_sigma=10.0, class_balance=(0.1, 1.0)
 )
 
 
-def reach(settings: WeightMap, *, tolerance: float = 1e-7) -> int:
+def reach(settings: WeightMapSettings, *, tolerance: float = 1e-7) -> int:
     """Returns the distance in pixels beyond which a cell changes no weight.
 
     Leaving out all cells farther away than this changes each exponential by at most

@@ -3,7 +3,7 @@
 import difflib
 import os
 
-from unetjax.data import source
+from unetjax.data.examples import Source
 
 NAMES = ("isbi2012", "dsb2018", "phc_u373", "dic_hela", "fluo_sim")
 
@@ -16,7 +16,7 @@ def load(
     split: str,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
-) -> source.Source:
+) -> Source:
     """Returns the examples of a public data set, read from disk one by one.
 
     The first call prepares the data set in `data_dir`: it takes the archive from
@@ -40,6 +40,6 @@ def load(
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}."
         raise ValueError(f"data set {name!r} is unknown; {hint}")
-    from unetjax.data.datasets import prepared  # imports TensorFlow Datasets
+    from unetjax.data.datasets import tfds_source  # imports TensorFlow Datasets
 
-    return prepared.load(name, split=split, data_dir=data_dir, manual_dir=manual_dir)
+    return tfds_source.load(name, split=split, data_dir=data_dir, manual_dir=manual_dir)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from unetjax.data.datasets import building
+from unetjax.data.datasets import download
 from unetjax.files import images
 
 SEQUENCES = ("01", "02")
@@ -20,9 +20,9 @@ class _Set(NamedTuple):
     description: str
 
     @property
-    def origin(self) -> building.Origin:
+    def origin(self) -> download.Origin:
         site = "http://data.celltrackingchallenge.net/training-datasets"
-        return building.Origin(f"{site}/{self.title}.zip", self.sha256, "01_GT/SEG")
+        return download.Origin(f"{site}/{self.title}.zip", self.sha256, "01_GT/SEG")
 
 
 SETS = {
@@ -65,39 +65,39 @@ class CellTracking(tfds.core.GeneratorBasedBuilder):
         tfds.core.BuilderConfig(name=name, description=item.description)
         for name, item in SETS.items()
     ]
-    MANUAL_DOWNLOAD_INSTRUCTIONS = building.instructions(
+    MANUAL_DOWNLOAD_INSTRUCTIONS = download.instructions(
         *(item.origin for item in SETS.values())
     )
 
     @property
-    def origin(self) -> building.Origin:
+    def origin(self) -> download.Origin:
         """The archive."""
         return SETS[self.builder_config.name].origin
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return building.info(
+        return download.info(
             self,
             homepage="https://celltrackingchallenge.net/2d-datasets",
-            image=building.image_feature(SETS[self.builder_config.name].dtype),
-            instances=building.label_feature(),
+            image=download.image_feature(SETS[self.builder_config.name].dtype),
+            instances=download.label_feature(),
         )
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        folder = building.fetch(self.origin, dl_manager, self.info.metadata)
+        folder = download.fetch(self.origin, dl_manager, self.info.metadata)
         return {s: self._generate_examples(folder, s) for s in SEQUENCES}
 
     def _generate_examples(
         self, folder: pathlib.Path, sequence: str
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         item = SETS[self.builder_config.name]
-        truths = building.listed(folder / f"{sequence}_GT" / "SEG", "man_seg*.tif")
+        truths = download.listed(folder / f"{sequence}_GT" / "SEG", "man_seg*.tif")
         for i, truth in enumerate(truths):
             frame = truth.stem.removeprefix("man_seg")
             path = folder / sequence / f"t{frame}.tif"
             instances = images.read_labels(truth)
             image = images.read_image(path)
-            image = building.checked(image, instances, item.dtype, path)
+            image = download.checked(image, instances, item.dtype, path)
             name = f"{item.title}-{sequence}-t{frame}"
             yield i, {"image": image, "instances": instances, "name": name}

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from unetjax.data.datasets import building
+from unetjax.data.datasets import download
 from unetjax.files import images
 
-ORIGIN = building.Origin(
+ORIGIN = download.Origin(
     url="https://github.com/stardist/stardist/releases/download/0.1.0/dsb2018.zip",
     sha256="e44921950edce378063aa4457e625581ba35b4c2dbd9a07c19d48900129f386f",
     landmark="train/images",
@@ -30,22 +30,22 @@ class Dsb2018(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = building.instructions(ORIGIN)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = download.instructions(ORIGIN)
 
     origin = ORIGIN
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return building.info(
+        return download.info(
             self,
             homepage="https://bbbc.broadinstitute.org/BBBC038",
-            image=building.image_feature(np.uint16),
-            instances=building.label_feature(),
+            image=download.image_feature(np.uint16),
+            instances=download.label_feature(),
         )
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        folder = building.fetch(self.origin, dl_manager, self.info.metadata)
+        folder = download.fetch(self.origin, dl_manager, self.info.metadata)
         return {
             split: self._generate_examples(folder / split)
             for split in ("train", "test")
@@ -54,8 +54,8 @@ class Dsb2018(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, folder: pathlib.Path
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for i, path in enumerate(building.listed(folder / "images", "*.tif")):
+        for i, path in enumerate(download.listed(folder / "images", "*.tif")):
             instances = images.read_labels(folder / "masks" / path.name)
             image = images.read_image(path)
-            image = building.checked(image, instances, np.uint16, path)
+            image = download.checked(image, instances, np.uint16, path)
             yield i, {"image": image, "instances": instances, "name": path.stem}

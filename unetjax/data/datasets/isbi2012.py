@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from unetjax.data.datasets import building
+from unetjax.data.datasets import download
 from unetjax.files import images
 
-ORIGIN = building.Origin(
+ORIGIN = download.Origin(
     url="https://downloads.imagej.net/ISBI-2012-challenge.zip",
     sha256=None,  # stated nowhere; the one that was unpacked is in metadata.json
     landmark="train-volume.tif",
@@ -32,22 +32,22 @@ class Isbi2012(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = building.instructions(ORIGIN)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = download.instructions(ORIGIN)
 
     origin = ORIGIN
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return building.info(
+        return download.info(
             self,
             homepage="https://imagej.net/events/isbi-2012-segmentation-challenge",
-            image=building.image_feature(np.uint8),
-            label=building.label_feature(),
+            image=download.image_feature(np.uint8),
+            label=download.label_feature(),
         )
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        folder = building.fetch(self.origin, dl_manager, self.info.metadata)
+        folder = download.fetch(self.origin, dl_manager, self.info.metadata)
         splits = {"train": self._generate_examples(folder, "train")}
         if (folder / "test-labels.tif").exists():
             splits["test"] = self._generate_examples(folder, "test")
@@ -65,7 +65,7 @@ class Isbi2012(tfds.core.GeneratorBasedBuilder):
                 "get the archive again."
             )
         path = folder / f"{split}-volume.tif"
-        stack = building.checked(images.read_stack(path), labels, np.uint8, path)
+        stack = download.checked(images.read_stack(path), labels, np.uint8, path)
         for i, (image, label) in enumerate(zip(stack, labels, strict=True)):
             name = f"{split}-{i:02d}"
             yield i, {"image": image, "label": label // 255, "name": name}

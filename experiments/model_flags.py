@@ -1,0 +1,38 @@
+"""Flags of the launchers that use trained networks, and the networks they name."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import cast, get_args
+
+import numpy as np
+from absl import flags
+
+from unetjax.inference.segment import Segmentation, segment
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.inference.tta import Average
+from unetjax.model_io import model_folder
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Run folder or model folder.", required=True
+)
+WITH = flags.DEFINE_multi_string(
+    "with", [], "Further run or model folder to average with; once for each."
+)
+AVERAGE = flags.DEFINE_enum(
+    "average", "none", get_args(Average), "Turned versions of an image to average over."
+)
+
+
+def load(
+    folder: str | os.PathLike[str],
+) -> tuple[TrainedModel, Callable[[np.ndarray], Segmentation]]:
+    """Returns the network of a folder, and how it and all other named ones segment."""
+    trained = model_folder.load(folder)
+    segment_image = functools.partial(
+        segment,
+        trained,
+        others=[model_folder.load(folder) for folder in WITH.value],
+        average=cast(Average, AVERAGE.value),
+    )
+    return trained, segment_image

@@ -1,0 +1,129 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unetjax.data import splits, synthetic
+from unetjax.data.open_data import DataSettings, open_split
+from unetjax.files import images
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for i in range(5):
+        cells = synthetic.touching_cells(0, i, size=(40, 48), num_cells=3, radius=6.0)
+        images.write_image(tmp_path / "images" / f"{i}.tif", cells.image)
+        images.write_labels(tmp_path / "masks" / f"{i}.tif", cells.instances)
+    return DataSettings(images=str(tmp_path / "images"), masks=str(tmp_path / "masks"))
+
+
+def names(split):
+    return [[example.name for example in part] for part in split]
+
+
+def test_slices_of_a_folder(folders):
+    split = open_split(replace(folders, train=":3", validation="3:"))
+    assert names(split) == [["0.tif", "1.tif", "2.tif"], ["3.tif", "4.tif"]]
+
+
+def test_what_is_not_held_out_trains(folders):
+    split = open_split(replace(folders, validation="1:3"))
+    assert names(split) == [["0.tif", "3.tif", "4.tif"], ["1.tif", "2.tif"]]
+
+
+def test_drawn_by_the_seed_and_never_in_both(folders):
+    split = open_split(replace(folders, holdout=0.4), seed=3)
+    assert [len(part) for part in split] == [3, 2]
+    assert names(split) == names(open_split(replace(folders, holdout=0.4), seed=3))
+    drawn = {str(names(open_split(folders, seed=seed))) for seed in range(6)}
+    assert len(drawn) > 1
+
+
+def test_folds_cover_everything(folders):
+    parts = [
+        names(open_split(replace(folders, fold=f"{i}/3"), seed=2)) for i in (1, 2, 3)
+    ]
+    validation = [name for _, part in parts for name in part]
+    assert sorted(validation) == [f"{i}.tif" for i in range(5)]
+    for train, part in parts:
+        assert sorted(train + part) == sorted(validation)
+
+
+def test_a_fold_needs_no_other_held_out_images(folders):
+    with pytest.raises(ValueError, match="fold is '1/3', but held-out"):
+        open_split(replace(folders, fold="1/3", validation=":2"))
+
+
+@pytest.mark.parametrize("fold", ["0/3", "4/3", "1", "a/b", "1/3/5", "-1/3"])
+def test_a_fold_is_a_number_of_numbers(folders, fold):
+    with pytest.raises(ValueError, match=f"such as '1/5' to '5/5', got '{fold}'"):
+        open_split(replace(folders, fold=fold))
+
+
+def test_one_image_is_split_inside(folders):
+    split = open_split(replace(folders, train=":1", holdout=0.5, guard=8))
+    assert split.train[0].label.shape == (40, 20)
+    assert split.validation[0].label.shape == (40, 20)
+
+
+def test_folders_of_their_own(folders):
+    own = {"validation_images": folders.images, "validation_masks": folders.masks}
+    with pytest.raises(
+        ValueError, match=r"must not be trained on, but 0\.tif is 0.tif"
+    ):
+        open_split(replace(folders, **own))
+
+
+def test_synthetic_cells():
+    split = open_split(DataSettings(name="synthetic", num_images=4, holdout=0.25))
+    assert [len(part) for part in split] == [3, 1]
+    assert splits.content_hash(split.train[0]) != splits.content_hash(split.train[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": ""}, "config.data.images and config.data.masks must name"),
+        ({"train": "5:"}, "config.data.train selects no image"),
+        ({"train": "all"}, "config.data.train must be a slice such as ':20'.*'all'"),
+        ({"name": "isbi2021"}, "data set 'isbi2021' is unknown; did you mean isbi2012"),
+    ],
+)
+def test_bad_settings_are_refused(folders, changes, message):
+    with pytest.raises(ValueError, match=message):
+        open_split(replace(folders, validation=":2", **changes))
+
+
+def test_labels_beyond_the_classes_name_the_file(folders, tmp_path):
+    (tmp_path / "masks" / "2.tif").unlink()
+    mask = np.zeros((40, 48), np.int32)
+    mask[:, 20:] = 1
+    mask[:, 40:] = 2
+    images.write_labels(tmp_path / "masks" / "2.tif", mask)
+    classes = replace(folders, mask_type="classes")
+    for i in (0, 1, 3, 4):
+        (tmp_path / "masks" / f"{i}.tif").unlink()
+        images.write_labels(tmp_path / "masks" / f"{i}.tif", np.minimum(mask, 1))
+    with pytest.raises(ValueError, match=r"2\.tif has label 2 .*accepted are 0 to 1"):
+        open_split(classes, num_classes=2)
+
+
+def test_suffixes_of_ones_own(folders, tmp_path):
+    for i in range(5):
+        (tmp_path / "images" / f"{i}.tif").rename(tmp_path / "images" / f"{i}-im.tif")
+        (tmp_path / "masks" / f"{i}.tif").rename(tmp_path / "images" / f"{i}-gt.tif")
+    mixed = replace(folders, masks=folders.images, validation=":1")
+    with pytest.raises(ValueError, match=r"0-gt\.tif has no mask"):
+        open_split(mixed)
+    split = open_split(replace(mixed, image_suffix="-im.tif", mask_suffix="-gt.tif"))
+    assert names(split)[1] == ["0-im.tif"]
+    assert len(split.train) == 4
+
+
+def test_discs():
+    split = open_split(DataSettings(name="discs", num_images=3, validation="2:"))
+    assert names(split) == [["discs-000", "discs-001"], ["discs-002"]]
+    assert split.train[0].image.shape == (572, 572, 1)
+    assert splits.content_hash(split.train[0]) != splits.content_hash(split.train[1])

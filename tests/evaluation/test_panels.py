@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from unetjax.data import synthetic
+from unetjax.data.examples import IGNORED
+from unetjax.evaluation import panels
+from unetjax.inference.segment import Segmentation
+from unetjax.reporting import pictures
+from unetjax.training import run_log
+from unetjax.weight_maps.settings import PAPER
+
+
+def warning(confusion, probs=()):
+    return run_log.collapse_warning(
+        np.array(confusion), list(probs), step=500, learning_rate=0.01
+    )
+
+
+def probabilities(foreground):
+    return np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("confusion", "collapsed"),
+    [
+        ([[900, 0], [100, 0]], True),  # all background
+        ([[0, 900], [0, 100]], True),  # all foreground
+        ([[900, 0], [99, 1]], False),  # a hundredth of the cells is something
+        ([[1000, 0], [0, 0]], False),  # there is no cell to be found
+        ([[0, 0], [0, 0]], False),  # nobody annotated
+        ([[800, 0, 0], [100, 0, 0], [100, 0, 0]], True),
+        ([[800, 0, 0], [100, 0, 0], [0, 0, 100]], False),  # one class is told apart
+    ],
+)
+def test_only_a_single_class_is_a_collapse(confusion, collapsed):
+    assert bool(warning(confusion)) == collapsed
+
+
+def test_a_collapse_says_which_class_and_how_much_of_it_is_right():
+    text = warning([[0, 900], [0, 100]])
+    assert text.startswith(
+        "step 500: nearly every held-out pixel is predicted as class"
+    )
+    assert "class 1, which 10.0% are" in text
+
+
+def test_dead_and_hesitant_networks_get_different_advice():
+    """A dead one does not follow the image: waiting would be in vain."""
+    confusion = [[900, 0], [100, 0]]
+    dead = warning(confusion, [probabilities(np.full((4, 4), 0.2))])
+    assert "the activations are dead: lower optimizer.learning_rate (0.01 now)" in dead
+    alive = warning(confusion, [probabilities(np.linspace(0, 0.4, 16).reshape(4, 4))])
+    assert "It may be early, as the output follows the image" in alive
+    assert "weight_map.class_balance" in alive
+
+
+def test_a_strip_has_a_row_for_each_image_and_shows_errors():
+    examples = [
+        synthetic.touching_cells(0, i, size=size, num_cells=4, radius=6.0)
+        for i, size in enumerate([(40, 48), (300, 200)])
+    ]
+    ignored = examples[0].label.copy()
+    ignored[:, :20] = IGNORED
+    examples[0] = examples[0]._replace(label=ignored)
+    found = [
+        Segmentation(
+            probabilities(np.ones(e.label.shape)),
+            np.ones(e.label.shape, np.int32),
+            np.ones(e.label.shape, np.int32),
+        )
+        for e in examples
+    ]
+    shown = dict(panels.panels(examples[0], found[0], PAPER))
+    assert list(shown)[:3] == ["image", "truth", "prediction"]
+    wrong = shown["extra orange, missed blue"]
+    image = pictures.grey(examples[0].image)
+    # Where nobody annotated nothing is wrong; elsewhere everything is found or extra.
+    np.testing.assert_array_equal(wrong[:, :20], image[:, :20])
+    assert (wrong[:, 20:] != image[:, 20:]).any(axis=-1).all()
+    picture = panels.strip(examples, found, PAPER)
+    # 48 pixels are shown as squares of 4, 300 are reduced to 224.
+    rows = [4 * 40 + 36, 224 + 36]
+    assert picture.shape == (sum(rows), 8 + len(shown) * (4 * 48 + 8), 3)
+
+
+def test_models_are_compared_image_by_image():
+    """Columns in order; a model that finds the truth shows its colours."""
+    examples = [
+        synthetic.touching_cells(0, i, size=(40, 48), num_cells=4, radius=6.0)
+        for i in range(2)
+    ]
+    right = [Segmentation(np.eye(2)[e.label], e.label, e.instances) for e in examples]
+    nothing = [
+        Segmentation(np.eye(2)[0 * e.label], 0 * e.label, 0 * e.instances)
+        for e in examples
+    ]
+    picture = panels.comparison(examples, [("right", right), ("nothing", nothing)])
+    one = panels.comparison(examples[:1], [("right", right)])
+    height, width, _ = picture.shape
+    assert height > 1.8 * one.shape[0]
+    assert width > 1.25 * one.shape[1]
+    quarters = np.split(picture[:, : width // 4 * 4], 4, axis=1)
+    colourful = [int((np.ptp(panel, axis=-1) > 0).sum()) for panel in quarters]
+    assert colourful[1] == pytest.approx(colourful[2], rel=0.02)
+    assert colourful[1] > 1000
+    assert colourful[3] < 0.02 * colourful[1]

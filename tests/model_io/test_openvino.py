@@ -1,0 +1,105 @@
+"""OpenVINO must compute what the network computes, and report to nobody."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from unetjax import geometry
+from unetjax.inference.predict import predict
+from unetjax.model_io import openvino
+from unetjax.network.unet import UNet
+
+# Not by importorskip, which would import it with its reports.
+if importlib.util.find_spec("openvino") is None:
+    pytest.skip("openvino is not installed", allow_module_level=True)
+
+
+def largest_error(found, expected):
+    assert found.shape == expected.shape
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, dict(padding="SAME"), dict(norm="batch"), dict(norm="layer"), dict(depth=3)],
+    ids=str,
+)
+def test_predict_equals_that_of_jax(make_variables, options):
+    """Several tiles of an image of several channels, and both ends of a crop."""
+    model = UNet(features=4, **{"depth": 2, **options})
+    state = dict(make_variables(model, channels=2))
+    params = state.pop("params")
+    image = np.random.default_rng(0).random((57, 130, 2), np.float32)
+    network = dict(model_state=state, tile_size=tile_size(model), softmax=False)
+    engine = openvino.compile_network(model, params, state)
+    expected = predict(model, params, image, **network)
+    found = predict(model, params, image, engine=engine, **network)
+    assert largest_error(found, expected) < 1e-5
+
+
+def tile_size(model):
+    network = dict(depth=model.depth, padding=model.padding)
+    rim = geometry.margin(**network) if model.padding == "SAME" else 0
+    return geometry.input_size(2 * geometry.period(model.depth) + 2 * rim, **network)
+
+
+def test_bfloat16_is_as_close_as_that_of_jax(make_variables):
+    if "BF16" not in openvino.capabilities():
+        pytest.skip("this CPU does not multiply bfloat16")
+    model = UNet(features=8, depth=3)
+    half = model.clone(dtype="bfloat16")
+    params = make_variables(model)["params"]
+    image = np.random.default_rng(0).random((64, 64), np.float32)
+    expected = predict(model, params, image, softmax=False)
+    jax_error = largest_error(predict(half, params, image, softmax=False), expected)
+    engine = openvino.compile_network(half, params)
+    found = predict(half, params, image, engine=engine, softmax=False)
+    assert 1e-4 < largest_error(found, expected) < 2 * jax_error
+
+
+@pytest.mark.parametrize(
+    ("dtype", "available", "words"),
+    [
+        ("bfloat16", ["FP32", "INT8"], "needs a CPU .* has FP32, INT8; use float32"),
+        ("float16", ["FP32"], "float32, bfloat16 for OpenVINO, got float16"),
+    ],
+)
+def test_dtype_that_the_cpu_lacks_is_refused(dtype, available, words):
+    with pytest.raises(ValueError, match=words):
+        openvino._check_dtype(dtype, available)
+
+
+def test_absent_library_is_named_with_the_way_to_it(make_variables, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    model = UNet(features=2, depth=1)
+    with pytest.raises(ModuleNotFoundError, match=r"unetjax\[openvino\]"):
+        openvino.compile_network(model, make_variables(model)["params"])
+
+
+LOOKS = """
+import sys
+seen = []
+watched = ("socket.", "subprocess.", "os.posix_spawn", "os.fork", "os.mkdir")
+sys.addaudithook(lambda event, _: event.startswith(watched) and seen.append(event))
+from unetjax.model_io import openvino
+openvino.capabilities()
+print(seen)
+"""
+
+
+def test_openvino_reports_to_nobody(tmp_path):
+    """Imported plainly it leaves a folder, and sends where there is a network."""
+    seen = subprocess.run(
+        [sys.executable, "-c", LOOKS],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not list(tmp_path.iterdir())
+    assert "socket" not in seen.stdout
+    assert "spawn" not in seen.stdout

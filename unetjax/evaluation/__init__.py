@@ -1,0 +1,1 @@
+"""Scores, comparisons and pictures of predictions on annotated images."""

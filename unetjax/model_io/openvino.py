@@ -1,0 +1,91 @@
+"""The network compiled by OpenVINO: faster prediction on CPUs."""
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, PyTree
+
+from unetjax.model_io import onnx
+from unetjax.network.unet import UNet
+
+_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+def compile_network(
+    model: UNet, params: PyTree, model_state: dict[str, Any] | None = None
+) -> Callable[[Float32[np.ndarray, "B H W C"]], Float32[np.ndarray, "B h w K"]]:
+    """Returns a function from tiles to logits, to be the `engine` of `predict`.
+
+    Its logits are those of the network to some 1e-5 of the largest one in float32.
+    With `UNet(dtype="bfloat16")` they differ as much as JAX's own in bfloat16 do, a few
+    hundredths, and take a fraction of the time where the CPU multiplies bfloat16.
+
+    Args:
+      model: The network; computed in its `dtype`.
+      params: Its parameters.
+      model_state: Its other collections (batch statistics); none by default.
+
+    Raises:
+      ModuleNotFoundError: If openvino or onnx is not installed.
+      ValueError: If the CPU cannot compute in this dtype.
+    """
+    openvino = _openvino()
+    core = openvino.Core()
+    dtype = jnp.dtype(model.dtype).name
+    _check_dtype(dtype, capabilities())
+    graph = openvino.preprocess.PrePostProcessor(
+        core.read_model(onnx.to_onnx(model, params, model_state))
+    )
+    for end in (graph.input(), graph.output()):  # ours outside, its own inside
+        end.tensor().set_layout(openvino.Layout("NHWC"))
+        end.model().set_layout(openvino.Layout("NCHW"))
+    hints = {"INFERENCE_PRECISION_HINT": _PRECISIONS[dtype]}
+    compiled = core.compile_model(graph.build(), "CPU", hints)
+
+    def logits(
+        image: Float32[np.ndarray, "B H W C"],
+    ) -> Float32[np.ndarray, "B h w K"]:
+        return compiled(np.ascontiguousarray(image))[0]
+
+    return logits
+
+
+def capabilities() -> list[str]:
+    """Returns what OpenVINO says that this CPU computes in, such as FP32 and BF16.
+
+    Raises:
+      ModuleNotFoundError: If openvino is not installed.
+    """
+    return _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _check_dtype(dtype: str, available: list[str]) -> None:
+    if dtype not in _PRECISIONS:
+        raise ValueError(
+            f"dtype must be one of {', '.join(_PRECISIONS)} for OpenVINO, got {dtype}; "
+            "use model.clone(dtype='float32')."
+        )
+    if dtype == "bfloat16" and "BF16" not in available:
+        raise ValueError(
+            "dtype bfloat16 needs a CPU that multiplies such numbers (AMX or AVX-512 "
+            f"with BF16) for OpenVINO, this one has {', '.join(available)}; use "
+            "float32."
+        )
+
+
+def _openvino() -> types.ModuleType:
+    # Importing OpenVINO would report it to its makers and write into the home folder.
+    # Without this module it does neither.
+    absent: Any = None  # what an import of an absent module leaves here
+    sys.modules.setdefault("openvino_telemetry", absent)
+    try:
+        import openvino
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "the engine openvino is not installed: pip install 'unetjax[openvino]'."
+        ) from error
+    return openvino
