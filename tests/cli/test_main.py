@@ -19,7 +19,7 @@ from unetjax.cli import main
 from unetjax.data import synthetic
 from unetjax.files import images
 from unetjax.inference.predict import predict
-from unetjax.metrics import em
+from unetjax.metrics.em import EmMetric
 from unetjax.model_io import model_folder, openvino
 from unetjax.network.unet import UNet
 
@@ -322,7 +322,7 @@ def test_evaluate_probabilities_of_membranes(capsys, membranes, model):
     probs = images.read_image(membranes / "out" / "0_probs.tif")
     assert probs.shape == (48, 56, 2)
     label = images.read_labels(membranes / "membranes" / "0.tif") // 255
-    expected = em.summary(em.score(label, probs[..., 1]))
+    expected = EmMetric.from_image(label, probs[..., 1]).compute()
     line = re.search(r"^ *0.tif (.*)$", printed, re.MULTILINE)[1].split()
     names = ("v_rand", "v_info", "warping_error", "rand_error", "pixel_error")
     for text, name in zip(line, names, strict=True):

@@ -20,7 +20,7 @@ def folders(tmp_path):
 
 
 def names(split):
-    return [[example.name for example in part] for part in split]
+    return [[example.name for example in part] for part in split[:2]]
 
 
 def test_slices_of_a_folder(folders):
@@ -35,7 +35,7 @@ def test_what_is_not_held_out_trains(folders):
 
 def test_drawn_by_the_seed_and_never_in_both(folders):
     split = open_split(replace(folders, holdout=0.4), seed=3)
-    assert [len(part) for part in split] == [3, 2]
+    assert [len(part) for part in split[:2]] == [3, 2]
     assert names(split) == names(open_split(replace(folders, holdout=0.4), seed=3))
     drawn = {str(names(open_split(folders, seed=seed))) for seed in range(6)}
     assert len(drawn) > 1
@@ -78,7 +78,7 @@ def test_folders_of_their_own(folders):
 
 def test_synthetic_cells():
     split = open_split(DataSettings(name="synthetic", num_images=4, holdout=0.25))
-    assert [len(part) for part in split] == [3, 1]
+    assert [len(part) for part in split[:2]] == [3, 1]
     assert splits.content_hash(split.train[0]) != splits.content_hash(split.train[1])
 
 

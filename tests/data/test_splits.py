@@ -103,7 +103,7 @@ def test_a_renamed_duplicate_stays_on_the_side_of_its_twin():
     for seed in range(20):
         split = splits.holdout(examples, fraction=0.5, seed=seed)
         assert len(split.validation) == len(split.train) == 10
-        splits.check_disjoint(*split)
+        splits.check_disjoint(*split[:2])
 
 
 def test_a_leak_is_refused_with_every_name():

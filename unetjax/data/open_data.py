@@ -77,7 +77,7 @@ def open_split(
     for part, name in ((split.train, "train"), (split.validation, "validation")):
         if not len(part):
             raise ValueError(f"config.data.{name} selects no image; select at least 1.")
-    splits.check_disjoint(*split)
+    splits.check_disjoint(split.train, split.validation)
     examples = [*split.train, *split.validation]
     checks.raise_errors(checks.check(examples, num_classes=num_classes))
     return split

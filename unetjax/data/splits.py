@@ -11,10 +11,17 @@ from unetjax.data.examples import Example, Source
 
 
 class Split(NamedTuple):
-    """Examples to learn from and examples to measure on."""
+    """The images of an experiment, none of them in two parts.
+
+    Attributes:
+      train: Images to learn from.
+      validation: Images that choose the step, the stop and the instance settings.
+      test: Images that choose nothing, whose scores are reported; None without any.
+    """
 
     train: list[Example]
     validation: list[Example]
+    test: list[Example] | None = None
 
 
 def content_hash(example: Example) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from unetjax.evaluation.comparison import SHOWN
+from unetjax.evaluation.score_sets import CELLS
 from unetjax.files import folders
 from unetjax.model_io import model_folder
 from unetjax.reporting import charts, console, environment, records, report
@@ -275,8 +275,9 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     if best is None:
         return f"{len(outcomes)} trials: {counts}."
     metric = best.config["best_metric"]
+    title = CELLS.shown.get(metric, metric)
     return (
-        f"{len(outcomes)} trials: {counts}. The best {SHOWN.get(metric, metric)}, "
+        f"{len(outcomes)} trials: {counts}. The best {title}, "
         f"{score_of(best):.4f}, is that of {best.name}; its model is in the folder "
         "best.\n\nThe best of many is flattered by the choice: judge it on images "
         "that no trial has seen."
@@ -298,7 +299,7 @@ def _charts(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> list[Chart]:
         ]
 
     few = "" if len(shown) == len(outcomes) else f", the {len(shown)} best trials"
-    words = SHOWN.get(metric, metric)
+    words = CELLS.shown.get(metric, metric)
     return [
         Chart(f"{words}, held-out images{few}", curves("validation", metric)),
         Chart(f"Loss{few}", curves("train", "loss"), log=True),
@@ -308,7 +309,7 @@ def _charts(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> list[Chart]:
 def _shown(outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Scores worth a column with their names for people, the decisive one first."""
     metric = outcomes[0].config["best_metric"] if outcomes else "mean_iou"
-    return {metric: SHOWN.get(metric, metric), **SHOWN}
+    return {metric: CELLS.shown.get(metric, metric), **CELLS.shown}
 
 
 def _full_csv(outcomes: Sequence[Outcome]) -> str:

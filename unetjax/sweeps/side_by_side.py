@@ -47,7 +47,7 @@ def shared(config: ExperimentConfig) -> ExperimentConfig:
 
 def contents(split: Split) -> list[list[str]]:
     """Returns which images a split has: runs side by side must have the same."""
-    return [[splits.content_hash(example) for example in part] for part in split]
+    return [[splits.content_hash(e) for e in part or ()] for part in split]
 
 
 def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFiniteError | None]:

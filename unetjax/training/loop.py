@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from unetjax import losses
 from unetjax.data import device_dataset
@@ -18,7 +17,6 @@ from unetjax.data.device_dataset import DeviceDataset
 from unetjax.data.splits import Split
 from unetjax.devices import parallel, runtime
 from unetjax.evaluation import postprocessing_search, scoring
-from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
 from unetjax.reporting import console, environment, records
@@ -82,7 +80,7 @@ def train_and_evaluate(
         folder = run.workdir / "model"
         if not config.tune_instances:
             return model_folder.load(folder)
-        return postprocessing_search.tune(
+        return postprocessing_search.store_best(
             folder, split.validation, best_metric=config.best_metric
         )
 
@@ -232,18 +230,11 @@ def evaluate_and_save(
     """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
-    trained, found = run_log.as_model_folder(run, state), list[Segmentation]()
-
-    def segment_image(image: Shaped[np.ndarray, "H W C"]) -> Segmentation:
-        segmentation = segment(trained, image)
-        if len(found) < config.num_pictures:
-            found.append(segmentation)
-        return segmentation
-
-    counts = scoring.evaluate(
-        run.split.validation, segment_image, num_classes=config.model.num_classes
+    trained = run_log.as_model_folder(run, state)
+    metric, predictions = scoring.evaluate(
+        trained, run.split.validation, keep=config.num_pictures
     )
-    scores = scoring.total(counts)
+    scores = metric.compute()
     if config.best_metric not in scores:
         raise ValueError(
             f"config.best_metric must be one of {', '.join(scores)}, got "
@@ -251,8 +242,8 @@ def evaluate_and_save(
         )
     value = scores[config.best_metric]
     run_log.tell(run, Record(step, "validation", {**scores}))
-    run_log.warn_of_collapse(run, step, counts, found)
-    run_log.draw(run, step, found)
+    run_log.warn_of_collapse(run, step, metric, predictions)
+    run_log.draw(run, step, predictions)
     if config.histograms:
         run_log.show_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
