@@ -120,3 +120,7 @@ def test_options_are_read_and_never_taken():
     before = copy.deepcopy(options)
     assert config.from_dict(options) == config.from_dict(options)
     assert options == before
+
+
+def test_options_of_older_run_folders_have_their_new_names():
+    assert config.from_dict({"sinks": ["wandb"]}).writers == ("wandb",)

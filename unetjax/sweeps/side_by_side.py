@@ -171,7 +171,7 @@ def _train(
         ) as bar,
     ):
         runs = [
-            run._replace(sink=stack.enter_context(run_folder.open_sinks(run, step)))
+            run._replace(writer=stack.enter_context(run_folder.open_writers(run, step)))
             for run in runs
         ]
         for run, state in zip(runs, states, strict=True):

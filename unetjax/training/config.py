@@ -22,7 +22,7 @@ from unetjax.losses import LossName, Reduction
 from unetjax.network import input_scaling
 from unetjax.network.input_scaling import Clip, Scaling
 from unetjax.network.unet import UNet
-from unetjax.reporting.writers import SinkName
+from unetjax.reporting.writers import WriterName
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
@@ -35,12 +35,16 @@ FREE_TO_CHANGE = frozenset(
         "log_every",
         "evaluate_every",
         "patience",
-        "sinks",
+        "writers",
         "num_pictures",
         "histograms",
         "tune_instances",
     }
 )
+
+
+# Old names of options, in the config.json of older run folders.
+RENAMED = {"sinks": "writers"}
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,10 @@ class ExperimentConfig:
         the held-out images best are stored with the model, see `tuning`.
       deterministic: Whether a GPU shall repeat a run bit for bit, at some cost of
         speed, as a CPU always does.
-      sinks: Where else to show records and pictures, see `reporting.sinks`.
+      writers: Metric writers beside the run folder, see `reporting.writers`.
       num_pictures: Held-out images drawn at every evaluation.
-      histograms: Whether every evaluation shows the sinks what each part of the network
-        makes of a tile of the first held-out image.
+      histograms: Whether every evaluation sends the metric writers what each part of
+        the network makes of a tile of the first held-out image.
       model: The network.
       loss: What is minimised.
       optimizer: How.
@@ -99,7 +103,7 @@ class ExperimentConfig:
     best_metric: str = "mean_iou"
     tune_instances: bool = False
     deterministic: bool = False
-    sinks: tuple[SinkName, ...] = ()
+    writers: tuple[WriterName, ...] = ()
     num_pictures: int = 3
     histograms: bool = False
     model: UNet = UNet()
@@ -119,6 +123,7 @@ def from_dict(options: Mapping[str, Any]) -> ExperimentConfig:
       ValueError: If an option is unknown, has a wrong type or an illegal value, or does
         not go together with another.
     """
+    options = {RENAMED.get(name, name): value for name, value in options.items()}
     config = build(ExperimentConfig, options, where="config")
     check(config)
     return config
@@ -149,11 +154,11 @@ def check(config: ExperimentConfig) -> None:
                 f"config.{name} must be at least {smallest}, got "
                 f"{getattr(config, name)}."
             )
-    for name in config.sinks:
-        if name not in typing.get_args(SinkName):
+    for name in config.writers:
+        if name not in typing.get_args(WriterName):
             raise ValueError(
-                f"config.sinks may name {', '.join(typing.get_args(SinkName))}, got "
-                f"{name!r}; records.jsonl and records.csv are written without it."
+                f"config.writers may name {', '.join(typing.get_args(WriterName))}, "
+                f"got {name!r}; records.jsonl and records.csv are written without it."
             )
     try:
         input_scaling.check_clip(config.clip)

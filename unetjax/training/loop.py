@@ -21,7 +21,7 @@ from unetjax.evaluation import postprocessing_search, scoring
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
-from unetjax.reporting import console, environment, records
+from unetjax.reporting import console, environment
 from unetjax.reporting.records import Record
 from unetjax.training import (
     checkpoints,
@@ -120,10 +120,10 @@ def _train(run: Run, manager: Manager) -> None:
         environment.note_start(run.workdir, seed=config.seed, step=step)
     with (
         stopping.first_signal() as signals,
-        run_folder.open_sinks(run, step) as sink,
+        run_folder.open_writers(run, step) as writer,
         console.progress("training", total=config.num_steps, done=step) as bar,
     ):
-        run = run._replace(sink=sink)
+        run = run._replace(writer=writer)
         evaluate = functools.partial(evaluate_and_save, run, manager)
         if step == config.num_steps == 0:
             evaluate(state, scores)
@@ -260,7 +260,6 @@ def evaluate_and_save(
         about = trained.about | {"step": step, "scores": _finite(scores)}
         model_folder.save(run.workdir / "model", trained._replace(about=about))
     checkpoints.save(manager, state, checkpoints.as_metrics(scores))
-    records.write_csv(run.workdir / "records.jsonl")
     if run.watch is not None:
         run.watch(step, scores)
     return [*earlier, value]

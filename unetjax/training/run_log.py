@@ -17,7 +17,7 @@ from unetjax.inference.trained_model import TrainedModel
 from unetjax.metrics.cells import Scores
 from unetjax.network import input_scaling
 from unetjax.network.forward import activations
-from unetjax.reporting import pictures, records
+from unetjax.reporting import pictures
 from unetjax.reporting.records import Record
 from unetjax.training import config as configs
 from unetjax.training import optimizers, steps, stopping
@@ -51,9 +51,8 @@ def record(run: Run, step: int, metrics: steps.Metrics) -> float:
 
 
 def tell(run: Run, record: Record) -> None:
-    """Writes a record down, and then shows it wherever somebody watches."""
-    records.append(run.workdir / "records.jsonl", record)
-    run.sink.record(record)
+    """Passes a record to the metric writers."""
+    run.writer.write_record(record)
 
 
 def names_of(run: Run, step: int) -> list[str]:
@@ -85,7 +84,7 @@ def draw(run: Run, step: int, found: list[Segmentation]) -> None:
     folder = run.workdir / "pictures"
     folder.mkdir(exist_ok=True)
     pictures.write_png(folder / f"step_{step:08d}.png", picture, replace=True)
-    run.sink.picture(step, "pictures", picture)
+    run.writer.write_picture(step, "pictures", picture)
 
 
 def show_activations(run: Run, state: steps.TrainState) -> None:
@@ -98,7 +97,9 @@ def show_activations(run: Run, state: steps.TrainState) -> None:
     compute = jax.jit(activations, static_argnames="model")
     shown = compute(config.model, state.params, state.model_state, tile[np.newaxis])
     for name, values in shown.items():
-        run.sink.histogram(int(state.step), f"activations/{name}", np.asarray(values))
+        run.writer.write_histogram(
+            int(state.step), f"activations/{name}", np.asarray(values)
+        )
 
 
 def warn_of_collapse(
