@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 
-from unetjax import geometry
 from unetjax.inference.predict import predict
 from unetjax.model_io import openvino
 from unetjax.network.unet import UNet
@@ -42,9 +41,9 @@ def test_predict_equals_that_of_jax(make_variables, options):
 
 
 def tile_size(model):
-    network = dict(depth=model.depth, padding=model.padding)
-    rim = geometry.margin(**network) if model.padding == "SAME" else 0
-    return geometry.input_size(2 * geometry.period(model.depth) + 2 * rim, **network)
+    geometry = model.geometry
+    rim = geometry.margin if model.padding == "SAME" else 0
+    return geometry.input_size(2 * geometry.period + 2 * rim)
 
 
 def test_bfloat16_is_as_close_as_that_of_jax(make_variables):

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeVar
 import flax.linen as nn
 import numpy as np
 
-from unetjax import geometry
 from unetjax.augmentation.augment import AugmentationSettings
 from unetjax.data.open_data import DataSettings
 from unetjax.data.sampling import SamplingSettings
@@ -173,12 +172,7 @@ def check(config: ExperimentConfig) -> None:
 
 def output_size(config: ExperimentConfig) -> int:
     """Returns the side of the network's output for the tiles of the config."""
-    return geometry.output_size(
-        config.tile_size,
-        depth=config.model.depth,
-        kernel_size=config.model.kernel_size,
-        padding=config.model.padding,
-    )
+    return config.model.geometry.output_size(config.tile_size)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
