@@ -117,7 +117,7 @@ def test_sums_of_shards_make_the_loss_of_the_whole(name, key):
 @pytest.mark.usefixtures("as_installed")
 def test_unknown_names_are_refused():
     with pytest.raises(
-        ValueError, match="^name must be one of cross_entropy, soft_dice, got"
+        ValueError, match=r"^name must be one of cross_entropy, soft_dice, got"
     ):
         losses.build_loss("dice_coefficient")
 

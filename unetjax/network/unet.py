@@ -6,10 +6,9 @@ from typing import Literal
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from unetjax import geometry
-from unetjax.geometry import Padding
+from unetjax.geometry import Geometry, Padding
 from unetjax.network import initializers
 from unetjax.network.blocks import ConvBlock, UpConv, activate, center_crop, max_pool
 from unetjax.network.initializers import KernelInit
@@ -103,6 +102,11 @@ class UNet(nn.Module):
                 f"dtype must be a floating type such as 'bfloat16', got {self.dtype!r}."
             )
 
+    @property
+    def geometry(self) -> Geometry:
+        """Legal tile sizes and what they lose, in pixels."""
+        return Geometry(self.depth, self.kernel_size, self.padding)
+
     @nn.compact
     def __call__(
         self, image: Float[Array, "B H W C"], *, train: bool
@@ -110,16 +114,11 @@ class UNet(nn.Module):
         """Returns the activations a_k(x) of Sec. 3, before the softmax, in float32.
 
         Args:
-          image: Input tiles; H and W must satisfy `geometry.output_size`.
+          image: Input tiles; H and W must be legal, see `geometry.output_size`.
           train: Whether dropout is active; it then needs the "dropout" stream.
         """
         for side in image.shape[1:3]:
-            geometry.output_size(
-                side,
-                depth=self.depth,
-                kernel_size=self.kernel_size,
-                padding=self.padding,
-            )
+            self.geometry.output_size(side)  # refuses illegal sides
         at_bottom = self.dropout_sites == "bottom"
         drop = functools.partial(
             nn.Dropout, self.dropout_rate if at_bottom else 0.0, deterministic=not train
@@ -189,3 +188,9 @@ class UNet(nn.Module):
             dtype=self.dtype,
             name=name,
         )
+
+
+def num_input_channels(params: PyTree) -> int:
+    """Returns the number of channels of the images that a `UNet` of `params` reads."""
+    first = params["encoder_0"] if "encoder_0" in params else params["bottleneck"]
+    return first["conv_0"]["kernel"].shape[2]

@@ -106,7 +106,7 @@ def run(sweep: Sweep, space: Space, *, num_trials: int) -> Table:
     study = _open_study(optuna, sweep)
     while True:
         with contextlib.ExitStack() as held:
-            with results.waiting_claim(sweep.folder / ".claims" / "search"):
+            with folders.claim(sweep.folder / ".claims" / "search", timeout=math.inf):
                 _free_dead_trials(optuna, study, sweep)
                 found = _ask(optuna, study, sweep, space, num_trials, held)
             if found is not None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unetjax import geometry, settings
+from unetjax import settings
 from unetjax.augmentation.augment import AugmentationSettings
 from unetjax.data.open_data import DataSettings
 from unetjax.data.sampling import SamplingSettings
@@ -158,12 +158,7 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
 
 def output_size(config: ExperimentConfig) -> int:
     """Returns the side of the network's output for the tiles of the config."""
-    return geometry.output_size(
-        config.tile_size,
-        depth=config.model.depth,
-        kernel_size=config.model.kernel_size,
-        padding=config.model.padding,
-    )
+    return config.model.geometry.output_size(config.tile_size)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from unetjax import geometry
 from unetjax.data.device_dataset import DeviceDataset
 from unetjax.devices import memory, parallel
 from unetjax.devices.memory import Memory
@@ -112,18 +111,13 @@ def tile_table(config: ExperimentConfig, *, channels: int) -> Table:
 
 def tile_sizes(config: ExperimentConfig) -> list[int]:
     """Returns the legal tile sizes next to the configured one, in pixels."""
-    model = config.model
-    step = geometry.period(model.depth)
+    geometry = config.model.geometry
+    step = geometry.period
     around = range(-_NEIGHBOURS * step, (_NEIGHBOURS + 1) * step, step)
     return [
         config.tile_size + change
         for change in around
-        if geometry.is_legal(
-            config.tile_size + change,
-            depth=model.depth,
-            kernel_size=model.kernel_size,
-            padding=model.padding,
-        )
+        if geometry.is_legal(config.tile_size + change)
     ]
 
 

@@ -131,13 +131,13 @@ def open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
 
 def _check_folder(workdir: pathlib.Path) -> None:
     """Refuses a folder with files that no run of ours has written."""
-    if workdir.is_dir() and any(workdir.iterdir()):
-        if not (workdir / "config.json").exists():
+    if workdir.is_dir():
+        if not (workdir / "config.json").exists() and not folders.is_unused(workdir):
             raise FileExistsError(
                 f"{workdir} holds files and no run of unetjax; nothing of it was "
                 "touched. Name a new or empty folder."
             )
-    elif workdir.exists() and not workdir.is_dir():
+    elif workdir.exists():
         raise FileExistsError(f"{workdir} is a file; name a new or empty folder.")
 
 
