@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 from unetjax import settings
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
+from unetjax.devices import runtime
 from unetjax.files import folders
 from unetjax.reporting import records, writers
 from unetjax.reporting.metric_writer import NO_SINK, Sink
@@ -67,7 +68,13 @@ def make_run(
     watch: Callable[[int, Mapping[str, float]], object] | None = None,
     transform: Transform | None = None,
 ) -> Run:
-    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s."""
+    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s.
+
+    Raises:
+      ValueError: If the run is to be deterministic, and the device is not set up so.
+    """
+    if config.deterministic:
+        runtime.check_deterministic(jax.default_backend())
     keys, workdir = make_keys(config.seed), pathlib.Path(workdir)
     return Run(config, workdir, split, watch, keys, transform=transform)
 
