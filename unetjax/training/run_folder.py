@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import PRNGKeyArray
 
+from unetjax import settings
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
 from unetjax.devices import runtime
@@ -133,7 +134,7 @@ def open_writers(
     run: Run, step: int
 ) -> contextlib.AbstractContextManager[MetricWriter]:
     """Opens the metric writers of a run that starts or resumes at a step."""
-    options = dict(configs.flatten(configs.to_dict(run.config)))
+    options = dict(settings.flatten(configs.to_dict(run.config)))
     return writers.open_writers(
         run.config.writers, run.workdir, step=step, config=options
     )
