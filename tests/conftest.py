@@ -10,7 +10,6 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from unetjax import geometry
 from unetjax.devices import runtime
 
 # Equal programs are compiled once, also by the processes that tests start.
@@ -59,10 +58,7 @@ def make_variables():
 
 
 def _variables(model, channels=1):
-    network = dict(
-        depth=model.depth, kernel_size=model.kernel_size, padding=model.padding
-    )
-    side = geometry.input_size(1, **network)
+    side = model.geometry.input_size(1)
     image = jnp.zeros((1, side, side, channels))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
     rng = np.random.default_rng(0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unetjax import geometry
+from unetjax.geometry import Geometry, output_size
 
 DEPTHS = range(6)
 LEGAL_SIDES = [(572, 388), (188, 4), (700, 516), (444, 260), (892, 708)]
@@ -43,38 +43,38 @@ def seen(position, *, depth, kernel_size):
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_legal_sides_are_those_that_walk_through(depth, kernel_size, padding):
     """P4: the closed form must agree with the operations for every side."""
-    network = dict(depth=depth, kernel_size=kernel_size, padding=padding)
-    sides = {n: walk(n, **network) for n in range(1400)}
-    legal = {n: geometry.is_legal(n, **network) for n in sides}
+    geometry = Geometry(depth, kernel_size, padding)
+    sides = {n: walk(n, **vars(geometry)) for n in range(1400)}
+    legal = {n: geometry.is_legal(n) for n in sides}
     assert legal == {n: m is not None for n, m in sides.items()}
     for n, m in sides.items():
         if m is not None:
-            assert geometry.output_size(n, **network) == m
+            assert geometry.output_size(n) == m
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_input_size_is_the_least_that_suffices(depth, padding):
-    network = dict(depth=depth, padding=padding)
-    legal = [n for n in range(600) if geometry.is_legal(n, **network)]
-    outputs = [geometry.output_size(n, **network) for n in legal]
+    geometry = Geometry(depth, padding=padding)
+    legal = [n for n in range(600) if geometry.is_legal(n)]
+    outputs = [geometry.output_size(n) for n in legal]
     for size in range(1, 100):
         enough = (n for n, m in zip(legal, outputs, strict=True) if m >= size)
-        assert geometry.input_size(size, **network) == next(enough)
+        assert geometry.input_size(size) == next(enough)
 
 
 @pytest.mark.parametrize(("tile", "output"), LEGAL_SIDES)
 def test_sides_of_the_paper(tile, output):
     """P1."""
-    assert geometry.output_size(tile) == output
-    assert geometry.input_size(output) == tile
+    assert Geometry().output_size(tile) == output_size(tile) == output
+    assert Geometry().input_size(output) == tile
 
 
 @pytest.mark.parametrize(
     ("wanted", "tile"), [(1, 188), (5, 204), (388, 572), (512, 700), (520, 716)]
 )
 def test_smallest_tiles(wanted, tile):
-    assert geometry.input_size(wanted) == tile
+    assert Geometry().input_size(wanted) == tile
 
 
 @pytest.mark.parametrize(
@@ -87,41 +87,45 @@ def test_smallest_tiles(wanted, tile):
 def test_refusal_names_the_nearest_legal_sides(side, below, above):
     """P2: the way out must be in the message, and must be one."""
     with pytest.raises(ValueError, match=rf"got {side}; try {below} or {above}\.$"):
-        geometry.output_size(side)
-    assert geometry.is_legal(below)
-    assert geometry.is_legal(above)
+        Geometry().output_size(side)
+    assert Geometry().is_legal(below)
+    assert Geometry().is_legal(above)
 
 
 def test_refusal_names_the_rule():
     with pytest.raises(ValueError, match="at least 188 and 12 modulo 16 at depth 4"):
-        geometry.output_size(570)
+        output_size(570)
     with pytest.raises(ValueError, match="0 modulo 16 at depth 4 with SAME padding"):
-        geometry.output_size(570, padding="SAME")
+        output_size(570, padding="SAME")
 
 
 def test_offsets():
     """P3."""
-    assert [geometry.offset(d) for d in DEPTHS] == [4, 16, 40, 88, 184, 376]
+    assert [Geometry(d).offset for d in DEPTHS] == [4, 16, 40, 88, 184, 376]
     for kernel_size, offsets in ODD_KERNELS.items():
-        assert offsets == [geometry.offset(d, kernel_size=kernel_size) for d in DEPTHS]
-    assert [geometry.margin(d) for d in DEPTHS] == [2, 8, 20, 44, 92, 188]
+        assert offsets == [Geometry(d, kernel_size).offset for d in DEPTHS]
+    assert [Geometry(d).margin for d in DEPTHS] == [2, 8, 20, 44, 92, 188]
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_reaches_are_those_of_all_phases(depth, kernel_size):
-    network = dict(depth=depth, kernel_size=kernel_size)
-    regions = [(x, *seen(x, **network)) for x in range(geometry.period(depth))]
+    geometry = Geometry(depth, kernel_size)
+    regions = [
+        (x, *seen(x, depth=depth, kernel_size=kernel_size))
+        for x in range(geometry.period)
+    ]
     sides = [x - low for x, low, _ in regions] + [high - x for x, _, high in regions]
-    assert geometry.reaches(**network) == (min(sides), max(sides))
+    assert geometry.reaches == (min(sides), max(sides))
 
 
 @pytest.mark.parametrize("depth", [3, 4, 5])
 def test_margin_of_same_networks_covers_the_reach(depth):
     """Depth D needs 7 * 2^D: a multiple of the period beyond 7 * 2^D - 5 pixels."""
-    margin = geometry.margin(depth, padding="SAME")
-    assert margin == 7 * 2**depth
-    assert geometry.reaches(depth)[1] == 7 * 2**depth - 5
+    geometry = Geometry(depth, padding="SAME")
+    assert geometry.margin == 7 * 2**depth
+    assert geometry.offset == 0
+    assert geometry.reaches[1] == 7 * 2**depth - 5
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,7 @@ def test_margin_of_same_networks_covers_the_reach(depth):
 def test_sides_that_jakeret_tf_unet_floors_are_refused(depth, legal, floored):
     """There the skips are shifted by half a pixel, without a word."""
     for side, output in legal.items():
-        assert geometry.output_size(side, depth=depth) == output
+        assert Geometry(depth).output_size(side) == output
     for side in floored:
         with pytest.raises(ValueError, match=f"got {side}; try "):
-            geometry.output_size(side, depth=depth)
+            Geometry(depth).output_size(side)

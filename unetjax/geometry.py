@@ -1,4 +1,4 @@
-"""Size arithmetic of the U-Net: integers only (paper, Sec. 2 and Fig. 1).
+"""Size arithmetic of the U-Net: legal tiles, output sizes, margins (paper, Fig. 1).
 
 A network of `depth` D poolings commutes with shifts by its `period` 2^D only. With
 `VALID` convolutions a side loses `offset` pixels in all, `margin` at each end; with
@@ -6,70 +6,130 @@ A network of `depth` D poolings commutes with shifts by its `period` 2^D only. W
 the border.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 Padding = Literal["VALID", "SAME"]
 
 
-def period(depth: int = 4) -> int:
-    """Returns 2^depth, the shift in pixels with which the network commutes."""
-    return 2**depth
+@dataclass(frozen=True)
+class Geometry:
+    """What the sizes of tiles and outputs depend on; `UNet.geometry` of a network.
 
-
-def offset(depth: int = 4, *, kernel_size: int = 3) -> int:
-    """Returns how many pixels a side loses from tile to valid output; 184 at depth 4.
-
-    With c = 2 (k - 1) pixels lost in a block: c 2^D + 2 c (2^D - 1).
-    """
-    lost = 2 * (kernel_size - 1)
-    return lost * 2**depth + 2 * lost * (2**depth - 1)
-
-
-def reaches(depth: int = 4, *, kernel_size: int = 3) -> tuple[int, int]:
-    """Returns the least and the most pixels that an output pixel sees to one side.
-
-    The reach depends on the phase of the pixel, its coordinate modulo the period: the
-    up-convolutions give all pixels of a period the same bottleneck pixel, which lies up
-    to 2^D - 1 pixels further off than half the offset.
+    Attributes:
+      depth: Number of 2x2 max-pooling steps D.
+      kernel_size: Side k of the block convolutions, odd.
+      padding: `VALID` as in the paper, or `SAME`.
 
     Example:
-      >>> reaches(4)
-      (92, 107)
+      >>> Geometry().output_size(572), Geometry(depth=2).output_size(572)
+      (388, 532)
     """
-    least = offset(depth, kernel_size=kernel_size) // 2
-    return least, least + period(depth) - 1
 
+    depth: int = 4
+    kernel_size: int = 3
+    padding: Padding = "VALID"
 
-def margin(depth: int = 4, *, kernel_size: int = 3, padding: Padding = "VALID") -> int:
-    """Returns how many pixels of context a tile needs around its trusted output.
+    @property
+    def period(self) -> int:
+        """2^D, the shift in pixels with which the network commutes."""
+        return 2**self.depth
 
-    `VALID` networks lose these pixels themselves: half the offset. The output of `SAME`
-    networks is as large as the tile, and the rim that sees zeros is dropped: the least
-    multiple of the period that no reach exceeds.
+    @property
+    def offset(self) -> int:
+        """Pixels that a side loses from tile to output; 184 for the paper's network.
 
-    Example:
-      >>> margin(4), margin(4, padding="SAME")
-      (92, 112)
-    """
-    least, most = reaches(depth, kernel_size=kernel_size)
-    return least if padding == "VALID" else _round_up(most, period(depth))
+        With c = 2 (k - 1) pixels lost in a `VALID` block: c 2^D + 2 c (2^D - 1).
+        """
+        return self._context if self.padding == "VALID" else 0
 
+    @property
+    def reaches(self) -> tuple[int, int]:
+        """The least and the most pixels that an output pixel sees to one side.
 
-def is_legal(
-    input_size: int,
-    *,
-    depth: int = 4,
-    kernel_size: int = 3,
-    padding: Padding = "VALID",
-) -> bool:
-    """Returns whether every pooling meets an even side and some output is left.
+        The reach depends on the phase of the pixel, its coordinate modulo the period:
+        the up-convolutions give all pixels of a period the same bottleneck pixel, which
+        lies up to 2^D - 1 pixels further off than half the context.
 
-    Example:
-      >>> is_legal(572), is_legal(570), is_legal(512, padding="SAME")
-      (True, False, True)
-    """
-    smallest = _smallest_input(depth, kernel_size, padding)
-    return input_size >= smallest and (input_size - smallest) % period(depth) == 0
+        Example:
+          >>> Geometry().reaches
+          (92, 107)
+        """
+        least = self._context // 2
+        return least, least + self.period - 1
+
+    @property
+    def margin(self) -> int:
+        """How many pixels of context a tile needs around its trusted output.
+
+        `VALID` networks lose these pixels themselves: half the offset. The output of
+        `SAME` networks is as large as the tile, and the rim that sees zeros is dropped:
+        the least multiple of the period that no reach exceeds.
+
+        Example:
+          >>> Geometry().margin, Geometry(padding="SAME").margin
+          (92, 112)
+        """
+        least, most = self.reaches
+        return least if self.padding == "VALID" else _round_up(most, self.period)
+
+    def is_legal(self, input_size: int) -> bool:
+        """Returns whether every pooling meets an even side and some output is left.
+
+        Example:
+          >>> Geometry().is_legal(572), Geometry().is_legal(570)
+          (True, False)
+        """
+        smallest = self._smallest_input
+        return input_size >= smallest and (input_size - smallest) % self.period == 0
+
+    def output_size(self, input_size: int) -> int:
+        """Returns the side of the network's output for one input side, in pixels.
+
+        Raises:
+          ValueError: If the side is illegal; the message names the nearest legal ones.
+
+        Example:
+          >>> Geometry().output_size(572)
+          388
+        """
+        if self.is_legal(input_size):
+            return input_size - self.offset
+        smallest, step = self._smallest_input, self.period
+        below = max(input_size - (input_size - smallest) % step, smallest)
+        raise ValueError(
+            f"input_size must be at least {smallest} and {smallest % step} modulo "
+            f"{step} at depth {self.depth} with {self.padding} padding, got "
+            f"{input_size}; try {below} or {below + step}."
+        )
+
+    def input_size(self, output_size: int) -> int:
+        """Returns the smallest legal input side whose output is at least `output_size`.
+
+        Example:
+          >>> Geometry().input_size(388), Geometry().input_size(512)
+          (572, 700)
+        """
+        smallest = self._smallest_input
+        missing = output_size + self.offset - smallest
+        return smallest + _round_up(missing, self.period)
+
+    @property
+    def _context(self) -> int:
+        """Pixels on which an output pixel depends at least, beyond itself."""
+        lost = 2 * (self.kernel_size - 1)
+        return lost * self.period + 2 * lost * (self.period - 1)
+
+    @property
+    def _smallest_input(self) -> int:
+        """The least legal side; all others follow in steps of the period.
+
+        With a side b at the bottleneck, n = 2^D b + c (2^D - 1), so that n = -c modulo
+        2^D for `VALID`; 0 modulo 2^D for `SAME`.
+        """
+        first = self.offset + 1  # leaves one pixel of output
+        phase = -2 * (self.kernel_size - 1) if self.padding == "VALID" else 0
+        return first + (phase - first) % self.period
 
 
 def output_size(
@@ -79,64 +139,13 @@ def output_size(
     kernel_size: int = 3,
     padding: Padding = "VALID",
 ) -> int:
-    """Returns the side of the network's output for one input side, in pixels.
-
-    Args:
-      input_size: Side of the input tile, in pixels; 572 gives 388 at depth 4.
-      depth: Number of 2x2 max-pooling steps.
-      kernel_size: Side of the block convolutions, odd.
-      padding: `VALID` as in the paper, or `SAME`.
-
-    Raises:
-      ValueError: If the side is illegal; the message names the nearest legal ones.
+    """Returns `Geometry(depth, kernel_size, padding).output_size(input_size)`.
 
     Example:
       >>> output_size(572)
       388
     """
-    if is_legal(input_size, depth=depth, kernel_size=kernel_size, padding=padding):
-        return input_size - _lost(depth, kernel_size, padding)
-    smallest, step = _smallest_input(depth, kernel_size, padding), period(depth)
-    below = max(input_size - (input_size - smallest) % step, smallest)
-    raise ValueError(
-        f"input_size must be at least {smallest} and {smallest % step} modulo {step} "
-        f"at depth {depth} with {padding} padding, got {input_size}; try {below} or "
-        f"{below + step}."
-    )
-
-
-def input_size(
-    output_size: int,
-    *,
-    depth: int = 4,
-    kernel_size: int = 3,
-    padding: Padding = "VALID",
-) -> int:
-    """Returns the smallest legal input side whose output is at least `output_size`.
-
-    Example:
-      >>> input_size(388), input_size(512)
-      (572, 700)
-    """
-    smallest = _smallest_input(depth, kernel_size, padding)
-    missing = output_size + _lost(depth, kernel_size, padding) - smallest
-    return smallest + _round_up(missing, period(depth))
-
-
-def _lost(depth: int, kernel_size: int, padding: Padding) -> int:
-    """Pixels by which the output is smaller than the tile."""
-    return offset(depth, kernel_size=kernel_size) if padding == "VALID" else 0
-
-
-def _smallest_input(depth: int, kernel_size: int, padding: Padding) -> int:
-    """The least legal side; all others follow in steps of the period.
-
-    With a side b at the bottleneck, n = 2^D b + c (2^D - 1), so that n = -c modulo 2^D
-    for `VALID`; 0 modulo 2^D for `SAME`.
-    """
-    first = _lost(depth, kernel_size, padding) + 1  # leaves one pixel of output
-    phase = -2 * (kernel_size - 1) if padding == "VALID" else 0
-    return first + (phase - first) % period(depth)
+    return Geometry(depth, kernel_size, padding).output_size(input_size)
 
 
 def _round_up(size: int, step: int) -> int:

@@ -14,7 +14,6 @@ from jaxtyping import PyTree
 from experiments.benchmarks import machine, measuring, memory, work
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
-from unetjax import geometry
 from unetjax.network.forward import forward
 from unetjax.network.unet import UNet
 from unetjax.training.optimizers import OptimizerSettings, build_optimizer
@@ -106,7 +105,7 @@ def synthetic_batch(
 ) -> dict[str, np.ndarray]:
     """Returns a batch drawn from a fixed seed; the weights are between 1 and 10."""
     rng = np.random.default_rng(0)
-    side = geometry.output_size(tile_size, depth=model.depth, padding=model.padding)
+    side = model.geometry.output_size(tile_size)
     shape = (batch_size, side, side)
     image = rng.standard_normal((batch_size, tile_size, tile_size, 1))
     return {

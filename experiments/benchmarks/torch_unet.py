@@ -14,8 +14,8 @@ from jaxtyping import Float, PyTree
 from torch import nn
 from torch.nn import functional
 
-from unetjax import geometry
-from unetjax.network.unet import UNet
+from unetjax.geometry import Geometry
+from unetjax.network.unet import UNet, num_input_channels
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -94,11 +94,10 @@ def from_flax(
     if model != plain:
         raise ValueError(f"model must have the paper's layout, got {model}.")
     tree: Mapping[str, Any] = jax.tree.map(np.asarray, params)
-    first = tree["encoder_0" if model.depth else "bottleneck"]["conv_0"]["kernel"]
     net = TorchUNet(
         model.features,
         model.depth,
-        first.shape[2],
+        num_input_channels(tree),
         model.num_classes,
         model.dropout_rate,
     )
@@ -259,7 +258,7 @@ def predict_image(
 
 def trusted(net: TorchUNet, tile_size: int) -> int:
     """Returns the side of the output for a tile."""
-    return geometry.output_size(tile_size, depth=len(net.up))
+    return Geometry(depth=len(net.up)).output_size(tile_size)
 
 
 def corners(shape: tuple[int, ...], step: int) -> list[tuple[int, int]]:

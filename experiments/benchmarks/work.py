@@ -7,7 +7,6 @@ forward, 902.196 GFLOP forward and backward.
 
 from typing import NamedTuple
 
-from unetjax import geometry
 from unetjax.network.unet import UNet
 
 
@@ -52,12 +51,7 @@ def convolutions(
       >>> convolutions(UNet(), 572)[1].flops
       23786422272
     """
-    geometry.output_size(
-        tile_size,
-        depth=model.depth,
-        kernel_size=model.kernel_size,
-        padding=model.padding,
-    )
+    model.geometry.output_size(tile_size)  # refuses illegal sides
     taps = model.kernel_size**2
     lost = model.kernel_size - 1 if model.padding == "VALID" else 0
     found = list[Convolution]()

@@ -1,9 +1,11 @@
-import concurrent.futures
-import json
+import contextlib
+import math
 import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_existing_file_is_replaced_only_when_told(tmp_path):
+def test_an_existing_file_is_replaced_only_on_request(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("mine")
     with (
@@ -76,80 +78,156 @@ def test_the_folder_must_exist(tmp_path):
         pytest.fail("the block must not run")
 
 
-def lock_of(folder, pid, host):
-    (folder / folders.LOCK).write_text(json.dumps({"pid": pid, "host": host}))
+HOLD = """
+import sys
+from unetjax.files import folders
+with folders.claim(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+CONTEND = """
+import fcntl, os, random, signal, sys, time
+from unetjax.files import folders
+
+folder, end = sys.argv[1], time.monotonic() + 2
+
+def work(seed):
+    rng = random.Random(seed)
+    while time.monotonic() < end:
+        try:
+            with folders.claim(folder):
+                # Opened last, as the kernel closes the files of a killed process in
+                # the order of opening, backwards.
+                judge = open(folder + ".judge", "w")
+                try:
+                    fcntl.flock(judge, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os._exit(3)  # two processes hold the folder
+                os.write(1, b".")
+                time.sleep(rng.random() * 0.002)
+                if rng.random() < 0.3:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                judge.close()
+        except folders.FolderInUseError:
+            time.sleep(rng.random() * 0.001)
+    os._exit(0)
+
+children, seed = set(), 0
+while time.monotonic() < end or children:
+    while len(children) < 6 and time.monotonic() < end:
+        seed, child = seed + 1, os.fork()
+        if not child:
+            work(seed)
+        children.add(child)
+    child, status = os.wait()
+    children.remove(child)
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, -signal.SIGKILL):
+        sys.exit(f"a process ended with {code}")
+with folders.claim(folder):  # not stuck after the last one was killed
+    pass
+"""
 
 
-def is_refused(folder, match):
-    with pytest.raises(FileExistsError, match=match), folders.claim(folder):
-        pytest.fail("claimed twice")
-    return True
-
-
-def test_a_second_run_is_refused_by_name(tmp_path):
-    """Two processes, as two runs are."""
-    code = (
-        "import sys; from unetjax.files import folders\n"
-        "with folders.claim(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+@contextlib.contextmanager
+def another_process(folder):
+    """A process that holds the folder until its standard input is closed."""
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as child:
         assert child.stdout.readline() == "held\n"
-        assert is_refused(tmp_path / "run", f"in use by process {child.pid} on ")
-        child.stdin.close()
+        yield child
+
+
+def refuse(folder, match, **options):
+    with (
+        pytest.raises(folders.FolderInUseError, match=match),
+        folders.claim(folder, **options),
+    ):
+        pytest.fail("claimed twice")
+
+
+def test_a_second_run_is_refused_and_told_which_process_holds_the_folder(tmp_path):
+    here = socket.gethostname()
+    with another_process(tmp_path / "run") as child:
+        message = f"run is in use by process {child.pid} on {here}; wait for it to end"
+        refuse(tmp_path / "run", message)
     assert child.returncode == 0
     with folders.claim(tmp_path / "run") as folder:
-        assert is_refused(folder, f"process {os.getpid()} on {socket.gethostname()}")
-    assert list(folder.iterdir()) == []
-
-
-@pytest.fixture
-def dead():
-    """The number of a process that has ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        refuse(folder, f"process {os.getpid()} on {here}; .* choose another folder")
+    with folders.claim(folder):
         pass
-    return child.pid
 
 
-def test_the_lock_of_a_dead_process_is_taken_over(tmp_path, dead):
-    lock_of(tmp_path, dead, socket.gethostname())
+def test_a_killed_process_frees_its_folder(tmp_path):
+    with another_process(tmp_path) as child:
+        child.kill()
+        child.wait()
+        with folders.claim(tmp_path):
+            pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="fork")
+def test_contending_processes_that_are_killed_never_hold_a_folder_twice(tmp_path):
+    command = [sys.executable, "-c", CONTEND, str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(ended.stdout) > 20  # claims
+
+
+def test_the_text_of_the_lock_file_decides_nothing(tmp_path):
+    """Process numbers are reused, and differ between containers that share a folder."""
+    lock = tmp_path / folders.LOCK
+    lock.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
     with folders.claim(tmp_path):
-        owner = json.loads((tmp_path / folders.LOCK).read_text())
-        assert owner["pid"] == os.getpid()
-    assert list(tmp_path.iterdir()) == []
+        pass
+    with another_process(tmp_path):
+        for text in (
+            "process 4194000 on nowhere\n",
+            '{"pid": 1, "host": "a"}',
+            "\x1b[2J",
+        ):
+            lock.write_text(text)
+            refuse(tmp_path, r"in use by (process 4194000 on nowhere|another process);")
 
 
-def test_the_lock_of_another_machine_or_of_nobody_stays(tmp_path, dead):
-    lock_of(tmp_path, dead, "another-machine")
-    assert is_refused(tmp_path, f"process {dead} on another-machine; .* delete .*lock")
-    (tmp_path / folders.LOCK).write_text("")
-    assert is_refused(tmp_path, "in use by an unknown process")
+def test_a_claim_waits_as_long_as_asked(tmp_path):
+    with another_process(tmp_path) as child:
+        start = time.monotonic()
+        refuse(tmp_path, "in use by", timeout=0.3)
+        assert time.monotonic() - start >= 0.3
+        threading.Timer(0.3, child.stdin.close).start()
+        with folders.claim(tmp_path, timeout=math.inf):
+            assert child.wait() == 0
 
 
-def test_a_failed_run_gives_its_folder_back(tmp_path):
+def test_a_failed_run_frees_its_folder(tmp_path):
     def fail():
         with folders.claim(tmp_path):
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert list(tmp_path.iterdir()) == []
+    with folders.claim(tmp_path):
+        pass
 
 
-def test_run_folders_are_numbered_and_the_first_free_one_is_made(tmp_path):
-    names = [folders.new_run_dir(tmp_path / "runs").name for _ in range(2)]
-    assert names == ["run_000", "run_001"]
-    (tmp_path / "runs" / "run_003").mkdir()
-    (tmp_path / "runs" / "run_003" / "mine").write_text("kept")
-    assert folders.new_run_dir(tmp_path / "runs").name == "run_002"
-    assert folders.new_run_dir(tmp_path / "runs").name == "run_004"
-    assert (tmp_path / "runs" / "run_003" / "mine").read_text() == "kept"
-    assert folders.new_run_dir(tmp_path / "runs", prefix="toy-").name == "toy-000"
+def test_a_folder_is_unused_until_a_file_has_its_final_name(tmp_path):
+    assert folders.is_unused(tmp_path / "missing")
+    assert folders.is_unused(tmp_path)
+    with folders.claim(tmp_path):
+        pass
+    with folders.write_atomically(tmp_path / "config.json") as temporary:
+        temporary.write_text("{}")
+        assert folders.is_unused(tmp_path)  # as after a kill at this moment
+    assert not folders.is_unused(tmp_path)
 
 
-def test_two_who_ask_at_once_get_two_run_folders(tmp_path):
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(lambda _: folders.new_run_dir(tmp_path), range(40)))
-    assert sorted(path.name for path in paths) == [f"run_{i:03d}" for i in range(40)]
+@pytest.mark.parametrize("name", ["a.tif", ".hidden", ".a.12345678x", "b/c.txt"])
+def test_a_folder_with_somebodys_files_is_used(name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("theirs")
+    assert not folders.is_unused(tmp_path)

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unetjax import geometry
 from unetjax.inference import predict as predict_module
 from unetjax.inference import tiles
 from unetjax.inference.predict import class_map, predict
@@ -23,8 +22,7 @@ SIDE = 160  # of the one mirrored image, into which all images of these tests fi
 
 def one_pass(model, params, image, mirror="reflect"):
     """Logits of one pass over the image, mirrored by NumPy to a side of about 160."""
-    network = dict(depth=model.depth, padding=model.padding)
-    side, margin = geometry.input_size(SIDE, **network), geometry.margin(**network)
+    side, margin = model.geometry.input_size(SIDE), model.geometry.margin
     after = [(margin, side - margin - n) for n in image.shape[:2]]
     padded = np.pad(image, [*after, (0, 0)], mode=mirror)
     run = jax.jit(forward, static_argnames="model")
@@ -50,12 +48,9 @@ def test_tiled_equals_one_pass(make_variables, depth, padding):
     """P10: any size, odd and narrow ones included; any tile; both ways to mirror."""
     model = UNet(features=2, depth=depth, padding=padding)
     params = make_variables(model)["params"]
-    step = geometry.period(depth)
-    rim = 2 * geometry.margin(depth, padding="SAME") if padding == "SAME" else 0
-    tile_sizes = [
-        geometry.input_size(periods * step + rim, depth=depth, padding=padding)
-        for periods in (1, 3)
-    ]
+    geometry = model.geometry
+    rim = 2 * geometry.margin if padding == "SAME" else 0
+    tile_sizes = [geometry.input_size(n * geometry.period + rim) for n in (1, 3)]
 
     @settings(max_examples=10, deadline=None, derandomize=True)
     @given(
@@ -86,7 +81,7 @@ def test_stepping_by_the_output_leaves_seams(make_variables, monkeypatch):
     model = UNet(features=2, depth=3)
     params = make_variables(model)["params"]
     image = random_image(50, 20)
-    plan = tiles.plan(50, 20, depth=3, tile_size=108)
+    plan = tiles.plan(50, 20, model.geometry, tile_size=108)
     assert (plan.rows.trusted, plan.rows.stride, plan.rows.count) == (20, 16, 3)
     rows = plan.rows._replace(stride=20)
     monkeypatch.setattr(tiles, "plan", lambda *_, **__: plan._replace(rows=rows))
@@ -104,7 +99,7 @@ def test_tiles_of_one_program_agree_bit_for_bit(make_variables):
     settings = dict(tile_size=64, batch_size=3)
     whole = predict(model, params, image, **settings)
     rest = predict(model, params, image[24:], **settings)  # one tile less
-    inner = geometry.margin(2)  # beyond what sees the mirrored border
+    inner = model.geometry.margin  # beyond what sees the mirrored border
     np.testing.assert_array_equal(rest[inner:], whole[24 + inner :])
 
 
@@ -254,8 +249,8 @@ def test_valid_crop_is_the_output_without_any_mirrored_pixel(
     """Of a legal size it is the network's own output; of others it ends as it may."""
     model = UNet(features=2, depth=depth, padding=padding)
     params = make_variables(model)["params"]
-    margin = geometry.margin(depth, padding=padding)
-    side = geometry.input_size(2 * margin + 20, depth=depth, padding=padding)
+    geometry = model.geometry
+    margin, side = geometry.margin, geometry.input_size(2 * geometry.margin + 20)
     image = random_image(side, side)
     batch = jnp.asarray(image[np.newaxis])
     logits = np.asarray(forward(model, params, {}, batch)[0][0])
@@ -264,14 +259,10 @@ def test_valid_crop_is_the_output_without_any_mirrored_pixel(
     valid = functools.partial(predict, model, params, softmax=False, crop="valid")
     assert largest_error(valid(image), logits) < 1e-5
     # Of other sizes the last pixels may see up to a period of the mirror image.
-    cut, rest = image[:-3, :-5], -geometry.period(depth)
+    cut, rest = image[:-3, :-5], -geometry.period
     inner = valid(cut)[:rest, :rest]
     assert largest_error(inner, logits[:-3, :-5][:rest, :rest]) < 1e-5
-    small = geometry.input_size(
-        geometry.period(depth) + 2 * margin * (padding == "SAME"),
-        depth=depth,
-        padding=padding,
-    )
+    small = geometry.input_size(geometry.period + 2 * margin * (padding == "SAME"))
     assert largest_error(valid(image, tile_size=small), logits) < 1e-5
 
 

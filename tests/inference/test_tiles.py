@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unetjax import geometry
+from unetjax.geometry import Geometry
 from unetjax.inference import tiles
 from unetjax.network.forward import forward
 from unetjax.network.unet import UNet
@@ -17,6 +17,7 @@ from unetjax.network.unet import UNet
 SIDES = st.integers(1, 300)
 PADDINGS = st.sampled_from(["VALID", "SAME"])
 NO_BOUND = 10**12
+SAME = Geometry(padding="SAME")
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +42,20 @@ def seen_by(run, *, height, width):
 
 @pytest.mark.parametrize(("side", "tile"), [(388, 572), (512, 700), (1024, 1212)])
 def test_one_tile_where_it_fits(side, tile):
-    rows, columns, margin = tiles.plan(side, side, max_pixels=NO_BOUND)
+    rows, columns, margin = tiles.plan(side, side, Geometry(), max_pixels=NO_BOUND)
     assert rows == columns == (side, tile, tile - 184, (tile - 184) // 16 * 16, 1)
     assert margin == 92
 
 
 def test_tile_of_the_paper_advances_by_a_multiple_of_the_period():
     """P9: 388 pixels of output, steps of 384."""
-    rows, columns, _ = tiles.plan(1024, 400, tile_size=572)
+    rows, columns, _ = tiles.plan(1024, 400, Geometry(), tile_size=572)
     assert rows == (1024, 572, 388, 384, 3)
     assert columns == (400, 572, 388, 384, 2)
 
 
 def test_trusted_output_of_a_same_network_lies_within_its_halo():
-    rows, _, margin = tiles.plan(600, 600, padding="SAME", tile_size=512)
+    rows, _, margin = tiles.plan(600, 600, Geometry(padding="SAME"), tile_size=512)
     assert (rows.trusted, rows.stride, margin) == (512 - 224, 288, 112)
 
 
@@ -63,11 +64,12 @@ def test_trusted_output_of_a_same_network_lies_within_its_halo():
 def test_every_pixel_is_filled_once_from_a_tile_in_phase(
     height, width, depth, padding, periods, planned
 ):
-    step = geometry.period(depth)
+    geometry = Geometry(depth, padding=padding)
+    step = geometry.period
     trusted = periods * step + (0 if padding == "VALID" else 2 * 7 * step)
-    size = geometry.input_size(trusted, depth=depth, padding=padding)
+    size = geometry.input_size(trusted)
     bound = {} if planned else {"tile_size": size}
-    plan = tiles.plan(height, width, depth=depth, padding=padding, **bound)
+    plan = tiles.plan(height, width, geometry, **bound)
     filled = np.zeros((height, width), int)
     for rows, columns in tiles.tiles(plan):
         assert rows.start % step == columns.start % step == 0
@@ -75,7 +77,7 @@ def test_every_pixel_is_filled_once_from_a_tile_in_phase(
         assert 0 < columns.stop - columns.start <= plan.columns.trusted
         filled[rows, columns] += 1
     assert (filled == 1).all()
-    assert geometry.is_legal(plan.rows.tile, depth=depth, padding=padding)
+    assert geometry.is_legal(plan.rows.tile)
     assert len(tiles.tiles(plan)) == plan.rows.count * plan.columns.count
 
 
@@ -83,19 +85,24 @@ def test_every_pixel_is_filled_once_from_a_tile_in_phase(
 @pytest.mark.parametrize("bound", [600**2, 1200**2])
 def test_work_is_near_the_least_of_all_tiles(side, bound):
     """The coarse set of sides costs little, whatever the bound on memory."""
-    every = [tiles.plan(side, side, tile_size=n).rows for n in range(204, 2900, 16)]
+    every = [
+        tiles.plan(side, side, Geometry(), tile_size=n).rows
+        for n in range(204, 2900, 16)
+    ]
     least = min(
         rows.count * rows.tile * columns.count * columns.tile
         for rows, columns in itertools.product(every, every)
         if rows.tile * columns.tile <= bound
     )
-    rows, columns, _ = tiles.plan(side, side, max_pixels=bound)
+    rows, columns, _ = tiles.plan(side, side, Geometry(), max_pixels=bound)
     assert rows.tile * columns.tile <= bound
     assert rows.count * rows.tile * columns.count * columns.tile <= 1.25 * least
 
 
 def test_images_of_many_sizes_share_few_tiles():
-    plans = [tiles.plan(n, n, max_pixels=NO_BOUND) for n in range(1, 2000, 29)]
+    plans = [
+        tiles.plan(n, n, Geometry(), max_pixels=NO_BOUND) for n in range(1, 2000, 29)
+    ]
     assert len({plan.rows.tile for plan in plans}) < 50
 
 
@@ -105,7 +112,7 @@ def test_images_of_many_sizes_share_few_tiles():
         ((0, 5), {}, r"image must have at least one pixel, got 0 x 5 \(H x W\)\."),
         ((9, 9), {"tile_size": 512}, "got 512; try 508 or 524"),
         ((9, 9), {"tile_size": 188}, "tile_size must be at least 204 .* got 188"),
-        ((9, 9), {"tile_size": 224, "padding": "SAME"}, "at least 240 .* got 224"),
+        ((9, 9), {"tile_size": 224, "geometry": SAME}, "at least 240 .* got 224"),
         (
             (9, 9),
             {"max_pixels": 10},
@@ -115,11 +122,13 @@ def test_images_of_many_sizes_share_few_tiles():
 )
 def test_refusals_name_the_way_out(size, options, message):
     with pytest.raises(ValueError, match=message):
-        tiles.plan(*size, **options)
+        tiles.plan(*size, **{"geometry": Geometry(), **options})
 
 
 def test_smallest_tile_serves_an_image_no_larger_than_its_output():
-    assert tiles.tiles(tiles.plan(4, 3, tile_size=188)) == [(slice(0, 4), slice(0, 3))]
+    assert tiles.tiles(tiles.plan(4, 3, Geometry(), tile_size=188)) == [
+        (slice(0, 4), slice(0, 3))
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,7 +152,7 @@ def test_unknown_mirror_is_refused():
 
 def test_tiles_are_read_from_the_mirrored_image():
     image = np.arange(40 * 30).reshape(40, 30, 1)
-    plan = tiles.plan(40, 30, depth=1, tile_size=34)
+    plan = tiles.plan(40, 30, Geometry(1), tile_size=34)
     padded = np.pad(image, ((8, 60), (8, 60), (0, 0)), mode="symmetric")
     for tile in tiles.tiles(plan):
         top, left = tile.rows.start, tile.columns.start
@@ -158,7 +167,7 @@ def test_tiles_are_read_from_the_mirrored_image():
 )
 def test_receptive_field_of_the_real_network(network, depth, side, sizes):
     """P8: how many columns an output pixel sees, by its phase, probed with NaN."""
-    height = geometry.input_size(1, depth=depth)
+    height = Geometry(depth).input_size(1)
     seen = seen_by(network(depth), height=height, width=side)
     assert seen.sum(axis=0)[: len(sizes)].tolist() == sizes
 
@@ -170,13 +179,13 @@ def test_reach_of_the_real_same_network(network):
     for x in range(28, 36):
         first, *_, last = np.flatnonzero(seen[:, x])
         sides += [x - first, last - x]
-    assert (min(sides), max(sides)) == geometry.reaches(2)
+    assert (min(sides), max(sides)) == Geometry(2).reaches
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_network_commutes_with_shifts_by_its_period_only(network, depth):
     """P18, the reason for all of this; off phase the output is another one."""
-    step, side = geometry.period(depth), geometry.input_size(40, depth=depth)
+    step, side = Geometry(depth).period, Geometry(depth).input_size(40)
     image = np.random.default_rng(depth).random((1, side + step, side, 1), np.float32)
     first = np.asarray(network(depth)(image[:, :side]))
     largest = np.abs(first).max()

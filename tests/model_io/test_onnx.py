@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unetjax import geometry
 from unetjax.model_io import onnx as exchange
 from unetjax.network.forward import forward
 from unetjax.network.unet import UNet
@@ -28,11 +27,8 @@ VARIANTS = [
 
 def tile(model, least, seed=0):
     """A random batch of two, neither square nor of one channel."""
-    network = dict(
-        depth=model.depth, kernel_size=model.kernel_size, padding=model.padding
-    )
-    height = geometry.input_size(least, **network)
-    width = height + geometry.period(model.depth)
+    height = model.geometry.input_size(least)
+    width = height + model.geometry.period
     rng = np.random.default_rng(seed)
     return rng.standard_normal((2, height, width, 2)).astype(np.float32)
 

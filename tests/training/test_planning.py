@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from unetjax import geometry
 from unetjax.data.examples import from_instances, from_labels
+from unetjax.geometry import Geometry
 from unetjax.training import config as configs
 from unetjax.training.planning import plan_training
 
@@ -23,7 +23,7 @@ def cells_of(diameter, size=300):
 def test_the_network_sees_two_cells(diameter, depth):
     proposal = plan_training([cells_of(diameter, 6 * diameter)])
     assert proposal.config.model.depth == depth
-    assert geometry.offset(depth) >= 2 * 0.95 * diameter
+    assert Geometry(depth).offset >= 2 * 0.95 * diameter
     (said,) = re.findall(r"cells are about (\d+) pixels", proposal.reasons[0])
     assert abs(int(said) - diameter) <= 2
 

@@ -1,15 +1,19 @@
-"""Writing without half files and without two writers."""
+"""Atomic writing of files, and locks by which one process at a time uses a folder."""
 
 import contextlib
-import itertools
-import json
+import math
 import os
 import pathlib
+import re
 import secrets
 import socket
 from collections.abc import Iterator
 
-LOCK = ".unetjax.lock"  # holds pid and host of the run that writes into a folder
+import filelock
+
+LOCK = ".unetjax.lock"  # stays in the folder; it is the kernel's lock on it that counts
+_POLL = 0.1  # seconds
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}(\..*)?")
 
 
 class FolderInUseError(FileExistsError):
@@ -57,47 +61,57 @@ def write_atomically(
 
 
 @contextlib.contextmanager
-def claim(folder: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+def claim(
+    folder: str | os.PathLike[str], *, timeout: float = 0.0
+) -> Iterator[pathlib.Path]:
     """Yields the folder, created if need be, while no other process may claim it.
 
-    A lock file names the process. What a dead process of this machine left behind is
-    taken over; a process of another machine counts as alive.
+    The kernel holds the lock (`flock`, on Windows a locked byte range) and releases it
+    when the process ends, however it ends. It is exclusive between machines as well on
+    NFS under Linux (version 4, or 3 with its lock daemon) and on Lustre mounted with
+    `flock`, but not where the mount says `nolock` or `local_lock`: there it keeps out
+    processes of the same machine only. File systems without `flock` get the existence
+    of a file instead (`filelock.SoftFileLock`).
+
+    Args:
+      folder: The folder.
+      timeout: Seconds to wait while another process holds it; `math.inf` for no limit.
 
     Raises:
-      FolderInUseError: If another process holds the folder.
+      FolderInUseError: If another process still holds the folder after that time.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / LOCK
-    owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-    _remove_stale(lock)
+    path = folder / LOCK
+    # The file is never deleted: a process that had opened it before would then hold a
+    # lock on a file without a name, and the next one a lock on a new file of that name.
+    lock = filelock.FileLock(path, thread_local=False)
     try:
-        with lock.open("x") as file:
-            file.write(owner)
-    except FileExistsError:
-        raise FolderInUseError(_in_use(lock)) from None
+        lock.acquire(-1 if math.isinf(timeout) else timeout, poll_interval=_POLL)
+    except filelock.Timeout:
+        raise FolderInUseError(
+            f"{folder} is in use by {_owner(path)}; wait for it to end or choose "
+            "another folder."
+        ) from None
     try:
+        with contextlib.suppress(OSError):  # Windows refuses to write a locked file
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield folder
     finally:
-        if lock.exists() and lock.read_text() == owner:
-            lock.unlink()
+        lock.release()
 
 
-def new_run_dir(
-    folder: str | os.PathLike[str], *, prefix: str = "run_"
-) -> pathlib.Path:
-    """Makes and returns the first of run_000, run_001, ... that is free in a folder.
+def is_unused(folder: str | os.PathLike[str]) -> bool:
+    """Returns whether a folder is missing, empty, or was claimed and never written to.
 
-    Of several processes that ask at once, each gets a folder of its own.
+    A process that was killed early leaves its lock file and files under temporary
+    names; neither makes the folder somebody else's.
     """
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count():
-        path = folder / f"{prefix}{number:03d}"
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-            return path
-    raise AssertionError  # counting has no end
+    return not folder.exists() or all(
+        path.name == LOCK or _TEMPORARY.fullmatch(path.name)
+        for path in folder.iterdir()
+    )
 
 
 def _refuse_existing(path: pathlib.Path) -> None:
@@ -108,45 +122,10 @@ def _refuse_existing(path: pathlib.Path) -> None:
         )
 
 
-def _remove_stale(lock: pathlib.Path) -> None:
-    """Removes a lock whose process is dead, even if several processes try at once."""
-    owner = _owner(lock)
-    if owner is None or _may_be_alive(*owner):
-        return
-    aside = lock.with_name(f"{lock.name}.{secrets.token_hex(4)}")
-    with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-        lock.rename(aside)
-        if _owner(aside) == owner:
-            aside.unlink()
-        else:  # a fresh lock appeared in between: give it back
-            aside.rename(lock)
-
-
-def _owner(lock: pathlib.Path) -> tuple[int, str] | None:
-    try:
-        fields = json.loads(lock.read_text())
-        return int(fields["pid"]), str(fields["host"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _may_be_alive(pid: int, host: str) -> bool:
-    # On Windows a signal of 0 would end the process instead of asking for it.
-    if host != socket.gethostname() or os.name == "nt":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _in_use(lock: pathlib.Path) -> str:
-    owner = _owner(lock)
-    who = f"process {owner[0]} on {owner[1]}" if owner else "an unknown process"
-    return (
-        f"{lock.parent} is in use by {who}; wait for it to end, choose another folder, "
-        f"or, if you know that it has ended, delete {lock}."
-    )
+def _owner(lock: pathlib.Path) -> str:
+    """Returns who wrote a lock file, for messages only: the text decides nothing."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        match = re.fullmatch(r"process \d+ on \S+", lock.read_text().strip())
+        if match:
+            return match.group()
+    return "another process"

@@ -10,14 +10,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
 
-from unetjax import geometry
 from unetjax.inference import tiles, tta
 from unetjax.inference.tiles import Mirror, TilePlan
 from unetjax.inference.tta import Average
 from unetjax.network import input_scaling, norms
 from unetjax.network.forward import forward
 from unetjax.network.input_scaling import Clip, Scaling
-from unetjax.network.unet import UNet
+from unetjax.network.unet import UNet, num_input_channels
 
 Crop = Literal["same", "valid"]
 Engine = Callable[
@@ -70,7 +69,7 @@ def predict(
       mirror: Whether the pixel at the border is repeated (`symmetric`) or not
         (`reflect`).
       crop: `same`: the result has the size of the image. `valid`: the pixels whose
-        context lies in the image, `geometry.margin` less on each side; for a legal size
+        context lies in the image, `Geometry.margin` less on each side; for a legal size
         the output of the network itself. Of other sizes the last pixels see up to a
         period of the mirror image.
       engine: What computes the logits of tiles in place of `model.apply`, of the same
@@ -98,9 +97,7 @@ def predict(
     plans = [
         tiles.plan(
             *tta.turned_shape(version, height, width),
-            depth=model.depth,
-            kernel_size=model.kernel_size,
-            padding=model.padding,
+            model.geometry,
             tile_size=tile_size,
             max_pixels=_BATCH_VALUES // model.features,
         )
@@ -159,9 +156,7 @@ def class_map(probs: Float[np.ndarray, "H W K"]) -> Int32[np.ndarray, "H W"]:
 
 def _result_size(model: UNet, size: tuple[int, ...], crop: Crop) -> tuple[int, int]:
     """Height and width of the result for an image of this size."""
-    margin = geometry.margin(
-        model.depth, kernel_size=model.kernel_size, padding=model.padding
-    )
+    margin = model.geometry.margin
     lost = 2 * margin if crop == "valid" else 0
     if crop not in get_args(Crop) or (lost and lost >= min(size)):
         raise ValueError(
@@ -244,8 +239,7 @@ def _with_channels(
     image: Shaped[np.ndarray, "H W *C"], params: PyTree
 ) -> Shaped[np.ndarray, "H W C"]:
     """The image with its axis of channels, which must be those of the network."""
-    first = params["encoder_0"] if "encoder_0" in params else params["bottleneck"]
-    channels = first["conv_0"]["kernel"].shape[2]
+    channels = num_input_channels(params)
     pixels = image[..., np.newaxis] if image.ndim == 2 else image
     if pixels.ndim != 3 or pixels.shape[-1] != channels:
         accepted = "[H, W] or [H, W, 1]" if channels == 1 else f"[H, W, {channels}]"

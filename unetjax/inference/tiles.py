@@ -11,8 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from unetjax import geometry
-from unetjax.geometry import Padding
+from unetjax.geometry import Geometry
 
 Mirror = Literal["reflect", "symmetric"]
 
@@ -56,30 +55,11 @@ class Tile(NamedTuple):
     columns: slice
 
 
-class _Network(NamedTuple):
-    """What the size of a tile depends on."""
-
-    depth: int
-    kernel_size: int
-    padding: Padding
-
-    @property
-    def margin(self) -> int:
-        return geometry.margin(**self._asdict())
-
-    def tile(self, trusted: int) -> int:
-        """The smallest tile with so much trusted output."""
-        rim = 2 * self.margin if self.padding == "SAME" else 0
-        return geometry.input_size(trusted + rim, **self._asdict())
-
-
 def plan(
     height: int,
     width: int,
+    geometry: Geometry,
     *,
-    depth: int = 4,
-    kernel_size: int = 3,
-    padding: Padding = "VALID",
     tile_size: int | None = None,
     max_pixels: int = 2**20,
 ) -> TilePlan:
@@ -92,9 +72,7 @@ def plan(
     Args:
       height: Height of the image, in pixels.
       width: Width of the image, in pixels.
-      depth: Number of 2x2 max-pooling steps of the network.
-      kernel_size: Side of its block convolutions, odd.
-      padding: Padding of its convolutions.
+      geometry: That of the network, see `UNet.geometry`.
       tile_size: Side of square tiles, in pixels, instead of the best one.
       max_pixels: Most pixels of a tile, height times width; a bound on memory. Not
         applied to `tile_size`.
@@ -104,35 +82,36 @@ def plan(
         `tile_size` is illegal or too small to advance by a period.
 
     Example:
-      >>> plan(512, 512).rows
+      >>> plan(512, 512, Geometry()).rows
       TileAxis(size=512, tile=700, trusted=516, stride=512, count=1)
-      >>> plan(512, 512, tile_size=572).rows
+      >>> plan(512, 512, Geometry(), tile_size=572).rows
       TileAxis(size=512, tile=572, trusted=388, stride=384, count=2)
     """
     if min(height, width) < 1:
         raise ValueError(
             f"image must have at least one pixel, got {height} x {width} (H x W)."
         )
-    network = _Network(depth, kernel_size, padding)
     if tile_size is not None:
-        rows, columns = (_axis(n, tile_size, network) for n in (height, width))
-        return TilePlan(rows, columns, network.margin)
-    pairs = itertools.product(_axes(height, network), _axes(width, network))
+        rows, columns = (_axis(n, tile_size, geometry) for n in (height, width))
+        return TilePlan(rows, columns, geometry.margin)
+    pairs = itertools.product(_axes(height, geometry), _axes(width, geometry))
     fitting = [(r, c) for r, c in pairs if r.tile * c.tile <= max_pixels]
     if not fitting:
-        least = network.tile(geometry.period(depth))
+        least = _tile_size(geometry.period, geometry)
         raise ValueError(
             f"max_pixels must be at least {least**2}, one tile of {least} x {least} at "
-            f"depth {depth}, got {max_pixels}; allow more or use a shallower network."
+            f"depth {geometry.depth}, got {max_pixels}; allow more or use a "
+            "shallower network."
         )
-    return TilePlan(*min(fitting, key=_cost), network.margin)
+    return TilePlan(*min(fitting, key=_cost), geometry.margin)
 
 
 def tiles(plan: TilePlan) -> list[Tile]:
     """Returns what every tile fills, row by row; each pixel of the image once.
 
     Example:
-      >>> [(t.rows.start, t.rows.stop) for t in tiles(plan(400, 9, tile_size=572))]
+      >>> plan_of_two = plan(400, 9, Geometry(), tile_size=572)
+      >>> [(tile.rows.start, tile.rows.stop) for tile in tiles(plan_of_two)]
       [(0, 384), (384, 400)]
     """
     return [
@@ -193,31 +172,37 @@ def mirror_index(
     raise ValueError(f"mirror must be reflect or symmetric, got {mode!r}.")
 
 
-def _axis(size: int, tile: int, network: _Network) -> TileAxis:
+def _tile_size(trusted: int, geometry: Geometry) -> int:
+    """The smallest tile with at least so many pixels of trusted output."""
+    rim = 2 * geometry.margin if geometry.padding == "SAME" else 0
+    return geometry.input_size(trusted + rim)
+
+
+def _axis(size: int, tile: int, geometry: Geometry) -> TileAxis:
     """The tiles of one side along one axis."""
-    geometry.output_size(tile, **network._asdict())  # refuses illegal sides
-    step = geometry.period(network.depth)
-    trusted = tile - 2 * network.margin
+    geometry.output_size(tile)  # refuses illegal sides
+    step = geometry.period
+    trusted = tile - 2 * geometry.margin
     stride = trusted // step * step
     if stride <= 0 and size > trusted:
         raise ValueError(
-            f"tile_size must be at least {network.tile(step)} at depth {network.depth} "
-            f"with {network.padding} padding, so that tiles advance by {step} pixels, "
-            f"got {tile}."
+            f"tile_size must be at least {_tile_size(step, geometry)} at depth "
+            f"{geometry.depth} with {geometry.padding} padding, so that tiles advance "
+            f"by {step} pixels, got {tile}."
         )
     count = 1 if size <= trusted else -(-(size - trusted) // stride) + 1
     return TileAxis(size, tile, trusted, stride, count)
 
 
-def _axes(size: int, network: _Network) -> list[TileAxis]:
+def _axes(size: int, geometry: Geometry) -> list[TileAxis]:
     """All ways along one axis, up to the first tile that needs no other.
 
     The trusted output spans whole periods, their number having four significant bits.
     """
-    step = geometry.period(network.depth)
+    step = geometry.period
     periods, axes = 1, []
     while True:
-        axes.append(_axis(size, network.tile(periods * step), network))
+        axes.append(_axis(size, _tile_size(periods * step, geometry), geometry))
         if axes[-1].count == 1:
             return axes
         periods += 2 ** max(periods.bit_length() - 4, 0)

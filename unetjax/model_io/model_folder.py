@@ -25,12 +25,11 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import PyTree, Shaped
 
-from unetjax import geometry
 from unetjax.files import manifests
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.network import input_scaling
 from unetjax.network.input_scaling import Scaling
-from unetjax.network.unet import UNet
+from unetjax.network.unet import UNet, num_input_channels
 
 MODEL, WEIGHTS, README = "model.json", "weights.npz", "README.md"
 
@@ -147,14 +146,13 @@ def load(folder: str | os.PathLike[str]) -> TrainedModel:
 
 def _to_json(trained: TrainedModel) -> tuple[dict[str, Any], str]:
     """The fields of model.json and its text, which `load` will accept."""
-    model, params = trained.model, trained.params
+    model = trained.model
     architecture = {name: getattr(model, name) for name in sorted(_ARCHITECTURE)}
-    first = params["encoder_0"] if "encoder_0" in params else params["bottleneck"]
     fields = {
         "format": _FORMAT,
         "unetjax": importlib.metadata.version("unetjax"),
         "architecture": {**architecture, "dtype": jnp.dtype(model.dtype).name},
-        "channels": int(first["conv_0"]["kernel"].shape[2]),
+        "channels": num_input_channels(trained.params),
         "scaling": trained.scaling,
         "clip": list(trained.clip),
         "class_names": list(trained.class_names),
@@ -218,9 +216,7 @@ def _check_arrays(
     arrays: dict[str, Shaped[np.ndarray, "..."]], model: UNet, channels: int
 ) -> None:
     """Refuses arrays other than those of the architecture."""
-    side = geometry.input_size(
-        1, depth=model.depth, kernel_size=model.kernel_size, padding=model.padding
-    )
+    side = model.geometry.input_size(1)
 
     def init() -> PyTree:
         image = jnp.zeros((1, side, side, channels))

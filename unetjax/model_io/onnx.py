@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from unetjax import geometry
+from unetjax.geometry import Geometry
 from unetjax.network import norms
-from unetjax.network.unet import UNet
+from unetjax.network.unet import UNet, num_input_channels
 
 IMAGE, LOGITS = "image", "logits"  # names of input and output
 
@@ -26,7 +26,7 @@ def to_onnx(
     """Returns the network in evaluation as a serialised ONNX model.
 
     From `image`, float32 [batch, channels, height, width] of legal sides
-    (`geometry.output_size`), to `logits`, float32 [batch, classes, height, width].
+    (`Geometry.output_size`), to `logits`, float32 [batch, classes, height, width].
     Input scaling and softmax are left to the caller, as in `UNet`.
 
     Args:
@@ -39,8 +39,6 @@ def to_onnx(
     """
     onnx = _onnx()
     graph = _Graph([], {})
-    first = params["encoder_0"] if model.depth else params["bottleneck"]
-    channels = first["conv_0"]["kernel"].shape[2]
     statistics = (model_state or {}).get("batch_stats", {})
     _emit(graph, model, params, statistics)
 
@@ -48,7 +46,7 @@ def to_onnx(
     ends = [
         onnx.helper.make_tensor_value_info(name, float32, ["batch", c, height, width])
         for name, c, height, width in (
-            (IMAGE, channels, "height", "width"),
+            (IMAGE, num_input_channels(params), "height", "width"),
             (LOGITS, model.num_classes, "output_height", "output_width"),
         )
     ]
@@ -186,7 +184,7 @@ def _crop(graph: _Graph, skip: str, model: UNet, level: int) -> str:
         return skip
     # Below the skip, all is lost that a network of this depth loses but its two blocks
     # at full resolution.
-    lost = geometry.offset(model.depth - level, kernel_size=model.kernel_size)
+    lost = Geometry(model.depth - level, model.kernel_size).offset
     rim = lost // 2 - 2 * (model.kernel_size - 1)
     if rim == 0:
         return skip

@@ -1,19 +1,19 @@
 """The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015), Fig. 1."""
 
 import functools
-from typing import Literal, get_args
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from unetjax import geometry
-from unetjax.geometry import Padding
+from unetjax.geometry import Geometry, Padding
 from unetjax.network import initializers
 from unetjax.network.blocks import ConvBlock, UpConv, activate, center_crop, max_pool
 from unetjax.network.initializers import KernelInit
 from unetjax.network.norms import NormName
+from unetjax.settings import check_fields, check_range
 
 DropoutSites = Literal["bottom", "every_conv"]
 ConcatOrder = Literal["skip_first", "up_first"]
@@ -82,33 +82,30 @@ class UNet(nn.Module):
     def __post_init__(self) -> None:
         """Refuses options out of range."""
         super().__post_init__()
+        check_fields(self)
         for name, least in (("num_classes", 1), ("features", 1), ("depth", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name} must be at least {least}, got {getattr(self, name)}."
-                )
+            check_range(name, getattr(self, name), at_least=least)
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ValueError(
                 f"kernel_size must be odd, got {self.kernel_size}: an even one would "
                 f"shift the output by half a pixel; try {self.kernel_size + 1}."
             )
-        if not 0 <= self.dropout_rate < 1:
+        hint = "it is the probability to drop, not to keep"
+        check_range("dropout_rate", self.dropout_rate, at_least=0, below=1, hint=hint)
+        check_range("negative_slope", self.negative_slope, at_least=0)
+        try:
+            is_float = jnp.issubdtype(jnp.dtype(self.dtype), jnp.floating)
+        except TypeError:  # no dtype at all
+            is_float = False
+        if not is_float:
             raise ValueError(
-                "dropout_rate is the probability to drop and must be in [0, 1), got "
-                f"{self.dropout_rate}."
+                f"dtype must be a floating type such as 'bfloat16', got {self.dtype!r}."
             )
-        for name, kind in (
-            ("padding", Padding),
-            ("dropout_sites", DropoutSites),
-            ("concat_order", ConcatOrder),
-            ("kernel_init", KernelInit),
-            ("norm", NormName),
-        ):
-            if getattr(self, name) not in get_args(kind):
-                raise ValueError(
-                    f"{name} must be one of {', '.join(get_args(kind))}, got "
-                    f"{getattr(self, name)!r}."
-                )
+
+    @property
+    def geometry(self) -> Geometry:
+        """Legal tile sizes and what they lose, in pixels."""
+        return Geometry(self.depth, self.kernel_size, self.padding)
 
     @nn.compact
     def __call__(
@@ -117,16 +114,11 @@ class UNet(nn.Module):
         """Returns the activations a_k(x) of Sec. 3, before the softmax, in float32.
 
         Args:
-          image: Input tiles; H and W must satisfy `geometry.output_size`.
+          image: Input tiles; H and W must be legal, see `geometry.output_size`.
           train: Whether dropout is active; it then needs the "dropout" stream.
         """
         for side in image.shape[1:3]:
-            geometry.output_size(
-                side,
-                depth=self.depth,
-                kernel_size=self.kernel_size,
-                padding=self.padding,
-            )
+            self.geometry.output_size(side)  # refuses illegal sides
         at_bottom = self.dropout_sites == "bottom"
         drop = functools.partial(
             nn.Dropout, self.dropout_rate if at_bottom else 0.0, deterministic=not train
@@ -196,3 +188,9 @@ class UNet(nn.Module):
             dtype=self.dtype,
             name=name,
         )
+
+
+def num_input_channels(params: PyTree) -> int:
+    """Returns the number of channels of the images that a `UNet` of `params` reads."""
+    first = params["encoder_0"] if "encoder_0" in params else params["bottleneck"]
+    return first["conv_0"]["kernel"].shape[2]

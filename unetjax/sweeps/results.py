@@ -1,15 +1,15 @@
 """What came of a sweep: outcomes of trials, tables, a page, the best model."""
 
-import contextlib
 import csv
 import io
 import json
+import math
 import pathlib
 import statistics
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from unetjax import settings
 from unetjax.evaluation.comparison import SHOWN
 from unetjax.files import folders
 from unetjax.model_io import model_folder
@@ -26,7 +26,6 @@ State = Literal["finished", "pruned", "diverged", "unfinished"]
 OUTCOME, SWEEP = "outcome.json", "sweep.json"
 _REPEATS = ("seed", "data.fold")  # varied to repeat an experiment, not to change it
 _MOST_CURVES = 6  # as many as there are colours
-_POLL = 0.2  # seconds
 
 
 class Outcome(NamedTuple):
@@ -60,13 +59,11 @@ def open_folder(folder: pathlib.Path, base: ExperimentConfig) -> None:
     path = folder / SWEEP
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; name a new or empty folder.")
-    if folder.is_dir() and not path.exists():
-        others = [p.name for p in folder.iterdir() if p.name not in (folders.LOCK,)]
-        if any(not name.startswith(f".{path.stem}") for name in others):
-            raise FileExistsError(
-                f"{folder} holds files and no sweep of unetjax; nothing of it was "
-                "touched. Name a new or empty folder."
-            )
+    if not path.exists() and not folders.is_unused(folder):
+        raise FileExistsError(
+            f"{folder} holds files and no sweep of unetjax; nothing of it was "
+            "touched. Name a new or empty folder."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     run_folder.agree_on_config(path, base, holder="a sweep")
 
@@ -116,7 +113,7 @@ def score_of(outcome: Outcome) -> float:
 
 def varied_options(outcomes: Sequence[Outcome]) -> list[str]:
     """Returns the dotted names of the options in which trials differ."""
-    flat = [dict(configs.flatten(outcome.config)) for outcome in outcomes]
+    flat = [dict(settings.flatten(outcome.config)) for outcome in outcomes]
     names = dict.fromkeys(name for options in flat for name in options)
     return [
         name
@@ -218,7 +215,7 @@ def write(
 
     Any number of workers may call it; they wait for each other.
     """
-    with waiting_claim(folder / ".claims" / "results"):
+    with folders.claim(folder / ".claims" / "results", timeout=math.inf):
         outcomes = read_outcomes(folder)
         table, means = trial_table(outcomes), mean_table(outcomes)
         _write(folder / "table.csv", _full_csv(outcomes))
@@ -237,20 +234,6 @@ def write(
             replace=True,
         )
     return table
-
-
-@contextlib.contextmanager
-def waiting_claim(folder: pathlib.Path) -> Iterator[None]:
-    """Claims a folder as `files.folders.claim` does, waiting while others hold it."""
-    with contextlib.ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(folders.claim(folder))
-            except folders.FolderInUseError:
-                time.sleep(_POLL)
-            else:
-                break
-        yield
 
 
 def _keep_best(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> None:

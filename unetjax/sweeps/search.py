@@ -13,6 +13,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from unetjax import settings
 from unetjax.files import folders
 from unetjax.reporting import records
 from unetjax.reporting.report import Table
@@ -105,7 +106,7 @@ def run(sweep: Sweep, space: Space, *, num_trials: int) -> Table:
     study = _open_study(optuna, sweep)
     while True:
         with contextlib.ExitStack() as held:
-            with results.waiting_claim(sweep.folder / ".claims" / "search"):
+            with folders.claim(sweep.folder / ".claims" / "search", timeout=math.inf):
                 _free_dead_trials(optuna, study, sweep)
                 found = _ask(optuna, study, sweep, space, num_trials, held)
             if found is not None:
@@ -120,7 +121,7 @@ def _check(base: ExperimentConfig, space: Space) -> None:
     """Refuses a space whose ends are no legal configurations."""
     options = configs.to_dict(base)
     for name, values in space.items():
-        configs.check_name(name, options)
+        settings.check_name(name, options)
         is_int = isinstance(trials.value_of(options, name), int)
         ends = values if isinstance(values, list) else [values.low, values.high]
         for value in ends:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from unetjax import settings
 from unetjax.files import folders
 from unetjax.reporting.report import Table
 from unetjax.sweeps import results, side_by_side, trials
@@ -205,7 +206,7 @@ def _title(sweep: Sweep, trial: Trial) -> str:
 def _command(sweep: Sweep, trial: Trial) -> str:
     """What trains the trial alone."""
     base, options = (
-        dict(configs.flatten(configs.to_dict(config)))
+        dict(settings.flatten(configs.to_dict(config)))
         for config in (sweep.base, trial.config)
     )
     changed = [

@@ -11,7 +11,6 @@ from typing import Literal
 
 import jax
 
-from unetjax import geometry
 from unetjax.data.examples import Source
 from unetjax.devices import memory
 from unetjax.training import dry_run
@@ -75,17 +74,9 @@ def largest_that_fits(
 
 
 def _tiles(config: ExperimentConfig, longest: int) -> list[ExperimentConfig]:
-    model = config.model
-    smallest, last = (
-        geometry.input_size(
-            side,
-            depth=model.depth,
-            kernel_size=model.kernel_size,
-            padding=model.padding,
-        )
-        for side in (1, longest)
-    )
-    sizes = range(smallest, last + 1, geometry.period(model.depth))
+    geometry = config.model.geometry
+    smallest, last = (geometry.input_size(side) for side in (1, longest))
+    sizes = range(smallest, last + 1, geometry.period)
     return [replace(config, tile_size=size) for size in sizes]
 
 

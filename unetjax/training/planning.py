@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unetjax import geometry
 from unetjax.augmentation.augment import AugmentationSettings
 from unetjax.data.examples import Example
+from unetjax.geometry import Geometry
 from unetjax.instances.settings import InstanceSettings
 from unetjax.network.unet import UNet
 from unetjax.training.config import ExperimentConfig
@@ -43,7 +43,8 @@ def plan_training(
     diameter = 2 * np.sqrt(np.median(areas) / np.pi) if areas.size else 20.0
     depth = 3 if diameter <= 40 else 4
     shortest = min(min(example.label.shape) for example in examples)
-    tile_size = geometry.input_size(min(shortest, _LARGEST_OUTPUT), depth=depth)
+    geometry = Geometry(depth)
+    tile_size = geometry.input_size(min(shortest, _LARGEST_OUTPUT))
     num_classes = max(2, 1 + max(int(example.label.max()) for example in examples))
     config = ExperimentConfig(
         num_steps=num_steps,
@@ -70,12 +71,12 @@ def plan_training(
             min_size=int(np.percentile(areas, 5) / 4) if areas.size else 0
         ),
     )
-    field = geometry.offset(depth) + 4
+    field = geometry.offset + 4
     reasons = [
         f"cells are about {diameter:.0f} pixels wide: {depth} poolings, which see "
         f"{field} pixels around each pixel",
         f"the shortest side is {shortest} pixels: tiles of {tile_size}, of which "
-        f"{tile_size - geometry.offset(depth)} are learned",
+        f"{tile_size - geometry.offset} are learned",
         f"components under {config.instances.min_size} pixels count as dirt: the "
         "smallest annotated cells are four times as large",
         "after training, the threshold, the method and the size limit that suit the "

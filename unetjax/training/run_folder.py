@@ -10,8 +10,10 @@ from typing import NamedTuple
 import jax
 from jaxtyping import PRNGKeyArray
 
+from unetjax import settings
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
+from unetjax.devices import runtime
 from unetjax.files import folders
 from unetjax.reporting import records, writers
 from unetjax.reporting.metric_writer import NO_SINK, Sink
@@ -66,7 +68,13 @@ def make_run(
     watch: Callable[[int, Mapping[str, float]], object] | None = None,
     transform: Transform | None = None,
 ) -> Run:
-    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s."""
+    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s.
+
+    Raises:
+      ValueError: If the run is to be deterministic, and the device is not set up so.
+    """
+    if config.deterministic:
+        runtime.check_deterministic(jax.default_backend())
     keys, workdir = make_keys(config.seed), pathlib.Path(workdir)
     return Run(config, workdir, split, watch, keys, transform=transform)
 
@@ -124,19 +132,19 @@ def resume_records(run: Run, step: int) -> list[float]:
 
 def open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
     """Opens what shows the records of a run beside its folder, from a step on."""
-    options = dict(configs.flatten(configs.to_dict(run.config)))
+    options = dict(settings.flatten(configs.to_dict(run.config)))
     return writers.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
 
 
 def _check_folder(workdir: pathlib.Path) -> None:
     """Refuses a folder with files that no run of ours has written."""
-    if workdir.is_dir() and any(workdir.iterdir()):
-        if not (workdir / "config.json").exists():
+    if workdir.is_dir():
+        if not (workdir / "config.json").exists() and not folders.is_unused(workdir):
             raise FileExistsError(
                 f"{workdir} holds files and no run of unetjax; nothing of it was "
                 "touched. Name a new or empty folder."
             )
-    elif workdir.exists() and not workdir.is_dir():
+    elif workdir.exists():
         raise FileExistsError(f"{workdir} is a file; name a new or empty folder.")
 
 
