@@ -56,7 +56,7 @@ def test_malformed_specs_are_refused(spec):
     [
         ("optimizer.lerning_rate=1..2", "did you mean optimizer.learning_rate"),
         ("optimizer.name=sgd,lion", "optimizer.name must be one of"),
-        ("model.depth=1..1.5", "model.depth must be a whole number, got 1.5"),
+        ("model.depth=1..1.5", "model.depth must be an integer, got 1.5"),
         ("model.dropout_rate=0..2", "dropout_rate is the probability"),
     ],
 )

@@ -63,7 +63,7 @@ def test_texts_are_read_as_the_type_of_their_option():
     [
         ("optimizer.lerning_rate=1", r"'optimizer.lerning_rate'; did you mean opt"),
         ("optimizer.name=sgd,lion", "optimizer.name must be one of sgd, adam, got"),
-        ("num_steps=many", "num_steps must be a whole number, got 'many'"),
+        ("num_steps=many", "num_steps must be an integer, got 'many'"),
         ("optimizer=sgd", "has no option 'optimizer'"),
         ("learning_rate", "--grid must be of the form optimizer.learning_rate=1e-4,"),
         ("seed=1,2", "seed would be varied twice"),

@@ -438,15 +438,6 @@ def test_a_collapse_is_said_aloud_and_written_down(tmp_path, caplog):
     assert caplog.messages == [line.values["text"]]
 
 
-def test_unknown_best_metric_names_the_known_ones(tmp_path):
-    with pytest.raises(
-        ValueError, match="best_metric must be one of accuracy, mean_iou"
-    ):
-        loop.train_and_evaluate(
-            replace(CONFIG, best_metric="iou"), make_split(), tmp_path / "r"
-        )
-
-
 def test_tuned_after_the_last_step_and_once(straight, tmp_path):
     """The choice is the same function of the best model, interrupted or not."""
     config = replace(CONFIG, tune_instances=True)

@@ -67,6 +67,24 @@ def score(
     )
 
 
+def metric_names(num_classes: int) -> tuple[str, ...]:
+    """Returns the names of all metrics that can choose a best model.
+
+    Example:
+      >>> metric_names(2)[:6]
+      ('accuracy', 'mean_iou', 'mean_dice', 'iou_0', 'iou_1', 'dice_0')
+    """
+    classes = range(num_classes)
+    return (
+        *("accuracy", "mean_iou", "mean_dice"),
+        *(f"iou_{k}" for k in classes),
+        *(f"dice_{k}" for k in classes),
+        *("ap50", "mean_ap_pooled", "mean_ap_per_image"),
+        *("precision50", "recall50", "f1_50", "matched_iou50"),
+        *("separated_touching", "separated_close"),
+    )
+
+
 def add(scores: Scores, others: Scores) -> Scores:
     """Adds the counts of two sets of images; `functools.reduce` adds those of many."""
     return jax.tree.map(operator.add, scores, others)

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from unetjax import settings
 from unetjax.evaluation.comparison import SHOWN
 from unetjax.files import folders
 from unetjax.model_io import model_folder
@@ -112,7 +113,7 @@ def score_of(outcome: Outcome) -> float:
 
 def varied_options(outcomes: Sequence[Outcome]) -> list[str]:
     """Returns the dotted names of the options in which trials differ."""
-    flat = [dict(configs.flatten(outcome.config)) for outcome in outcomes]
+    flat = [dict(settings.flatten(outcome.config)) for outcome in outcomes]
     names = dict.fromkeys(name for options in flat for name in options)
     return [
         name

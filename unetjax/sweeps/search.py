@@ -12,6 +12,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from unetjax import settings
 from unetjax.files import folders
 from unetjax.reporting import records
 from unetjax.sweeps import results, trials, workers
@@ -201,7 +202,7 @@ def _check(base: ExperimentConfig, space: Space) -> None:
     """Checks that the ends of every range, and all choices, are legal values."""
     options = configs.to_dict(base)
     for name, values in space.items():
-        configs.check_name(name, options)
+        settings.check_name(name, options)
         is_int = isinstance(trials.value_of(options, name), int)
         ends = values if isinstance(values, list) else [values.low, values.high]
         for value in ends:

@@ -7,6 +7,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from unetjax import settings
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
 
@@ -92,7 +93,7 @@ def override(base: ExperimentConfig, overrides: Overrides) -> ExperimentConfig:
     """
     options = configs.to_dict(base)
     for name, value in overrides.items():
-        configs.check_name(name, options)
+        settings.check_name(name, options)
         *path, last = name.split(".")
         section = options
         for part in path:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from unetjax import settings
 from unetjax.files import folders
 from unetjax.reporting.report import Table
 from unetjax.sweeps import results, side_by_side, trials
@@ -278,7 +279,7 @@ def _title(sweep: Sweep, trial: Trial) -> str:
 def _command(sweep: Sweep, trial: Trial) -> str:
     """Returns the command that trains the trial alone."""
     base, options = (
-        dict(configs.flatten(configs.to_dict(config)))
+        dict(settings.flatten(configs.to_dict(config)))
         for config in (sweep.base, trial.config)
     )
     changed = [

@@ -329,11 +329,6 @@ def evaluate_and_save(
         run.split.validation, segment_image, num_classes=config.model.num_classes
     )
     scores = scoring.total(counts)
-    if config.best_metric not in scores:
-        raise ValueError(
-            f"config.best_metric must be one of {', '.join(scores)}, got "
-            f"{config.best_metric!r}."
-        )
     value = scores[config.best_metric]
     run_log.write_record(run, Record(step, "validation", {**scores}))
     run_log.warn_of_collapse(run, step, counts, predictions)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import PRNGKeyArray
 
+from unetjax import settings
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
 from unetjax.devices import runtime
@@ -131,7 +132,7 @@ def resume_records(run: Run, step: int) -> list[float]:
 
 def open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
     """Opens what shows the records of a run beside its folder, from a step on."""
-    options = dict(configs.flatten(configs.to_dict(run.config)))
+    options = dict(settings.flatten(configs.to_dict(run.config)))
     return writers.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
 
 
