@@ -52,16 +52,16 @@ def test_malformed_specs_are_refused(spec):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("spec", "message"),
     [
         ("optimizer.lerning_rate=1..2", "did you mean optimizer.learning_rate"),
         ("optimizer.name=sgd,lion", "optimizer.name must be one of"),
         ("model.depth=1..1.5", "model.depth must be an integer, got 1.5"),
-        ("model.dropout_rate=0..2", "dropout_rate is the probability"),
+        ("model.dropout_rate=0..2", "dropout_rate must be at least 0 and below 1"),
     ],
 )
-def test_a_bad_space_is_refused_before_anything_starts(base, tmp_path, words, message):
-    space = search.parse_space([words])
+def test_a_bad_space_is_refused_before_anything_starts(base, tmp_path, spec, message):
+    space = search.parse_space([spec])
     with pytest.raises(ValueError, match=message):
         run_search(make_sweep(tmp_path / "s", base), space, num_trials=1)
     assert not (tmp_path / "s").exists()

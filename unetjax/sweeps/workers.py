@@ -6,7 +6,7 @@ import pathlib
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from unetjax import settings
 from unetjax.files import folders
@@ -45,6 +45,7 @@ class Sweep(NamedTuple):
     origin: Sequence[str]
 
 
+@runtime_checkable
 class TrialSource(Protocol):
     """Where a worker gets its trials: a list of them, or a search."""
 
