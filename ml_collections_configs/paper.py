@@ -26,9 +26,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.best_metric = "mean_iou"  # ours
     config.tune_instances = False  # ours
     config.deterministic = False  # bit for bit on a GPU as well, slower
-    config.sinks = ()  # of tensorboard, wandb, mlflow
+    config.writers = ()  # of tensorboard, wandb, mlflow
     config.num_pictures = 3  # held-out images drawn at every evaluation
-    config.histograms = False  # of activations, in the sinks
+    config.histograms = False  # of activations, in the writers
 
     config.model = ml_collections.ConfigDict()
     config.model.num_classes = 2
