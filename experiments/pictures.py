@@ -49,7 +49,7 @@ def main(config: ExperimentConfig) -> None:
 def _found(examples: Sequence[Example]) -> Iterator[tuple[str, list[Segmentation]]]:
     """Of every run its name and what its best model makes of the images."""
     for folder in map(pathlib.Path, RUNS.value):
-        trained = model_folder.load(folder)
+        trained = model_folder.load_model(folder)
         yield folder.name, [segment(trained, e.image) for e in examples]
 
 

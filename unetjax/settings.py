@@ -151,6 +151,23 @@ def flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, value
 
 
+def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested dictionaries of options by their dotted names.
+
+    Example:
+      >>> unflatten({"seed": 1, "model.depth": 2})
+      {'seed': 1, 'model': {'depth': 2}}
+    """
+    options: dict[str, Any] = {}
+    for name, value in values.items():
+        *path, last = name.split(".")
+        section = options
+        for part in path:
+            section = section.setdefault(part, {})
+        section[last] = value
+    return options
+
+
 def check_name(name: str, options: Mapping[str, Any]) -> None:
     """Refuses a dotted name that none of the nested options has.
 

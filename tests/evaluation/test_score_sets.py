@@ -11,6 +11,7 @@ from unetjax.evaluation.score_sets import SCORE_SETS
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.metrics import em
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 
 
@@ -18,7 +19,9 @@ from unetjax.network.unet import UNet
 def trained():
     unet = UNet(features=2, depth=1)
     params = unet.init(jax.random.key(0), jnp.zeros((1, 20, 20, 1)), train=False)
-    return TrainedModel(unet, params["params"], {}, "percentile", (), {}, {})
+    return TrainedModel(
+        unet, params["params"], input_scaling=InputScaling("percentile")
+    )
 
 
 @pytest.fixture(scope="module")

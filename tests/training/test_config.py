@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.settings import flatten
 from unetjax.training import config
@@ -243,8 +244,19 @@ def test_differences_leave_out_what_may_change():
     assert config.differences(old, old) == []
 
 
-def test_bounds_of_grey_values_may_be_open():
-    assert config.from_dict({"clip": [None, 5.0]}).clip == (None, 5.0)
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize("bounds", [[5, 1], [3.0], ["a", None]])
+def test_bounds_that_are_no_interval_are_refused(bounds):
+    message = r"^config.input_scaling.clip must be a least .* got \("
+    with pytest.raises(ValueError, match=message):
+        config.from_dict({"input_scaling": {"clip": bounds}})
+    scaling = config.from_dict({"input_scaling": {"clip": [None, 5.0]}}).input_scaling
+    assert scaling.clip == (None, 5.0)
+
+
+def test_options_of_older_run_folders_have_their_new_names():
+    old = config.from_dict({"scaling": "minmax", "clip": [None, 5.0]})
+    assert old.input_scaling == InputScaling("minmax", (None, 5.0))
 
 
 def test_options_are_read_and_never_taken():
@@ -255,5 +267,5 @@ def test_options_are_read_and_never_taken():
     assert options == before
 
 
-def test_options_of_older_run_folders_have_their_new_names():
+def test_writers_were_called_sinks():
     assert config.from_dict({"sinks": ["wandb"]}).writers == ("wandb",)

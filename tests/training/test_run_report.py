@@ -8,6 +8,7 @@ from unetjax.data import synthetic
 from unetjax.data.splits import Split
 from unetjax.evaluation import comparison
 from unetjax.inference.trained_model import TrainedModel
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting import records
 from unetjax.reporting.records import Record
@@ -25,7 +26,12 @@ def test_a_report_shows_what_a_reader_asks_for(tmp_path):
     model = UNet(features=2, depth=1)
     image = jnp.zeros((1, 20, 20, 1))
     params = model.init(jax.random.key(0), image, train=False)["params"]
-    trained = TrainedModel(model, params, {}, "percentile", ("ground", "cell"), {}, {})
+    trained = TrainedModel(
+        model,
+        params,
+        input_scaling=InputScaling("percentile"),
+        class_names=("ground", "cell"),
+    )
     result = comparison.compare(trained, split)
     for record in (
         Record(2, "train", {"loss": 0.5, "accuracy": 0.7, "grad_norm": 1.0}),

@@ -1,8 +1,8 @@
 """Scores of a model beside those of a simple baseline."""
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from unetjax.evaluation import scoring
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances.baseline import otsu_components
+from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics.cells import Scores
 from unetjax.reporting.report import Table
 
@@ -54,15 +55,15 @@ def compare(trained: TrainedModel, split: Split) -> Comparison:
     )
 
 
-def baseline(split: Split, options: Mapping[str, Any]) -> list[Segmentation]:
+def baseline(split: Split, settings: InstanceSettings) -> list[Segmentation]:
     """Returns what Otsu's threshold and connected components make of held-out images.
 
     Args:
       split: The training images say whether cells are brighter than background.
-      options: Those of the model's instances; size limit and filled holes are shared.
+      settings: Those of the model; size limit and hole filling are shared.
     """
     sign = 1 if _cells_are_bright(split.train) else -1
-    return [_otsu(example, sign, options) for example in split.validation]
+    return [_otsu(example, sign, settings) for example in split.validation]
 
 
 def scores_table(comparison: Comparison, caption: str) -> Table:
@@ -87,8 +88,11 @@ def _cells_are_bright(examples: Sequence[Example]) -> bool:
     return not cells.size or not rest.size or float(cells.mean()) > float(rest.mean())
 
 
-def _otsu(example: Example, sign: int, options: Mapping[str, Any]) -> Segmentation:
-    shared = {k: v for k, v in options.items() if k in ("min_size", "fill_holes")}
-    instances = otsu_components(sign * example.image.mean(axis=-1), **shared)
+def _otsu(example: Example, sign: int, settings: InstanceSettings) -> Segmentation:
+    instances = otsu_components(
+        sign * example.image.mean(axis=-1),
+        min_size=settings.min_size,
+        fill_holes=settings.fill_holes,
+    )
     label = (instances > 0).astype(np.int32)
     return Segmentation(np.eye(2, dtype=np.float32)[label], label, instances)

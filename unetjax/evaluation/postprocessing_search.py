@@ -20,8 +20,6 @@ from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics.cells import Scores
 from unetjax.model_io import model_folder
 
-CHOSEN = "instances_chosen"  # in `about` of a model, in words
-
 _METRICS = ("ap50", "f1_50", "mean_ap_pooled", "mean_ap_per_image")
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 _METHODS: tuple[dict[str, Any], ...] = (
@@ -61,29 +59,28 @@ def tune(
     Args:
       folder: A model folder.
       validation: Annotated images that the model was not trained on; scores on them are
-        flattered by this choice, which `about["instances_chosen"]` says in words.
+        flattered by this choice, as `provenance.instances_chosen` says.
       best_metric: By which the model was chosen. If it says nothing of cells, as IoU,
         they are chosen by `mean_ap_pooled`.
     """
-    trained = model_folder.load(folder)
-    if CHOSEN in trained.about or not len(validation):
+    trained = model_folder.load_model(folder)
+    if trained.provenance.instances_chosen or not len(validation):
         return trained
     examples = [validation[i] for i in range(len(validation))]
     probs = [segment(trained, each.image).probs for each in examples]
     choice = choose(
         examples,
         probs,
-        InstanceSettings(**trained.instances),
+        trained.instances,
         metric=best_metric if best_metric in _METRICS else "mean_ap_pooled",
     )
-    words = (
+    chosen = (
         f"among {choice.tried} settings on the held-out images, "
         f"{choice.metric} {choice.after:.4f} there ({choice.before:.4f} before)"
     )
-    tuned = trained._replace(
-        instances=dict(vars(choice.settings)), about=trained.about | {CHOSEN: words}
-    )
-    model_folder.save(folder, tuned)
+    provenance = replace(trained.provenance, instances_chosen=chosen)
+    tuned = replace(trained, instances=choice.settings, provenance=provenance)
+    model_folder.save_model(folder, tuned)
     return tuned
 
 
@@ -112,7 +109,7 @@ def choose(
         for example, p, label, known in zip(
             examples, probs, classes, counted, strict=True
         ):
-            cells = components.instances_from_probs(p, **vars(candidate))
+            cells = components.instances_from_probs(p, candidate)
             # Many settings find the same cells, which are scored once.
             key = hashlib.sha256(cells.tobytes()).digest()
             if key not in known:

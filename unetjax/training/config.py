@@ -12,8 +12,7 @@ from unetjax.data.sampling import SamplingSettings
 from unetjax.instances.settings import InstanceSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.metrics import cells
-from unetjax.network import input_scaling
-from unetjax.network.input_scaling import Clip, Scaling
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting.writers import WriterName
 from unetjax.training.optimizers import OptimizerSettings
@@ -34,7 +33,11 @@ FREE_TO_CHANGE = frozenset(
 )
 
 # Old names of options, in the config.json of older run folders.
-RENAMED = {"sinks": "writers"}
+RENAMED = {
+    "sinks": "writers",
+    "scaling": "input_scaling.method",
+    "clip": "input_scaling.clip",
+}
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,6 @@ class ExperimentConfig:
       num_steps: Number of updates.
       batch_size: Number of tiles in an update, over all devices.
       tile_size: Side of the input tiles, in pixels.
-      scaling: From stored grey values to network input.
-      clip: Least and largest grey value, as stored, before that; None is no bound.
       log_every: Steps between two records.
       log_grad_norms: Whether records hold the gradient norm of every parameter array.
       evaluate_every: Steps between two evaluations, each with a checkpoint.
@@ -77,6 +78,7 @@ class ExperimentConfig:
       num_pictures: Number of validation images drawn at every evaluation.
       histograms: Whether every evaluation sends histograms of all activations, for a
         tile of the first validation image, to the metric writers.
+      input_scaling: From stored grey values to network input.
       model: The network.
       loss: The loss.
       optimizer: Optimizer and learning-rate schedule.
@@ -94,8 +96,6 @@ class ExperimentConfig:
     num_steps: int = 10_000
     batch_size: int = 1
     tile_size: int = 572
-    scaling: Scaling = "unit"
-    clip: Clip = (None, None)
     log_every: int = 50
     log_grad_norms: bool = False
     evaluate_every: int = 500
@@ -106,6 +106,7 @@ class ExperimentConfig:
     writers: tuple[WriterName, ...] = ()
     num_pictures: int = 3
     histograms: bool = False
+    input_scaling: InputScaling = InputScaling()
     model: UNet = UNet()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -123,7 +124,6 @@ class ExperimentConfig:
             settings.check_range(name, getattr(self, name), at_least=0)
         for name in ("batch_size", "log_every", "evaluate_every"):
             settings.check_range(name, getattr(self, name), at_least=1)
-        input_scaling.check_clip(self.clip)
         num_classes = self.model.num_classes
         metrics = cells.metric_names(num_classes)
         if self.best_metric not in metrics:
@@ -151,8 +151,11 @@ def from_dict(options: Mapping[str, Any]) -> ExperimentConfig:
     Raises:
       ValueError: If an option is unknown or its value is not accepted.
     """
-    options = {RENAMED.get(name, name): value for name, value in options.items()}
-    return settings.build(ExperimentConfig, options, where="config")
+    values = dict(settings.flatten(options))
+    for old, new in RENAMED.items():
+        if old in values:
+            values[new] = values.pop(old)
+    return settings.build(ExperimentConfig, settings.unflatten(values), where="config")
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:

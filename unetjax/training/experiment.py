@@ -8,7 +8,6 @@ from typing import NamedTuple
 from unetjax.data import open_data
 from unetjax.data.splits import Split
 from unetjax.evaluation import comparison as comparisons
-from unetjax.evaluation import postprocessing_search
 from unetjax.evaluation.comparison import Comparison
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.reporting import console
@@ -78,10 +77,7 @@ def run(
         raise
     comparison = comparisons.compare(trained, split)
     scores = comparisons.scores_table(comparison, "")
-    step, chosen = (
-        trained.about["step"],
-        trained.about.get(postprocessing_search.CHOSEN),
-    )
+    chosen = trained.provenance.instances_chosen
     honest = (
         f" How cells are made of probabilities was chosen {chosen}: expect a little "
         "less of new images."
@@ -91,7 +87,8 @@ def run(
         comparison,
         split,
         title=title,
-        summary=f"The best model by {config.best_metric} is that of step {step} of "
+        summary=f"The best model by {config.best_metric} is that of step "
+        f"{trained.provenance.step} of "
         f"{config.num_steps}. All scores are of held-out images, which chose this "
         f"model and never trained it.{honest if chosen else ''}",
         weight_map=config.weight_map,
