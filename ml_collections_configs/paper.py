@@ -17,8 +17,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_steps = 10_000  # ours
     config.batch_size = 1  # tiles of an update, over all devices; Sec. 3
     config.tile_size = 572  # pixels; 388 after the valid convolutions; Fig. 1
-    config.scaling = "unit"  # ours: stored values by the largest of their type
-    config.clip = (None, None)  # stored grey values; no bound
     config.log_every = 50  # steps; ours
     config.log_grad_norms = False  # of every array
     config.evaluate_every = 500  # steps; ours
@@ -26,9 +24,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.best_metric = "mean_iou"  # ours
     config.tune_instances = False  # ours
     config.deterministic = False  # bit for bit on a GPU as well, slower
-    config.sinks = ()  # of tensorboard, wandb, mlflow
+    config.writers = ()  # of tensorboard, wandb, mlflow
     config.num_pictures = 3  # held-out images drawn at every evaluation
-    config.histograms = False  # of activations, in the sinks
+    config.histograms = False  # of activations, in the writers
+
+    config.input_scaling = ml_collections.ConfigDict()
+    config.input_scaling.method = "unit"  # ours: divided by the largest of the type
+    config.input_scaling.clip = (None, None)  # stored grey values; no bound
 
     config.model = ml_collections.ConfigDict()
     config.model.num_classes = 2

@@ -61,8 +61,8 @@ def test_validation_images_choose_the_model_and_test_images_do_not(
     without_test, with_test
 ):
     one, other = without_test.trained, with_test.trained
-    assert one.about["step"] == other.about["step"]
-    assert one.about["instances_chosen"] == other.about["instances_chosen"]
+    assert one.step == other.step
+    assert one.instances_chosen == other.instances_chosen
     assert one.instances == other.instances
     weights = [
         np.load(outcome.report.parent / "model" / "weights.npz")
@@ -78,7 +78,7 @@ def test_an_interrupted_run_has_a_report_until_it_is_finished(tmp_path):
         experiment.run(CONFIG, make_split(Alarm), workdir, **TITLES)
     page = (workdir / "report.html").read_text()
     for text in (
-        "Not finished: stopped at step 3 of 6; the same command",
+        "Not finished: stopped at step 3 of 6; run the same command again",
         "The best model so far, by mean_iou, is that of step 3",
         "Validation images, after step 3.",
         "Learning rate",

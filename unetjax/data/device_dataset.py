@@ -24,7 +24,7 @@ from unetjax.data.sampling import (
     draw_weighted_center,
     find_centers,
 )
-from unetjax.network.input_scaling import Clip, Scaling, scale
+from unetjax.network.input_scaling import InputScaling, scale
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.device import label_and_weight
 from unetjax.weight_maps.separation import cut_ridge
@@ -60,8 +60,7 @@ class DeviceDataset(NamedTuple):
 def load(
     source: Source,
     *,
-    scaling: Scaling,
-    clip: Clip = (None, None),
+    input_scaling: InputScaling,
     num_classes: int,
     weight_map: WeightMapSettings,
     sampling: SamplingSettings = UNIFORM,
@@ -70,8 +69,7 @@ def load(
 
     Args:
       source: Examples of one number of channels, of any sizes.
-      scaling: From stored grey values to network input.
-      clip: Bounds of the stored grey values before that.
+      input_scaling: From stored grey values to network input.
       num_classes: Number K of classes.
       weight_map: Its ridge and class balance decide w_c.
       sampling: Where tiles may be centred.
@@ -99,9 +97,8 @@ def load(
         np.asarray(cut_ridge(e.label, e.instances, weight_map.ridge)) for e in examples
     ]
     counts = class_counts(labels, num_classes)
-    image = np.concatenate(
-        [scale(e.image, scaling, clip).reshape(-1, e.image.shape[-1]) for e in examples]
-    )
+    scaled = [scale(e.image, input_scaling) for e in examples]
+    image = np.concatenate([x.reshape(-1, x.shape[-1]) for x in scaled])
     return DeviceDataset(
         image=jnp.asarray(image),
         label=jnp.asarray(np.concatenate([e.label.ravel() for e in examples])),

@@ -1,14 +1,23 @@
-"""Which images train and which are held out: from settings to a split."""
+"""`DataSettings`, and the training and validation images that they select."""
 
+import re
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from unetjax.data import checks, datasets, folder, splits, synthetic
+from unetjax.data.datasets import DatasetName
 from unetjax.data.examples import Example
 from unetjax.data.folder import FileNaming
 from unetjax.data.mask_formats import MaskType
 from unetjax.data.splits import Split
+from unetjax.settings import check_fields, check_range
+
+DataName = Literal["folder", "synthetic", "discs", DatasetName]
+
+_SLICE = r"(-?\d+)?:(-?\d+)?"
+_TFDS_SPLIT = r"\w+(\[(-?\d+%?)?:(-?\d+%?)?\])?"
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class DataSettings:
       manual_dir: Of a public data set: folder of files fetched by hand; "" downloads.
     """
 
-    name: str = "folder"
+    name: DataName = "folder"
     images: str = ""
     masks: str = ""
     image_suffix: str = ""
@@ -57,6 +66,39 @@ class DataSettings:
     num_images: int = 10
     data_dir: str = ""
     manual_dir: str = ""
+
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        check_fields(self)
+        for name in ("train", "validation"):
+            self._check_selection(name)
+        check_range("holdout", self.holdout, above=0, below=1)
+        check_range("guard", self.guard, at_least=0)
+        check_range("num_images", self.num_images, at_least=1)
+        fold, _, count = self.fold.partition("/")
+        is_fold = fold.isdecimal() and count.isdecimal() and int(count) > 1
+        if self.fold and not (is_fold and 1 <= int(fold) <= int(count)):
+            raise ValueError(
+                f"fold must be such as '1/5' to '5/5', got {self.fold!r}; leave it "
+                "empty for no cross-validation."
+            )
+        if self.fold and (self.validation or self.validation_images):
+            raise ValueError(
+                f"fold is {self.fold!r}, but the validation images are named already; "
+                "leave validation and validation_images empty."
+            )
+
+    def _check_selection(self, name: str) -> None:
+        selection = getattr(self, name)
+        if self.name in get_args(DatasetName):
+            pattern, examples = rf"{_TFDS_SPLIT}(\+{_TFDS_SPLIT})*", "'train[:20]'"
+        else:
+            pattern, examples = _SLICE, "':20' or '20:'"
+        if selection and not re.fullmatch(pattern, selection):
+            raise ValueError(
+                f"{name} must be such as {examples} of data {self.name!r}, got "
+                f"{selection!r}."
+            )
 
 
 def open_split(
@@ -88,7 +130,7 @@ def hold_out(
 ) -> Split:
     """Returns the examples with some drawn as held out; of one, a part of it."""
     if settings.fold:
-        fold, count = _fold(settings.fold)
+        fold, count = map(int, settings.fold.split("/"))
         return splits.folds(examples, count, seed=seed)[fold - 1]
     if len(examples) == 1:
         return splits.split_image(
@@ -98,26 +140,21 @@ def hold_out(
 
 
 def _open(settings: DataSettings, seed: int) -> Split:
-    if settings.fold and (settings.validation or settings.validation_images):
-        raise ValueError(
-            f"config.data.fold is {settings.fold!r}, but held-out images are named "
-            "already; leave config.data.validation and validation_images empty."
-        )
-    train = _read(settings, settings.train, "train")
+    train = _read(settings, settings.train)
     if settings.validation_images:
         validation = _load_folder(
             settings, settings.validation_images, settings.validation_masks
         )
         return Split(train, validation)
     if settings.validation:
-        validation = _read(settings, settings.validation, "validation")
+        validation = _read(settings, settings.validation)
         if not settings.train:
             train = splits.without(train, validation)
         return Split(train, validation)
     return hold_out(train, settings, seed=seed)
 
 
-def _read(settings: DataSettings, which: str, field: str) -> list[Example]:
+def _read(settings: DataSettings, which: str) -> list[Example]:
     if settings.name == "folder":
         if not settings.images or not settings.masks:
             raise ValueError(
@@ -125,16 +162,16 @@ def _read(settings: DataSettings, which: str, field: str) -> list[Example]:
                 f"images and masks, got {settings.images!r} and {settings.masks!r}."
             )
         examples = _load_folder(settings, settings.images, settings.masks)
-        return _slice(examples, which, field)
+        return _slice(examples, which)
     if settings.name == "synthetic":
         examples = [synthetic.touching_cells(0, i) for i in range(settings.num_images)]
-        return _slice(examples, which, field)
+        return _slice(examples, which)
     if settings.name == "discs":
         examples = [
             synthetic.discs(np.random.default_rng([0, i]), name=f"discs-{i:03d}")
             for i in range(settings.num_images)
         ]
-        return _slice(examples, which, field)
+        return _slice(examples, which)
     source = datasets.load(
         settings.name,
         split=which or "train",
@@ -142,16 +179,6 @@ def _read(settings: DataSettings, which: str, field: str) -> list[Example]:
         manual_dir=settings.manual_dir or None,
     )
     return [source[i] for i in range(len(source))]
-
-
-def _fold(words: str) -> tuple[int, int]:
-    """Which fold of how many, of words such as "2/5"."""
-    fold, _, count = words.partition("/")
-    if not (fold.isdecimal() and count.isdecimal() and 1 <= int(fold) <= int(count)):
-        raise ValueError(
-            f"config.data.fold must be such as '1/5' to '5/5', got {words!r}."
-        )
-    return int(fold), int(count)
 
 
 def _load_folder(settings: DataSettings, images: str, masks: str) -> list[Example]:
@@ -163,15 +190,7 @@ def _load_folder(settings: DataSettings, images: str, masks: str) -> list[Exampl
     )
 
 
-def _slice(examples: list[Example], which: str, field: str) -> list[Example]:
+def _slice(examples: list[Example], which: str) -> list[Example]:
     """The examples of a Python slice such as ":20"; all of them for ""."""
-    try:
-        bounds = [int(part) if part else None for part in which.split(":")]
-        if which and len(bounds) != 2:
-            raise ValueError
-    except ValueError:
-        raise ValueError(
-            f"config.data.{field} must be a slice such as ':20' or '20:', got "
-            f"{which!r}."
-        ) from None
-    return examples[slice(*bounds)] if which else examples
+    bounds = [int(part) if part else None for part in (which or ":").split(":")]
+    return examples[slice(*bounds)]

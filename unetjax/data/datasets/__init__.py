@@ -1,17 +1,19 @@
 """Public data sets as TensorFlow Datasets builders, without TensorFlow."""
 
-import difflib
 import os
+from typing import Literal, get_args
 
 from unetjax.data.examples import Source
+from unetjax.settings import check_choice
 
-NAMES = ("isbi2012", "dsb2018", "phc_u373", "dic_hela", "fluo_sim")
+DatasetName = Literal["isbi2012", "dsb2018", "phc_u373", "dic_hela", "fluo_sim"]
+NAMES = get_args(DatasetName)
 
 Path = str | os.PathLike[str]
 
 
 def load(
-    name: str,
+    name: DatasetName,
     *,
     split: str,
     data_dir: Path | None = None,
@@ -36,10 +38,7 @@ def load(
       FileNotFoundError: If `manual_dir` does not have the data set.
       ConnectionError: If the archive cannot be downloaded.
     """
-    if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}."
-        raise ValueError(f"data set {name!r} is unknown; {hint}")
+    check_choice("name", name, DatasetName)
     from unetjax.data.datasets import tfds_source  # imports TensorFlow Datasets
 
     return tfds_source.load(name, split=split, data_dir=data_dir, manual_dir=manual_dir)
