@@ -37,7 +37,7 @@ def test_commands():
         "check": ["--mask-type", "images", "masks"],
         "train": [
             "--features",
-            "--holdout",
+            "--validation-fraction",
             "--mask-type",
             "--out",
             "--seed",

@@ -61,7 +61,7 @@ def run_all(sweep: Sweep, listed: Sequence[Trial], *, at_once: int = 1) -> Table
     while waiting := [t for t in listed if not is_done(sweep, t)]:
         has_run = False
         for first in waiting:
-            group = [first, *_companions(sweep, first, waiting)] if at_once > 1 else []
+            group = [first, *_companions(first, waiting)] if at_once > 1 else []
             with contextlib.ExitStack() as stack:
                 mine = _claim_some(sweep, group or [first], at_once, stack)
                 if mine:
@@ -157,23 +157,14 @@ def _claim_some(
     return mine
 
 
-def _companions(sweep: Sweep, first: Trial, others: Sequence[Trial]) -> list[Trial]:
-    """The trials that can be trained in one program with the first."""
-    alike = [
+def _companions(first: Trial, others: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials that can be trained in one program with the first."""
+    shared = side_by_side.shared(first.config)
+    return [
         trial
         for trial in others
-        if trial != first
-        and side_by_side.shared(trial.config) == side_by_side.shared(first.config)
+        if trial != first and side_by_side.shared(trial.config) == shared
     ]
-    data = first.config.data
-    if not alike or data.validation or data.validation_images:
-        return alike  # images that are named do not depend on the seed
-
-    def images(trial: Trial) -> object:
-        return side_by_side.contents(experiment.open_split(trial.config))
-
-    wanted = images(first)
-    return [trial for trial in alike if images(trial) == wanted]
 
 
 def _train_together(sweep: Sweep, group: Sequence[Trial]) -> None:
