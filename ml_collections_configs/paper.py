@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.best_metric = "mean_iou"  # ours
     config.tune_instances = False  # ours
     config.deterministic = False  # True repeats bit for bit on a GPU, but slower
-    config.sinks = ()  # of tensorboard, wandb, mlflow
+    config.writers = ()  # of tensorboard, wandb, mlflow
     config.num_pictures = 3  # validation images drawn at every evaluation
     config.histograms = False  # of activations, for metric writers
 

@@ -57,7 +57,7 @@ BAD_VALUES = [
     ("best_metric", "iou_2", "one of accuracy, mean_iou, mean_dice, iou_0, iou_1"),
     ("tune_instances", 1, "True or False"),
     ("deterministic", "no", "True or False"),
-    ("sinks", ("csv",), "a list, each one of tensorboard, wandb, mlflow"),
+    ("writers", ("csv",), "a list, each one of tensorboard, wandb, mlflow"),
     ("num_pictures", -1, "at least 0"),
     ("histograms", 0, "True or False"),
     ("model.num_classes", 0, "at least 1"),
@@ -287,7 +287,7 @@ def new_config():
         tile_size=44,
         scaling="percentile",
         clip=(0, 4000),
-        sinks=("tensorboard",),
+        writers=("tensorboard",),
         model=UNet(features=4, depth=1, kernel_init="tf_unet"),
         optimizer=OptimizerSettings(weight_decay=1e-4, l2_scope="tf_unet"),
         weight_map=WeightMapSettings(ridge="two_sided", class_balance=(0.5, 1.0)),
@@ -343,3 +343,7 @@ def test_options_are_read_and_never_taken():
     before = copy.deepcopy(options)
     assert config.from_dict(options) == config.from_dict(options)
     assert options == before
+
+
+def test_options_of_older_run_folders_have_their_new_names():
+    assert config.from_dict({"sinks": ["wandb"]}).writers == ("wandb",)

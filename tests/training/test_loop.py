@@ -316,7 +316,7 @@ def test_a_resumed_run_is_shown_as_one(tmp_path):
             reason="tensorboard, which reads event files, is not installed",
         )
     config = replace(
-        CONFIG, sinks=("tensorboard",), histograms=True, log_grad_norms=True
+        CONFIG, writers=("tensorboard",), histograms=True, log_grad_norms=True
     )
     workdir = tmp_path / "r"
     with pytest.raises(stopping.Interrupted):
@@ -503,7 +503,7 @@ def test_histograms_show_what_the_network_makes_of_a_held_out_tile(tmp_path):
             reason="tensorboard, which reads event files, is not installed",
         )
     config = replace(
-        CONFIG, num_steps=2, evaluate_every=1, sinks=("tensorboard",), histograms=True
+        CONFIG, num_steps=2, evaluate_every=1, writers=("tensorboard",), histograms=True
     )
     loop.train_and_evaluate(config, make_split(), tmp_path / "a")
     events = reader.EventAccumulator(str(tmp_path / "a/tensorboard"), {"histograms": 0})

@@ -1,8 +1,8 @@
-"""Several runs in one compiled program: seeds and learning rates by vmap.
+"""Training of several runs in one compiled program, by vmap over their states.
 
-A small network leaves most of an accelerator idle, and compiling takes longer than
-training. Runs that differ in seed and learning rate only are one program over stacked
-states. Each leaves an ordinary run folder, which may go on alone.
+A small network leaves most of an accelerator idle. Runs that differ only in seed and
+learning rate can share it: one program advances their stacked states. Each of them
+leaves an ordinary run folder, from which it can also be resumed alone.
 """
 
 import contextlib
@@ -28,7 +28,10 @@ class StepsDifferError(ValueError):
 
 
 def shared(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns what runs side by side must have in common: all but seed and rate."""
+    """Returns the configuration with seed and learning rate at fixed values.
+
+    Runs side by side must have it in common.
+    """
     return replace(
         config, seed=0, optimizer=replace(config.optimizer, learning_rate=0.0)
     )
@@ -37,27 +40,27 @@ def shared(config: ExperimentConfig) -> ExperimentConfig:
 def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFiniteError | None]:
     """Trains runs to their last step in one program, each into its own folder.
 
-    They are what `loop.train_and_evaluate` makes of them one by one, up to rounding: a
-    stacked convolution may sum in another order. Runs of an interrupted call go on
-    together. A run that diverges or stops for want of progress leaves the others alone.
+    The results are those of `loop.train_and_evaluate` for each run, up to rounding: a
+    stacked convolution may sum in another order. An interrupted call is resumed by the
+    same call. A run that diverges or stops early leaves the others alone.
 
     Args:
-      runs: At least one, alike but for `seed` and `optimizer.learning_rate`, with one
-        split; their `watch` is called as in a single run.
+      runs: At least one, with equal images and configurations but for `seed` and
+        `optimizer.learning_rate`; their `watch` is called as in a single run.
 
     Returns:
-      For every run why it has no finite end, or None.
+      For each run the error by which it diverged, or None.
 
     Raises:
       StepsDifferError: If the runs are at steps further apart than one evaluation.
-      Interrupted: On SIGINT or SIGTERM, after all states were saved.
-      ValueError: If the runs are not alike.
+      Interrupted: On SIGINT or SIGTERM, after the states were saved.
+      ValueError: If the runs differ in anything else.
     """
     config = runs[0].config
     if any(shared(run.config) != shared(config) for run in runs):
         raise ValueError(
             "runs side by side may differ in seed and optimizer.learning_rate only; "
-            "run others one by one."
+            "train others sequentially."
         )
     if any(run.transform is not runs[0].transform for run in runs):
         raise ValueError("runs side by side must have one transform.")
@@ -131,11 +134,12 @@ def _train(
 def _states_of_one_step(
     config: ExperimentConfig,
     managers: Sequence[Manager],
-    likes: Sequence[TrainState],
+    initial: Sequence[TrainState],
 ) -> list[TrainState]:
-    """The states at the latest step that all runs have, the first ones at step 0.
+    """Returns the states at the latest step that all runs have saved, else the initial.
 
-    A run that was saved when others were not yet is taken back, one evaluation at most.
+    A killed process may have saved some runs but not yet the others. Those that are
+    ahead by one evaluation are set back to it; their later checkpoints are deleted.
     """
     latest = [manager.latest_step() or 0 for manager in managers]
     step = min(latest)
@@ -146,12 +150,12 @@ def _states_of_one_step(
         )
     if step and any(step not in manager.all_steps() for manager in managers):
         raise StepsDifferError(f"not all runs have a checkpoint of step {step}.")
-    states = list(likes)
+    states = list(initial)
     if step:
         try:
             states = [
                 checkpoints.restore(manager, step, like)
-                for manager, like in zip(managers, likes, strict=True)
+                for manager, like in zip(managers, initial, strict=True)
             ]
         except checkpoints.CorruptCheckpointError as error:
             raise StepsDifferError(str(error)) from error

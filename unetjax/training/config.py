@@ -15,7 +15,7 @@ from unetjax.metrics import cells
 from unetjax.network import input_scaling
 from unetjax.network.input_scaling import Clip, Scaling
 from unetjax.network.unet import UNet
-from unetjax.reporting.writers import SinkName
+from unetjax.reporting.writers import WriterName
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
@@ -26,7 +26,7 @@ FREE_TO_CHANGE = frozenset(
         "log_every",
         "evaluate_every",
         "patience",
-        "sinks",
+        "writers",
         "num_pictures",
         "histograms",
         "tune_instances",
@@ -70,7 +70,7 @@ class ExperimentConfig:
         `evaluation.postprocessing_search`.
       deterministic: Whether runs on a GPU repeat bit for bit, as they always do on a
         CPU, at some cost of speed.
-      sinks: Metric writers besides the run folder, see `reporting.writers`.
+      writers: Metric writers besides the run folder, see `reporting.writers`.
       num_pictures: Number of validation images drawn at every evaluation.
       histograms: Whether every evaluation sends histograms of all activations, for a
         tile of the first validation image, to the metric writers.
@@ -100,7 +100,7 @@ class ExperimentConfig:
     best_metric: str = "mean_iou"
     tune_instances: bool = False
     deterministic: bool = False
-    sinks: tuple[SinkName, ...] = ()
+    writers: tuple[WriterName, ...] = ()
     num_pictures: int = 3
     histograms: bool = False
     model: UNet = UNet()
@@ -142,8 +142,11 @@ class ExperimentConfig:
             )
 
 
-# Options of earlier versions, which old run folders still have.
-RENAMED = {"data.holdout": "data.validation_fraction"}
+# Options of earlier versions, as the files of old run folders still have them.
+RENAMED = {
+    "sinks": "writers",
+    "data.holdout": "data.validation_fraction",
+}
 
 
 def from_dict(options: Mapping[str, Any]) -> ExperimentConfig:

@@ -19,7 +19,7 @@ from unetjax.evaluation import postprocessing_search, scoring
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
-from unetjax.reporting import console, environment, records
+from unetjax.reporting import console, environment
 from unetjax.reporting.records import Record
 from unetjax.training import (
     checkpoints,
@@ -141,9 +141,9 @@ class _Member:
         """Opens the metric writers, and closes those of a diverged run as failed."""
         with (
             contextlib.suppress(stopping.NotFiniteError),
-            run_folder.open_sinks(self.run, step) as sink,
+            run_folder.open_writers(self.run, step) as writer,
         ):
-            self.run = self.run._replace(sink=sink)
+            self.run = self.run._replace(writer=writer)
             yield
             if self.error is not None:
                 raise self.error
@@ -340,7 +340,6 @@ def evaluate_and_save(
         about = trained.about | {"step": step, "scores": _finite(scores)}
         model_folder.save(run.workdir / "model", trained._replace(about=about))
     checkpoints.save(manager, state, checkpoints.as_metrics(scores))
-    records.write_csv(run.workdir / "records.jsonl")
     if run.watch is not None:
         run.watch(step, scores)
     return [*earlier, value]

@@ -22,7 +22,7 @@ from unetjax.training.steps import Metrics, TrainState
 # Options that no update depends on; see `step_config`.
 _NOT_READ_BY_STEPS = (
     *("seed", "log_every", "evaluate_every", "patience", "best_metric"),
-    *("tune_instances", "sinks", "num_pictures", "histograms", "data"),
+    *("tune_instances", "writers", "num_pictures", "histograms", "data"),
 )
 
 

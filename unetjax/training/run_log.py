@@ -19,7 +19,7 @@ from unetjax.inference.trained_model import TrainedModel
 from unetjax.metrics.cells import Scores
 from unetjax.network import input_scaling
 from unetjax.network.forward import activations
-from unetjax.reporting import pictures, records
+from unetjax.reporting import pictures
 from unetjax.reporting.records import Record
 from unetjax.training import config as configs
 from unetjax.training import optimizers, steps, stopping
@@ -86,9 +86,8 @@ def write_metrics(run: Run, step: int, metrics: steps.Metrics) -> float:
 
 
 def write_record(run: Run, record: Record) -> None:
-    """Appends a record to `records.jsonl`, and then passes it to the metric writers."""
-    records.append(run.workdir / "records.jsonl", record)
-    run.sink.record(record)
+    """Passes a record to the metric writers."""
+    run.writer.write_record(record)
 
 
 def image_names(run: Run, step: int) -> list[str]:
@@ -119,7 +118,7 @@ def draw_predictions(run: Run, step: int, predictions: list[Segmentation]) -> No
     folder = run.workdir / "pictures"
     folder.mkdir(exist_ok=True)
     pictures.write_png(folder / f"step_{step:08d}.png", picture, replace=True)
-    run.sink.picture(step, "pictures", picture)
+    run.writer.write_picture(step, "pictures", picture)
 
 
 def write_activations(run: Run, state: steps.TrainState) -> None:
@@ -135,7 +134,9 @@ def write_activations(run: Run, state: steps.TrainState) -> None:
     compute = jax.jit(activations, static_argnames="model")
     outputs = compute(config.model, state.params, state.model_state, tile[np.newaxis])
     for name, values in outputs.items():
-        run.sink.histogram(int(state.step), f"activations/{name}", np.asarray(values))
+        run.writer.write_histogram(
+            int(state.step), f"activations/{name}", np.asarray(values)
+        )
 
 
 def warn_of_collapse(
