@@ -190,11 +190,11 @@ def draw_split(
                 examples, fraction=fraction, seed=settings.seed
             )
         else:
-            rest, cut = splits.split_image(
+            (rest,), (part,), _ = splits.split_image(
                 first, fraction=fraction, guard=settings.guard
             )
             examples = [rest._replace(name=first.name)]
-            test = [cut._replace(name=f"{first.name}-test")]
+            test = [part._replace(name=f"{first.name}-test")]
     if validation is None:
         examples, validation, _ = _draw_validation(examples, settings)
     return Split(examples, validation, test)
@@ -206,10 +206,7 @@ def _draw_validation(examples: list[Example], settings: DataSettings) -> Split:
         return splits.folds(examples, count, seed=settings.seed)[fold - 1]
     fraction = settings.validation_fraction
     if len(examples) == 1:
-        train, validation = splits.split_image(
-            examples[0], fraction=fraction, guard=settings.guard
-        )
-        return Split([train], [validation])
+        return splits.split_image(examples[0], fraction=fraction, guard=settings.guard)
     return splits.random_split(examples, fraction=fraction, seed=settings.seed)
 
 

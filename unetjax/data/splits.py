@@ -115,9 +115,7 @@ def check_disjoint(split: Split) -> None:
         )
 
 
-def split_image(
-    example: Example, *, fraction: float, guard: int
-) -> tuple[Example, Example]:
+def split_image(example: Example, *, fraction: float, guard: int) -> Split:
     """Cuts one image along its longer axis: training part, guard band, validation part.
 
     The validation part is the far end: the bottom, or the right of a wide image. A cell
@@ -132,7 +130,7 @@ def split_image(
         half of the receptive field, keeps the parts independent.
 
     Returns:
-      Training part and validation part.
+      One example in each part.
 
     Raises:
       ValueError: If nothing is left of a part, or `fraction` is not between 0 and 1.
@@ -147,9 +145,9 @@ def split_image(
             f"{height} x {width} pixels, got {guard}; try {length // 4}."
         )
     near, far = slice(length - guard - validation), slice(length - validation, None)
-    return (
-        _part(example, axis, near, "train"),
-        _part(example, axis, far, "validation"),
+    return Split(
+        [_part(example, axis, near, "train")],
+        [_part(example, axis, far, "validation")],
     )
 
 
