@@ -1,8 +1,1 @@
-"""Launchers: flags, then one call into unetjax."""
-
-import sys
-
-from unetjax.devices import large_pages
-
-if sys.argv[:1] == ["-m"]:  # while Python looks for a launcher, which imports JAX
-    large_pages.ask()
+"""Launchers: command lines that train, sweep, evaluate, predict and benchmark."""

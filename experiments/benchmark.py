@@ -1,5 +1,6 @@
 """Measures unetjax beside what else could be used, side by side in one process.
 
+  export GLIBC_TUNABLES=glibc.malloc.hugetlb=1  # large pages of memory
   python -m experiments.benchmark --out=runs/benchmark
   python -m experiments.benchmark --quick --only=train,forward
 

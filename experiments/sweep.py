@@ -66,7 +66,7 @@ def main(config: ExperimentConfig) -> None:
                 "and --listed out."
             )
         space = search.parse_space(SEARCH.value)
-        table = search.run(sweep, space, num_trials=TRIALS.value)
+        source = search.Search(sweep, space, num_trials=TRIALS.value)
     else:
         expanded = trials.expand(
             config,
@@ -75,7 +75,8 @@ def main(config: ExperimentConfig) -> None:
             seeds=SEEDS.value,
             folds=FOLDS.value,
         )
-        table = workers.run_all(sweep, expanded, at_once=AT_ONCE.value)
+        source = workers.Listed(sweep, expanded, at_once=AT_ONCE.value)
+    table = workers.run(sweep, source)
     print(console.table(table.rows, table.columns))
     print(f"report: {sweep.folder}/report.html  best model: {sweep.folder}/best")
 

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
 FLOORS = (
-    {"geometry"},
+    {"geometry", "settings"},
     {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},
     {"devices", "files"},
     {"data", "inference", "reporting"},

@@ -11,7 +11,7 @@ import pytest
 from experiments import launch
 from unetjax.data.device_dataset import DeviceDataset
 from unetjax.training import config as configs
-from unetjax.training import loop, optimizers, run_folder, steps
+from unetjax.training import optimizers, programs, run_folder, steps
 from unetjax.training.config import ExperimentConfig
 
 FOLDER = pathlib.Path(__file__).parents[1] / "ml_collections_configs"
@@ -53,7 +53,7 @@ def test_config_traces_one_step(path, argument):
         keys.init,
     )
     items = spec((config.batch_size,), jnp.int32)
-    step = loop.build_step(config, optimizer)
+    step = programs.build_step(config)
 
     new_state, metrics = jax.eval_shape(step, state, items, data, keys)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import launch
+from unetjax import settings
 from unetjax.network import presets
 from unetjax.training import config as configs
 
@@ -33,7 +34,7 @@ def num_parameters(config):
 def preset_table():
     """One row for every option in which a preset differs from the paper's."""
     loaded = [load(name) for name in PRESETS]
-    options = [dict(configs.flatten(configs.to_dict(config))) for config in loaded]
+    options = [dict(settings.flatten(configs.to_dict(config))) for config in loaded]
     lines = [f"| option | {' | '.join(PRESETS)} |", "|---" * (len(PRESETS) + 1) + "|"]
     for name, value in options[0].items():
         if any(each[name] != value for each in options):

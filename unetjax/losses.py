@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from unetjax.settings import check_choice
+
 LossName = Literal["cross_entropy", "soft_dice"]
 Reduction = Literal["weighted_mean", "sum", "mean"]
 
@@ -105,14 +107,11 @@ def build_loss(
     Raises:
       ValueError: If a name is unknown.
     """
+    check_choice("name", name, LossName)
+    check_choice("reduction", reduction, Reduction)
     if name == "soft_dice":
         return Loss(_dice_sums, _dice_value)
     values = {"weighted_mean": weighted_mean, "sum": _sum, "mean": _pixel_mean}
-    if name != "cross_entropy" or reduction not in values:
-        raise ValueError(
-            "loss must be cross_entropy or soft_dice with reduction weighted_mean, sum "
-            f"or mean, got {name!r} with {reduction!r}."
-        )
     return Loss(_cross_entropy_sums, values[reduction])
 
 

@@ -11,7 +11,7 @@ from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.data import device_dataset, synthetic
 from unetjax.network.unet import UNet
-from unetjax.training import loop, optimizers, run_folder
+from unetjax.training import programs, run_folder
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.optimizers import OptimizerSettings
 
@@ -72,9 +72,8 @@ def _drawn(model: UNet, plan: Plan, batch_size: int) -> Contender:
         weight_map=config.weight_map,
     )
     keys = run_folder.make_keys(0)
-    optimizer = optimizers.build_optimizer(config.optimizer, 1)
-    state = loop.initial_state(config, keys.init, channels=1)
-    step = jax.jit(loop.build_step(config, optimizer), donate_argnums=0)
+    state = programs.initial_state(config, keys.init, channels=1)
+    step = jax.jit(programs.build_step(config), donate_argnums=0)
     items = jnp.arange(batch_size)
     compiled, compile_seconds = network.compile_ahead(step, state, items, data, keys)
 

@@ -48,6 +48,7 @@ def describe() -> dict[str, str]:
         "processor": f"{_processor()}, {num_threads()} threads",
         "PyTorch": _version("torch"),
         "OpenVINO": _version("openvino"),
+        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "not set"),
     }
 
 

@@ -135,25 +135,6 @@ def test_pure_under_jit_and_vmap(key, ramp, cells):
     assert np.mean(compiled[1] != plain[1]) < 0.01
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"elastic": "b-spline"}, "elastic must be one of bicubic, bspline, got 'b-sp"),
-        ({"interpolation": "order 3"}, "interpolation must be one of linear, cubic, "),
-        ({"curve_points": 4}, r"power of 2 \(2, 3, 5, 9, ...\), got 4"),
-        ({"curve_points": 1}, r"power of 2 \(2, 3, 5, 9, ...\), got 1"),
-        (
-            {"elastic": "bspline", "elastic_spacing": 0.0},
-            "elastic_spacing must be more than 0 pixels, got 0.0",
-        ),
-    ],
-)
-@pytest.mark.usefixtures("as_installed")
-def test_refusals(key, ramp, change, message):
-    with pytest.raises(ValueError, match=message):
-        augment(key, ramp, settings=replace(PAPER, **change))
-
-
 def test_constants_are_those_of_the_config_files():
     options = launch.load_file(str(CONFIGS / "falk2019.py"))
     assert AugmentationSettings(**options["augmentation"]) == FALK2019

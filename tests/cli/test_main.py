@@ -173,7 +173,7 @@ def test_models_and_versions_are_averaged(annotated, model):
 @pytest.mark.parametrize("dtype", [(), ("--dtype", "bfloat16")])
 def test_openvino_takes_the_place_of_jax(capsys, annotated, model, dtype):
     """With an error that is no more than that of the numbers it computes in."""
-    if importlib.util.find_spec("openvino") is None:  # imported, it would report
+    if importlib.util.find_spec("openvino") is None:
         pytest.skip("openvino is not installed")
     if dtype and "BF16" not in openvino.capabilities():
         pytest.skip("this CPU does not multiply bfloat16")

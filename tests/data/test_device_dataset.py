@@ -1,5 +1,4 @@
 import functools
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -182,19 +181,6 @@ def test_jitter_moves_the_centre_within_its_range():
     assert -4 <= moved.min() < -3.5
     assert 3.5 < moved.max() <= 4
     np.testing.assert_allclose(moved.std(), 8 / np.sqrt(12), rtol=0.15)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"centers": "density"}, "sampling.centers must be one of uniform, weighted, "),
-        ({"background": -0.1}, "sampling.background must be at least 0, got -0.1"),
-    ],
-)
-@pytest.mark.usefixtures("as_installed")
-def test_settings_of_sampling_out_of_range(change, message):
-    with pytest.raises(ValueError, match=message):
-        sampling.find_centers(LABELS, replace(SamplingSettings("weighted"), **change))
 
 
 @pytest.mark.parametrize(

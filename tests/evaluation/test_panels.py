@@ -39,18 +39,18 @@ def test_only_a_single_class_is_a_collapse(confusion, collapsed):
 def test_a_collapse_says_which_class_and_how_much_of_it_is_right():
     text = warning([[0, 900], [0, 100]])
     assert text.startswith(
-        "step 500: nearly every held-out pixel is predicted as class"
+        "step 500: nearly every validation pixel is predicted as class"
     )
-    assert "class 1, which 10.0% are" in text
+    assert "class 1, which is the true class of 10.0%" in text
 
 
 def test_dead_and_hesitant_networks_get_different_advice():
     """A dead one does not follow the image: waiting would be in vain."""
     confusion = [[900, 0], [100, 0]]
     dead = warning(confusion, [probabilities(np.full((4, 4), 0.2))])
-    assert "the activations are dead: lower optimizer.learning_rate (0.01 now)" in dead
+    assert "the activations are dead: lower optimizer.learning_rate (now 0.01)" in dead
     alive = warning(confusion, [probabilities(np.linspace(0, 0.4, 16).reshape(4, 4))])
-    assert "It may be early, as the output follows the image" in alive
+    assert "This is common early in training, and the output does follow" in alive
     assert "weight_map.class_balance" in alive
 
 

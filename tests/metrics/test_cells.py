@@ -106,12 +106,12 @@ def test_ignored_pixels_are_removed_from_all_maps():
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_score_names_are_those_that_can_choose_a_model(num_classes):
+def test_metric_names_are_those_that_can_choose_a_model(num_classes):
     """All scores, and none of the counts."""
     truth, predicted = A1
     metric = CellMetric.from_image(
         truth, truth, predicted, predicted, num_classes=num_classes + 2
     )
     expected = [n for n in metric.compute() if not n.startswith("num_")]
-    assert list(cells.score_names(num_classes + 2)) == expected
+    assert list(cells.metric_names(num_classes + 2)) == expected
     assert {"mean_iou", f"iou_{num_classes + 1}", "ap50"} <= set(expected)

@@ -83,7 +83,10 @@ def test_message_names_both_neighbours():
     ("fields", "message"),
     [
         ({"kernel_size": 2}, "kernel_size must be odd, got 2.*try 3"),
-        ({"dropout_rate": 1.0}, r"dropout_rate .* in \[0, 1\), got 1.0"),
+        (
+            {"dropout_rate": 1.0},
+            "dropout_rate must .* below 1, got 1.0; it is",
+        ),
         ({"depth": -1}, "depth must be at least 0, got -1"),
         ({"norm": "instance"}, "norm must be one of none, batch.*got 'instance'"),
         ({"padding": "valid"}, "padding must be one of VALID, SAME, got 'valid'"),

@@ -1,4 +1,4 @@
-"""What other viewers show is read back with their own readers."""
+"""What each metric writer has written is read back with the reader of that tool."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unetjax.reporting import records, writers
-from unetjax.reporting.metric_writer import NO_SINK
+from unetjax.reporting.metric_writer import NullWriter
 from unetjax.reporting.records import Record
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
@@ -19,21 +19,20 @@ CONFIG = {"seed": 0, "model.features": 2}
 def train(workdir, names, first, last, *, saved=0, breaks=False):
     """A process that does the updates after `saved`, and dies if `last` is not 6."""
     workdir.mkdir(exist_ok=True)
-    path = workdir / "records.jsonl"
-    records.truncate_after(path, saved)
-    with writers.open_sinks(names, workdir, step=saved, config=CONFIG) as sink:
+    records.truncate_after(workdir / "records.jsonl", saved)
+    with writers.open_writers(names, workdir, step=saved, config=CONFIG) as writer:
         if first == 0:
-            sink.picture(0, "pictures", PICTURE)
+            writer.write_picture(0, "pictures", PICTURE)
         for step in range(max(first, 1), last + 1):
-            lines = [Record(step, "train", {"loss": 1 / step, "note": "words"})]
+            lines = [Record(step, "train", {"loss": 1 / step, "note": "text"})]
             if step % 3 == 0:
                 lines.append(Record(step, "validation", {"mean_iou": step / 10}))
             for line in lines:
-                records.append(path, line)
-                sink.record(line)
+                writer.write_record(line)
             if step % 3 == 0:
-                sink.picture(step, "pictures", PICTURE)
-                sink.histogram(step, "activations/head", np.linspace(-1, 1, 50))
+                writer.write_picture(step, "pictures", PICTURE)
+                values = np.linspace(-1, 1, 50)
+                writer.write_histogram(step, "activations/head", values)
         if breaks:
             raise ZeroDivisionError
 
@@ -91,7 +90,9 @@ def test_tensorboard_keeps_pictures_and_histograms(tmp_path, event_reader):
     assert (histogram.min, histogram.max, histogram.num) == (-1, 1, 50)
 
 
-def test_a_sink_that_joins_late_is_told_the_past(tmp_path, event_reader):
+def test_a_writer_added_on_resuming_receives_the_earlier_records(
+    tmp_path, event_reader
+):
     train(tmp_path, [], 0, 3)
     train(tmp_path, ["tensorboard"], 4, 6, saved=3)
     events = read_events(event_reader, tmp_path)
@@ -198,45 +199,51 @@ def test_mlflow_shows_a_run_that_failed(tmp_path, monkeypatch):
     assert run.info.status == "FAILED"
 
 
-def test_a_sink_that_fails_does_not_end_the_run(tmp_path, event_reader, monkeypatch):
-    """A full disk, a server that is gone: the run goes on, and says so once."""
-    import tensorboardX
+def test_a_tool_that_fails_is_dropped_with_one_warning(tmp_path, monkeypatch):
+    """A full disk or a server that is gone does not end the run."""
+    tensorboardx = pytest.importorskip("tensorboardX")
 
     def fail(*args, **kwargs):
         raise OSError("no space left")
 
-    monkeypatch.setattr(tensorboardX.SummaryWriter, "add_scalar", fail)
-    with pytest.warns(UserWarning, match="tensorboard shows this run no longer: no sp"):
+    monkeypatch.setattr(tensorboardx.SummaryWriter, "add_scalar", fail)
+    message = "tensorboard failed and receives no more of this run: no space left"
+    with pytest.warns(UserWarning, match=message) as caught:
         train(tmp_path, ["tensorboard"], 0, 6)
+    assert len(caught) == 1
     assert len(records.read(tmp_path / "records.jsonl")) == 8
 
 
-def told_at_the_end(names, monkeypatch, tmp_path, *, breaks):
-    """What sinks of these names are told when a run ends."""
-    told = []
+def test_a_full_disk_under_the_run_folder_ends_the_run(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("no space left")
 
-    def open_sink(workdir, *, step, config):
-        def close(failed):
-            told.append(failed)
-            raise ConnectionError("gone")
-
-        return NO_SINK._replace(close=close)
-
-    monkeypatch.setattr(writers, "_OPENERS", dict.fromkeys(names, open_sink))
-    with (
-        pytest.warns(UserWarning, match="shows this run no longer: gone"),
-        contextlib.suppress(ZeroDivisionError),
-    ):
-        train(tmp_path, names, 0, 2, breaks=breaks)
-    return told
+    monkeypatch.setattr(records, "append", fail)
+    with pytest.raises(OSError, match="no space left"):
+        train(tmp_path, [], 0, 6)
 
 
 @pytest.mark.parametrize("breaks", [True, False])
-def test_every_sink_is_told_how_the_run_ended(tmp_path, monkeypatch, breaks):
-    """Also where the one before could not be closed."""
+def test_every_tool_learns_how_the_run_ended(tmp_path, monkeypatch, breaks):
+    """Also where closing another one has failed."""
+    ends = []
+
+    class Gone(NullWriter):
+        def __init__(self, workdir, *, step, config):
+            pass
+
+        def close(self, *, failed):
+            ends.append(failed)
+            raise ConnectionError("gone")
+
     names = ["tensorboard", "wandb"]
-    told = told_at_the_end(names, monkeypatch, tmp_path, breaks=breaks)
-    assert told == [breaks, breaks]
+    monkeypatch.setattr(writers, "_TOOLS", dict.fromkeys(names, Gone))
+    with (
+        pytest.warns(UserWarning, match="failed and receives no more of this run: go"),
+        contextlib.suppress(ZeroDivisionError),
+    ):
+        train(tmp_path, names, 0, 2, breaks=breaks)
+    assert ends == [breaks, breaks]
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
@@ -245,11 +252,35 @@ def test_a_missing_library_names_its_extra(name, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, library, None)
     with (
         pytest.raises(ModuleNotFoundError, match=rf'install "unetjax\[{name}\]"'),
-        writers.open_sinks([name], tmp_path, step=0, config={}),
+        writers.open_writers([name], tmp_path, step=0, config={}),
     ):
         pass
 
 
-def test_no_sink_takes_everything(tmp_path):
+def test_without_tools_the_run_folder_has_the_records(tmp_path):
     train(tmp_path, [], 0, 6)
-    assert [path.name for path in tmp_path.iterdir()] == ["records.jsonl"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["records.csv", "records.jsonl"]
+
+
+def test_the_table_of_records_is_right_after_evaluations_and_at_the_end(tmp_path):
+    """It is rewritten when a run resumes, fails or ends, and where it was deleted."""
+    path, table = tmp_path / "records.jsonl", tmp_path / "records.csv"
+
+    def is_current():
+        return table.read_text() == records.to_csv(records.read(path))
+
+    with writers.open_writers([], tmp_path, step=0, config={}) as writer:
+        writer.write_record(Record(1, "train", {"loss": 0.5}))
+        assert not table.exists()
+        writer.write_record(Record(1, "validation", {"mean_iou": 0.5}))
+        assert is_current()
+        writer.write_record(Record(2, "train", {"loss": 0.4}))
+        assert not is_current()
+    assert is_current()
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, [], 4, 5, saved=2, breaks=True)
+    assert is_current()
+    table.unlink()
+    train(tmp_path, [], 7, 6, saved=6)
+    assert is_current()

@@ -19,6 +19,10 @@ def make_sweep(folder, base):
     return Sweep(folder, base, ["train"], ["sweep"])
 
 
+def run_search(sweep, space, *, num_trials):
+    return workers.run(sweep, search.Search(sweep, space, num_trials=num_trials))
+
+
 def study_of(folder):
     path = str(folder / "search.journal")
     storage = optuna.storages.JournalStorage(
@@ -39,33 +43,34 @@ def test_the_space_in_words():
 
 
 @pytest.mark.parametrize(
-    "words", ["a", "a=", "a=1..", "a=2..1", "a=0..1:log", "a=1..2:lin", "a=b..c"]
+    "spec", ["a", "a=", "a=1..", "a=2..1", "a=0..1:log", "a=1..2:lin", "a=b..c"]
 )
-def test_bad_words_are_refused(words):
-    with pytest.raises(ValueError, match=f"--search must be such as .* got '{words}'"):
-        search.parse_space([words])
+def test_malformed_specs_are_refused(spec):
+    message = f"--search must be of the form .* got '{spec}'"
+    with pytest.raises(ValueError, match=message):
+        search.parse_space([spec])
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("spec", "message"),
     [
         ("optimizer.lerning_rate=1..2", "did you mean optimizer.learning_rate"),
         ("optimizer.name=sgd,lion", "optimizer.name must be one of"),
-        ("model.depth=1..1.5", "model.depth must be a whole number, got 1.5"),
-        ("model.dropout_rate=0..2", "dropout_rate is the probability"),
+        ("model.depth=1..1.5", "model.depth must be an integer, got 1.5"),
+        ("model.dropout_rate=0..2", "dropout_rate must be at least 0 and below 1"),
     ],
 )
-def test_a_bad_space_is_refused_before_anything_starts(base, tmp_path, words, message):
-    space = search.parse_space([words])
+def test_a_bad_space_is_refused_before_anything_starts(base, tmp_path, spec, message):
+    space = search.parse_space([spec])
     with pytest.raises(ValueError, match=message):
-        search.run(make_sweep(tmp_path / "s", base), space, num_trials=1)
+        run_search(make_sweep(tmp_path / "s", base), space, num_trials=1)
     assert not (tmp_path / "s").exists()
 
 
 @pytest.fixture(scope="module")
 def searched(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search") / "s"
-    search.run(make_sweep(folder, base), SPACE, num_trials=2)
+    run_search(make_sweep(folder, base), SPACE, num_trials=2)
     return folder
 
 
@@ -87,14 +92,14 @@ def test_trials_are_run_folders_with_proposed_values(searched):
 
 def test_a_second_launch_does_nothing_and_a_larger_one_goes_on(searched, base):
     sweep = make_sweep(searched, base)
-    search.run(sweep, SPACE, num_trials=2)
+    run_search(sweep, SPACE, num_trials=2)
     assert len(study_of(searched).trials) == 2
-    table = search.run(sweep, SPACE, num_trials=3)
+    table = run_search(sweep, SPACE, num_trials=3)
     assert len(study_of(searched).trials) == len(table.rows) == 3
 
 
 def test_a_search_can_be_repeated(searched, base, tmp_path):
-    search.run(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
+    run_search(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
     (one,), (other, *_) = study_of(tmp_path / "s").trials, study_of(searched).trials
     assert one.params == other.params
 
@@ -118,7 +123,7 @@ def run_and_die(*args, watch, **named):
 experiment.run = run_and_die
 sweep = workers.Sweep(pathlib.Path(sys.argv[1]), base, [], [])
 space = search.parse_space(["optimizer.learning_rate=1e-4..1e-1:log"])
-search.run(sweep, space, num_trials=1)
+workers.run(sweep, search.Search(sweep, space, num_trials=1))
 """
 
 
@@ -131,7 +136,7 @@ def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path):
     ).returncode
     assert code == -9
     assert [t.state.name for t in study_of(tmp_path / "s").trials] == ["RUNNING"]
-    table = search.run(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
+    table = run_search(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
     assert [t.state.name for t in study_of(tmp_path / "s").trials] == [
         *("FAIL", "COMPLETE")
     ]
@@ -148,12 +153,12 @@ def test_a_hopeless_trial_is_given_up(base, tmp_path):
     """After four good trials, one at a rate of 0 is below the median at step 2."""
     sweep = make_sweep(tmp_path / "s", base)
     results.open_folder(sweep.folder, base)
-    study = search._open_study(optuna, sweep)
+    study = search.open_study(sweep)
     for _ in range(4):
         good = study.ask()
         good.report(1.0, 2)
         study.tell(good, 1.0)
-    search.run(sweep, SPACE, num_trials=5)
+    run_search(sweep, SPACE, num_trials=5)
     pruned = study_of(sweep.folder).trials[-1]
     assert pruned.state.name == "PRUNED"
     outcome = results.read_outcome(sweep.folder / pruned.user_attrs["folder"])
@@ -169,5 +174,5 @@ def test_a_hopeless_trial_is_given_up(base, tmp_path):
 def test_without_optuna_the_message_names_the_extra(base, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ModuleNotFoundError, match=r'install "unetjax\[optuna\]"'):
-        search.run(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
+        run_search(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
     assert not (tmp_path / "s").exists()

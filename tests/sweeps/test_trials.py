@@ -63,9 +63,9 @@ def test_texts_are_read_as_the_type_of_their_option():
     [
         ("optimizer.lerning_rate=1", r"'optimizer.lerning_rate'; did you mean opt"),
         ("optimizer.name=sgd,lion", "optimizer.name must be one of sgd, adam, got"),
-        ("num_steps=many", "num_steps must be a whole number, got 'many'"),
+        ("num_steps=many", "num_steps must be an integer, got 'many'"),
         ("optimizer=sgd", "has no option 'optimizer'"),
-        ("learning_rate", "--grid must be such as optimizer.learning_rate=1e-4,1e-3"),
+        ("learning_rate", "--grid must be of the form optimizer.learning_rate=1e-4,"),
         ("seed=1,2", "seed would be varied twice"),
     ],
 )
@@ -93,5 +93,5 @@ def test_names_are_folder_names_that_never_collide(one, other):
         assert not set('/\\:*?"<>|\n\0') & set(name)
         assert len(name.encode()) <= 200
     if names[0] == names[1]:  # equal but for the type, which the option decides
-        words = [{k: trials.words_of(v) for k, v in x.items()} for x in (one, other)]
+        words = [{k: trials.as_text(v) for k, v in x.items()} for x in (one, other)]
         assert words[0] == words[1]

@@ -18,6 +18,10 @@ def make_sweep(folder, base):
     return Sweep(folder, base, ["train"], ["sweep", "--seeds=2"])
 
 
+def run_all(sweep, trials, *, at_once=1):
+    return workers.run(sweep, workers.Listed(sweep, trials, at_once=at_once))
+
+
 def listed(base):
     return trials.expand(base, seeds=2)
 
@@ -33,7 +37,7 @@ def state_of(folder):
 @pytest.fixture(scope="module")
 def finished(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "s"
-    workers.run_all(make_sweep(folder, base), listed(base))
+    run_all(make_sweep(folder, base), listed(base))
     return folder
 
 
@@ -73,7 +77,7 @@ def test_the_table_and_the_best_model(finished, base):
 
 def test_a_second_launch_skips_what_has_ended(finished, base):
     before = state_of(finished)
-    workers.run_all(make_sweep(finished, base), listed(base))
+    run_all(make_sweep(finished, base), listed(base))
     assert state_of(finished) == before
 
 
@@ -90,7 +94,7 @@ def test_a_broken_trial_goes_on(finished, base, tmp_path):
         workdir = tmp_path / "s" / trial.name
         loop.train_and_evaluate(trial.config, split, workdir, watch=break_off)
     assert results.read_outcome(workdir).state == "unfinished"
-    workers.run_all(make_sweep(tmp_path / "s", base), [trial])
+    run_all(make_sweep(tmp_path / "s", base), [trial])
     assert [start["step"] for start in environment.read_starts(workdir)] == [0, 2]
     assert_equal_runs(workdir, finished / trial.name, trial.config)
 
@@ -103,7 +107,7 @@ def test_a_trial_that_diverges_is_noted_once_and_the_others_go_on(
     sgd = trials.override(base, {"optimizer.name": "sgd"})
     sweep = make_sweep(tmp_path / "s", sgd)
     for _ in range(2):
-        table = workers.run_all(sweep, trials.expand(sgd, grid=grid), at_once=at_once)
+        table = run_all(sweep, trials.expand(sgd, grid=grid), at_once=at_once)
         assert [row["state"] for row in table.rows] == ["finished", "diverged"]
     (_, bad) = results.read_outcomes(tmp_path / "s")
     assert "is nan" in bad.note or "not finite" in bad.note
@@ -119,7 +123,7 @@ def test_a_trial_that_diverges_is_noted_once_and_the_others_go_on(
 def test_a_folder_of_somebody_is_refused_and_left_alone(base, tmp_path):
     (tmp_path / "thesis.txt").write_text("two years of work")
     with pytest.raises(FileExistsError, match="holds files and no sweep of unetjax"):
-        workers.run_all(make_sweep(tmp_path, base), listed(base))
+        run_all(make_sweep(tmp_path, base), listed(base))
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -128,11 +132,11 @@ def test_a_best_folder_of_somebody_is_refused_and_left_alone(finished, base, tmp
     (tmp_path / "s" / "best").mkdir()
     (tmp_path / "s" / "best" / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"notes.txt, which is not part"):
-        workers.run_all(make_sweep(tmp_path / "s", base), listed(base)[:1])
+        run_all(make_sweep(tmp_path / "s", base), listed(base)[:1])
     assert (tmp_path / "s" / "best" / "notes.txt").read_text() == "mine"
 
 
 def test_another_base_is_refused_with_the_difference(finished, base):
     other = trials.override(base, {"model.features": 3})
     with pytest.raises(ValueError, match=r"model.features: 2, now 3\); use that"):
-        workers.run_all(make_sweep(finished, other), listed(other))
+        run_all(make_sweep(finished, other), listed(other))

@@ -1,11 +1,19 @@
 import copy
+import dataclasses
 import json
+import math
+import pathlib
+import re
 
 import pytest
 
+from unetjax.data.open_data import DataSettings
 from unetjax.network.unet import UNet
-from unetjax.training import config
+from unetjax.settings import flatten
+from unetjax.training import config, run_folder
 from unetjax.training.config import ExperimentConfig
+from unetjax.training.optimizers import OptimizerSettings
+from unetjax.weight_maps.settings import WeightMapSettings
 
 
 def test_defaults_survive_json():
@@ -28,6 +36,147 @@ def test_sections_become_types():
     assert built.weight_map.class_balance == (1.0, 2.0)
 
 
+NAN = float("nan")
+BAD_VALUES = [
+    ("seed", -1, "at least 0 and below 4294967296"),
+    ("seed", 1.5, "an integer"),
+    ("seed", True, "an integer"),
+    ("seed", "1", "an integer"),
+    ("num_steps", -1, "at least 0"),
+    ("batch_size", 0, "at least 1"),
+    ("tile_size", 570, "at least 188 and 12 modulo 16 at depth 4"),
+    ("scaling", "max", "one of unit, minmax, percentile, zscore, none"),
+    ("clip", (5, 1), "a least grey value and a larger one"),
+    ("clip", (1.0,), "a list of 2 values, each a number or None"),
+    ("clip", ("a", None), "a list of 2 values, each a number or None"),
+    ("log_every", 0, "at least 1"),
+    ("log_grad_norms", "yes", "True or False"),
+    ("evaluate_every", 0, "at least 1"),
+    ("patience", -1, "at least 0"),
+    ("best_metric", "mean_iuo", "one of accuracy, mean_iou"),
+    ("best_metric", "iou_2", "one of accuracy, mean_iou, mean_dice, iou_0, iou_1"),
+    ("tune_instances", 1, "True or False"),
+    ("deterministic", "no", "True or False"),
+    ("writers", ("csv",), "a list, each one of tensorboard, wandb, mlflow"),
+    ("num_pictures", -1, "at least 0"),
+    ("histograms", 0, "True or False"),
+    ("model.num_classes", 0, "at least 1"),
+    ("model.features", 0, "at least 1"),
+    ("model.depth", -1, "at least 0"),
+    ("model.kernel_size", 4, "odd"),
+    ("model.padding", "valid", "one of VALID, SAME"),
+    ("model.dropout_rate", 1.0, "at least 0 and below 1"),
+    ("model.dropout_sites", "top", "one of bottom, every_conv"),
+    ("model.negative_slope", -0.1, "at least 0"),
+    ("model.up_activation", "relu", "True or False"),
+    ("model.wide_last_up", 1, "True or False"),
+    ("model.concat_order", "skip", "one of skip_first, up_first"),
+    ("model.input_shift", NAN, "a number and finite"),
+    ("model.kernel_init", "he_normal", "one of he, release2015"),
+    ("model.bias_init", "zeros", "a number"),
+    ("model.norm", "instance", "one of none, batch"),
+    ("model.remat", "all", "True or False"),
+    ("model.dtype", "float33", "a floating type such as 'bfloat16'"),
+    ("model.dtype", "int32", "a floating type such as 'bfloat16'"),
+    ("loss.name", "dice", "one of cross_entropy, soft_dice"),
+    ("loss.reduction", "max", "one of weighted_mean, sum, mean"),
+    ("optimizer.name", "momentum", "one of sgd, adam"),
+    ("optimizer.learning_rate", -1.0, "at least 0"),
+    ("optimizer.learning_rate", "1e-3", "a number"),
+    ("optimizer.momentum", 1.0, "at least 0 and below 1"),
+    ("optimizer.nesterov", "on", "True or False"),
+    ("optimizer.beta1", 1.5, "at least 0 and below 1"),
+    ("optimizer.beta2", -0.1, "at least 0 and below 1"),
+    ("optimizer.schedule", "linear", "one of constant, cosine, staircase"),
+    ("optimizer.warmup_steps", -1, "at least 0"),
+    ("optimizer.decay_rate", 0.0, "above 0"),
+    ("optimizer.decay_steps", 0, "at least 1"),
+    ("optimizer.weight_decay", -1e-4, "at least 0"),
+    ("optimizer.l2_scope", "all", "one of kernels"),
+    ("optimizer.clip_norm", math.inf, "a number and finite"),
+    ("optimizer.bias_rate", -2.0, "at least 0"),
+    ("weight_map.w0", -1.0, "at least 0"),
+    ("weight_map.sigma", 0.0, "above 0"),
+    ("weight_map.near", NAN, "a number and finite"),
+    ("weight_map.near_sigma", -1.0, "above 0"),
+    ("weight_map.ridge", "thick", "one of none, one_sided, two_sided"),
+    ("weight_map.class_balance", "equal", "one of inverse, sqrt_inverse, none or a li"),
+    ("weight_map.class_balance", (1.0, -1.0), "at least 0"),
+    ("weight_map.class_balance", (1.0, NAN), "one of inverse, sqrt_inverse, none or a"),
+    ("augmentation.rotation", 361.0, "at least 0 and at most 360"),
+    ("augmentation.flip", "both", "True or False"),
+    ("augmentation.elastic", "b-spline", "one of bicubic, bspline"),
+    ("augmentation.elastic_sigma", -1.0, "at least 0"),
+    ("augmentation.elastic_grid", 1, "at least 2"),
+    ("augmentation.elastic_spacing", 0.0, "above 0"),
+    ("augmentation.interpolation", "order 3", "one of linear, cubic"),
+    ("augmentation.contrast", 5.0, "at least 0 and at most 0.125"),
+    ("augmentation.curve_points", 4, "one more than a power of 2"),
+    ("augmentation.curve_points", 1, "one more than a power of 2"),
+    ("augmentation.gamma", -0.5, "at least 0"),
+    ("augmentation.blur", -1.0, "at least 0"),
+    ("augmentation.noise", -0.1, "at least 0"),
+    ("sampling.centers", "density", "one of uniform, weighted"),
+    ("sampling.background", -1.0, "at least 0"),
+    ("sampling.jitter", -8.0, "at least 0"),
+    ("data.name", "dsb2019", "one of folder, synthetic, discs, isbi2012, dsb2018"),
+    ("data.images", 3, "a string"),
+    ("data.masks", None, "a string"),
+    ("data.image_suffix", 0, "a string"),
+    ("data.mask_suffix", 0, "a string"),
+    ("data.mask_type", "cells", "one of auto, instances, classes"),
+    ("data.train", "20", "such as ':20' or '20:' of data 'folder'"),
+    ("data.validation", "test", "such as ':20' or '20:' of data 'folder'"),
+    ("data.validation_images", 1, "a string"),
+    ("data.validation_masks", 1, "a string"),
+    ("data.test", "train", "such as ':20' or '20:' of data 'folder'"),
+    ("data.test_images", 1, "a string"),
+    ("data.test_masks", 1, "a string"),
+    ("data.validation_fraction", 1.5, "above 0 and below 1"),
+    ("data.validation_fraction", 0.0, "above 0 and below 1"),
+    ("data.test_fraction", 1.0, "at least 0 and below 1"),
+    ("data.seed", -1, "at least 0 and below 4294967296"),
+    ("data.guard", -1, "at least 0"),
+    ("data.fold", "7/5", "such as '1/5' to '5/5'"),
+    ("data.fold", "0/3", "such as '1/5' to '5/5'"),
+    ("data.fold", "1", "such as '1/5' to '5/5'"),
+    ("data.fold", "a/b", "such as '1/5' to '5/5'"),
+    ("data.fold", "1/3/5", "such as '1/5' to '5/5'"),
+    ("data.fold", "-1/3", "such as '1/5' to '5/5'"),
+    ("data.fold", "1/1", "such as '1/5' to '5/5'"),
+    ("data.num_images", 0, "at least 1"),
+    ("data.data_dir", 1, "a string"),
+    ("data.manual_dir", 1, "a string"),
+    ("instances.threshold", 128.0, "at least 0 and below 1"),
+    ("instances.method", "flood", "one of components, watershed"),
+    ("instances.seeds", "edges", "one of probability, distance"),
+    ("instances.seed_threshold", 1.0, "at least 0 and below 1"),
+    ("instances.min_size", -1, "at least 0"),
+    ("instances.fill_holes", "yes", "True or False"),
+]
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize(("name", "value", "rule"), BAD_VALUES)
+def test_bad_values_are_refused_wherever_they_come_from(name, value, rule):
+    """In a dictionary, and given to a settings class in Python."""
+    *section, field = name.split(".")
+    refusal = f"must be {re.escape(rule)}.*, got .*"
+    options = {section[0]: {field: value}} if section else {field: value}
+    with pytest.raises(ValueError, match=rf"^config\.{re.escape(name)} {refusal}"):
+        config.from_dict(options)
+    if section:
+        whole = getattr(ExperimentConfig(), section[0])
+        with pytest.raises(ValueError, match=f"^{field} {refusal}"):
+            dataclasses.replace(whole, **{field: value})
+
+
+def test_every_option_has_a_bad_value():
+    """An option without one may lack a check."""
+    names = {name for name, _, _ in BAD_VALUES}
+    assert names == {name for name, _ in flatten(config.to_dict(ExperimentConfig()))}
+
+
 @pytest.mark.usefixtures("as_installed")
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -41,50 +190,75 @@ def test_sections_become_types():
             r"^config.model has no option 'feature'; did you mean features\?",
         ),
         (
-            {"optimizer": {"lrr": 1e-3}},
-            "^config.optimizer has no option 'lrr'; did you mean name, learning_rate",
-        ),
-        ({"seed": 1.5}, "^config.seed must be a whole number, got 1.5"),
-        ({"seed": True}, "^config.seed must be a whole number, got True"),
-        ({"model": {"remat": 1}}, "^config.model.remat must be True or False, got 1"),
-        (
-            {"loss": {"name": "dice"}},
-            "^config.loss.name must be one of cross_entropy, soft_dice, got 'dice'",
+            {"optimizer": {"lr": 1e-3}},
+            r"^config.optimizer has no option 'lr'; did you mean learning_rate\?",
         ),
         (
-            {"weight_map": {"class_balance": "equal"}},
-            "^config.weight_map.class_balance must be one of inverse, sqrt_inverse, "
-            "none or a list of numbers, got 'equal'",
+            {"loss": {"weights": 1}},
+            "^config.loss has no option 'weights'; accepted are name, reduction.",
         ),
-        ({"model": {"kernel_size": 4}}, "^config.model.kernel_size must be odd, got 4"),
+        ({"model": {"name": "x"}}, "^config.model has no option 'name'"),
+        ({"model": 3}, "^config.model must be a section with options of its own, got"),
         (
             {"tile_size": 570},
-            "^config.tile_size: .* got 570; try 556 or 572",
+            "^config.tile_size must be at least .* got 570; try 556 or 572",
         ),
         (
             {"instances": {"threshold": 128}},
-            r"^config.instances: .* got 128.0; it is a",
+            "^config.instances.threshold must .* got 128.0; it is a probability",
         ),
         (
-            {"instances": {"method": "watershed", "seed_threshold": 1.0}},
-            r"^config.instances: seed_threshold must be at least 0 and below 1, got",
+            {"weight_map": {"class_balance": [1.0, 2.0, 3.0]}},
+            "^config.weight_map.class_balance must have one weight for each of the 2 ",
         ),
         (
-            {"instances": {"method": "flood"}},
-            "^config.instances.method must be one of components, watershed, got",
+            {"data": {"fold": "1/3", "validation": ":2"}},
+            "^config.data.validation images must be selected in one way, got validation"
+            " ':2' and fold '1/3'; keep one",
         ),
-        ({"model": {"pool_size": 3}}, "^config.model has no option 'pool_size'"),
         (
-            {"optimizer": {"name": "momentum"}},
-            "name must be one of sgd, adam, got 'mom",
+            {"data": {"test_fraction": 0.5, "test": ":2"}},
+            "^config.data.test images must be selected in one way, got test ':2' and "
+            "test_fraction 0.5; keep one",
         ),
-        ({"batch_size": 0}, "^config.batch_size must be at least 1, got 0"),
-        ({"model": {"name": "x"}}, "^config.model has no option 'name'"),
+        (
+            {"data": {"test_images": "a"}},
+            "^config.data.test_images and test_masks must be given together, got 'a' ",
+        ),
+        (
+            {"data": {"holdout": 0.2}},
+            "^config.data.holdout is now called config.data.validation_fraction",
+        ),
+        (
+            {"data": {"name": "dsb2018", "train": ":20"}},
+            r"^config.data.train must be such as 'train\[:20\]' of data 'dsb2018', got",
+        ),
+        (
+            {"data": {"name": "isbi2021"}},
+            r"^config.data.name must .* got 'isbi2021'; did you mean isbi2012\?",
+        ),
     ],
 )
-def test_bad_options_are_refused_in_one_sentence(options, message):
+def test_misspelt_names_and_options_that_do_not_go_together(options, message):
     with pytest.raises(ValueError, match=message):
         config.from_dict(options)
+
+
+@pytest.mark.parametrize(
+    "selection", ["train", "train[:20]", "train[80%:]", "01", "test[-5:]"]
+)
+def test_slices_of_public_data_sets_are_accepted(selection):
+    data = {"name": "dsb2018", "train": selection, "validation": selection}
+    assert config.from_dict({"data": data}).data.train == selection
+
+
+def test_an_unknown_dotted_name_is_refused():
+    config.check_name("optimizer.learning_rate")
+    message = r"^config has no option 'lr'; did you mean optimizer.learning_rate\?"
+    with pytest.raises(ValueError, match=message):
+        config.check_name("lr")
+    with pytest.raises(ValueError, match=r"^config.data.holdout is now called config"):
+        config.check_name("data.holdout")
 
 
 def test_differences_leave_out_what_may_change():
@@ -101,17 +275,68 @@ def test_differences_leave_out_what_may_change():
     assert config.differences(old, old) == []
 
 
+# As the version before the first renaming wrote it.
+OLD = json.loads((pathlib.Path(__file__).parent / "old_config.json").read_text())
+
+
+def new_config():
+    """The experiment of `old_config.json`, in the names of today."""
+    return ExperimentConfig(
+        seed=3,
+        num_steps=7,
+        tile_size=44,
+        scaling="percentile",
+        clip=(0, 4000),
+        writers=("tensorboard",),
+        model=UNet(features=4, depth=1, kernel_init="tf_unet"),
+        optimizer=OptimizerSettings(weight_decay=1e-4, l2_scope="tf_unet"),
+        weight_map=WeightMapSettings(ridge="two_sided", class_balance=(0.5, 1.0)),
+        data=DataSettings(
+            images="images", masks="masks", validation_fraction=0.3, seed=3
+        ),
+    )
+
+
+def test_files_of_earlier_versions_are_read():
+    """Where the split was drawn, it was by the seed that is that of training alone now.
+
+    Old names are accepted in files only.
+    """
+    assert config.from_saved(OLD, where="config.json") == new_config()
+    named = copy.deepcopy(OLD)
+    named["data"]["validation"] = ":2"
+    assert config.from_saved(named, where="config.json").data.seed == 0
+    with pytest.raises(
+        ValueError, match=r"^config.sinks is now called config.writers\.$"
+    ):
+        config.from_dict(OLD)
+
+
 @pytest.mark.usefixtures("as_installed")
-@pytest.mark.parametrize("bounds", [[5, 1], [3.0], ["a", None]])
-def test_bounds_that_are_no_interval_are_refused(bounds):
-    with pytest.raises(ValueError, match=r"^config.clip must be a least .* got \("):
-        config.from_dict({"clip": bounds})
+def test_old_files_that_are_not_accepted_any_more_are_named():
+    broken = copy.deepcopy(OLD)
+    broken["augmentation"]["contrast"] = 5.0
+    message = "^a.json was written by another version of unetjax: config.augmentation.c"
+    with pytest.raises(ValueError, match=message):
+        config.from_saved(broken, where="a.json")
+
+
+def test_runs_of_earlier_versions_resume(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(OLD))
+    other = dataclasses.replace(new_config().data, seed=0)
+    message = r"holds a run with another config \(data.seed: 3, now 0\)"
+    with pytest.raises(ValueError, match=message):
+        run_folder.agree_on_config(
+            path, dataclasses.replace(new_config(), data=other), holder="a run"
+        )
+    run_folder.agree_on_config(path, new_config(), holder="a run")
+    written = json.loads(path.read_text())
+    assert config.from_dict(written) == new_config()
+
+
+def test_bounds_of_grey_values_may_be_open():
     assert config.from_dict({"clip": [None, 5.0]}).clip == (None, 5.0)
-
-
-def test_every_option_has_a_name_with_dots():
-    nested = {"a": 1, "b": {"c": 2, "d": {"e": 3}}}
-    assert dict(config.flatten(nested)) == {"a": 1, "b.c": 2, "b.d.e": 3}
 
 
 def test_options_are_read_and_never_taken():

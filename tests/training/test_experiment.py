@@ -78,7 +78,7 @@ def test_an_interrupted_run_has_a_report_until_it_is_finished(tmp_path):
         experiment.run(CONFIG, make_split(Alarm), workdir, **TITLES)
     page = (workdir / "report.html").read_text()
     for text in (
-        "Not finished: stopped at step 3 of 6; the same command",
+        "Not finished: stopped at step 3 of 6; run the same command again",
         "The best model so far, by mean_iou, is that of step 3",
         "Validation images, after step 3.",
         "Learning rate",

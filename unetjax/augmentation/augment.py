@@ -1,7 +1,6 @@
 """Augmentation: one random displacement for an image and everything annotated on it."""
 
 from dataclasses import dataclass
-from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +9,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from unetjax.augmentation import warp
 from unetjax.augmentation.affine import random_affine
 from unetjax.augmentation.elastic import Elastic, bspline_field, elastic_field
-from unetjax.augmentation.grey_values import random_grey_values
+from unetjax.augmentation.grey_values import check_curve_points, random_grey_values
 from unetjax.augmentation.warp import Extent, Interpolation
+from unetjax.settings import check_fields, check_range
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,18 @@ class AugmentationSettings:
     gamma: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        check_fields(self)
+        check_range("rotation", self.rotation, at_least=0, at_most=360)
+        check_range("elastic_grid", self.elastic_grid, at_least=2)
+        check_range("elastic_spacing", self.elastic_spacing, above=0)
+        hint = "above, the grey-value curve is not monotone"
+        check_range("contrast", self.contrast, at_least=0, at_most=0.125, hint=hint)
+        check_curve_points(self.curve_points)
+        for name in ("elastic_sigma", "gamma", "blur", "noise"):
+            check_range(name, getattr(self, name), at_least=0)
 
 
 PAPER = AugmentationSettings()
@@ -107,7 +119,6 @@ def read_image(
       positions: Row and column to read, in pixels.
       settings: Strengths.
     """
-    _check("interpolation", settings.interpolation, Interpolation)
     read = warp.cubic if settings.interpolation == "cubic" else warp.linear
     return random_grey_values(
         key,
@@ -151,15 +162,7 @@ def source_positions(
 def _elastic_field(
     key: PRNGKeyArray, shape: tuple[int, int], settings: AugmentationSettings
 ) -> Float[Array, "H W 2"]:
-    _check("elastic", settings.elastic, Elastic)
     sigma = settings.elastic_sigma
     if settings.elastic == "bspline":
         return bspline_field(key, shape, sigma=sigma, spacing=settings.elastic_spacing)
     return elastic_field(key, shape, sigma=sigma, grid=settings.elastic_grid)
-
-
-def _check(name: str, value: str, choices: object) -> None:
-    if value not in get_args(choices):
-        raise ValueError(
-            f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}."
-        )

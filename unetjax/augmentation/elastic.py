@@ -49,9 +49,6 @@ def bspline_field(
 
     Returns:
       Displacements along rows and columns, in pixels.
-
-    Raises:
-      ValueError: If `spacing` is not positive.
     """
     rows, columns = (bspline_weights(n, spacing) for n in shape)
     points = sigma * jax.random.normal(key, (rows.shape[1], columns.shape[1], 2))
@@ -117,18 +114,10 @@ def bspline_weights(size: int, spacing: float) -> Float[np.ndarray, "N G"]:
       size: Number of pixels.
       spacing: Distance of the control points, in pixels.
 
-    Raises:
-      ValueError: If `spacing` is not positive.
-
     Example:
       >>> (6 * bspline_weights(3, 2.0)[2]).round(3).tolist()
       [0.0, 1.0, 4.0, 1.0, 0.0]
     """
-    if not spacing > 0:
-        raise ValueError(
-            f"elastic_spacing must be more than 0 pixels, got {spacing}; Falk et al. "
-            "2019 have 150."
-        )
     at = np.arange(size) / spacing
     left = at.astype(int)
     s = at - left

@@ -32,9 +32,6 @@ def random_grey_values(
       blur: Largest standard deviation of a Gaussian blur, in pixels; it is uniform
         from 0.
       noise: Standard deviation of the noise, in units of the network input.
-
-    Raises:
-      ValueError: If the number of control points is none of these.
     """
     curve, grain, power, lens = jax.random.split(key, 4)
     if blur:
@@ -48,6 +45,20 @@ def random_grey_values(
     if noise:
         image = image + noise * jax.random.normal(grain, image.shape)
     return image
+
+
+def check_curve_points(num_points: int) -> None:
+    """Refuses a number of control points that halving intervals cannot give.
+
+    Raises:
+      ValueError: If it is not one more than a power of 2.
+    """
+    intervals = num_points - 1
+    if intervals < 1 or intervals & (intervals - 1):  # not a power of 2
+        raise ValueError(
+            "curve_points must be one more than a power of 2 (2, 3, 5, 9, ...), got "
+            f"{num_points}."
+        )
 
 
 def random_curve(
@@ -66,14 +77,10 @@ def random_curve(
       num_points: Number of control points, one more than a power of 2.
 
     Raises:
-      ValueError: If it is not.
+      ValueError: If the number of control points is none of these.
     """
-    halvings = max(num_points - 1, 1).bit_length() - 1
-    if num_points != 2**halvings + 1:
-        raise ValueError(
-            "curve_points must be one more than a power of 2 (2, 3, 5, 9, ...), got "
-            f"{num_points}."
-        )
+    check_curve_points(num_points)
+    halvings = (num_points - 1).bit_length() - 1
     draws = jax.random.uniform(key, (num_points + 2,), minval=-1, maxval=1)
     ends, rest = contrast * draws[:4], (draws[4:] + 1) / 2
     values = ends[:2] + jnp.array([0.0, 1.0])

@@ -1,13 +1,14 @@
 """What the numbers of the masks mean: cells, or classes."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
 from unetjax.data import checks
 from unetjax.data.examples import IGNORED, Example, from_instances, from_labels
+from unetjax.settings import check_choice
 
 MaskType = Literal["auto", "instances", "classes"]
 
@@ -54,9 +55,7 @@ def infer_mask_format(
       >>> infer_mask_format([np.array([[0, 0, 255]])]).words
       '0/255 read as background and foreground'
     """
-    if mask_type not in get_args(MaskType):
-        accepted = ", ".join(get_args(MaskType))
-        raise ValueError(f"mask_type must be one of {accepted}, got {mask_type!r}.")
+    check_choice("mask_type", mask_type, MaskType)
     found: set[int] = set().union(*(np.unique(mask).tolist() for mask in masks))
     values = found - {IGNORED}
     if mask_type == "auto" and not _is_binary(values) and _are_numbered(masks, found):

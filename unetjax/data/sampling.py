@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from unetjax.settings import check_fields, check_range
 
 Rule = Literal["uniform", "weighted"]
 
@@ -29,6 +31,12 @@ class SamplingSettings:
     centers: Rule = "uniform"
     background: float = 0.1
     jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        check_fields(self)
+        for name in ("background", "jitter"):
+            check_range(name, getattr(self, name), at_least=0)
 
 
 UNIFORM = SamplingSettings()
@@ -67,19 +75,7 @@ def find_centers(
       labels: Class of every pixel of every image after the ridge was cut, negative
         where nobody annotated.
       settings: The density.
-
-    Raises:
-      ValueError: If a setting is out of range.
     """
-    if settings.centers not in get_args(Rule):
-        raise ValueError(
-            f"sampling.centers must be one of {', '.join(get_args(Rule))}, got "
-            f"{settings.centers!r}."
-        )
-    if not settings.background >= 0:
-        raise ValueError(
-            f"sampling.background must be at least 0, got {settings.background}."
-        )
     if settings.centers == "uniform":
         return None
     cells = [np.flatnonzero(label > 0) for label in labels]

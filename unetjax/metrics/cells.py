@@ -110,8 +110,15 @@ class CellMetric(NamedTuple):
         return {name: float(value) for name, value in values.items()}
 
 
-def score_names(num_classes: int) -> tuple[str, ...]:
-    """Returns the names of all scores in [0, 1] that `CellMetric.compute` returns."""
+def metric_names(num_classes: int) -> tuple[str, ...]:
+    """Returns the names of all scores that can choose a best model.
+
+    These are the scores in [0, 1] that `CellMetric.compute` returns.
+
+    Example:
+      >>> metric_names(2)[:6]
+      ('accuracy', 'mean_iou', 'mean_dice', 'iou_0', 'iou_1', 'dice_0')
+    """
     ignored, zero = np.full((1, 1), -1), np.zeros((1, 1), int)
     nothing = CellMetric.from_image(ignored, zero, zero, zero, num_classes=num_classes)
     return tuple(name for name in nothing.compute() if not name.startswith("num_"))

@@ -1,7 +1,7 @@
 """The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015), Fig. 1."""
 
 import functools
-from typing import Literal, get_args
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from unetjax.network import initializers
 from unetjax.network.blocks import ConvBlock, UpConv, activate, center_crop, max_pool
 from unetjax.network.initializers import KernelInit
 from unetjax.network.norms import NormName
+from unetjax.settings import check_fields, check_range
 
 DropoutSites = Literal["bottom", "every_conv"]
 ConcatOrder = Literal["skip_first", "up_first"]
@@ -81,33 +82,25 @@ class UNet(nn.Module):
     def __post_init__(self) -> None:
         """Refuses options out of range."""
         super().__post_init__()
+        check_fields(self)
         for name, least in (("num_classes", 1), ("features", 1), ("depth", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name} must be at least {least}, got {getattr(self, name)}."
-                )
+            check_range(name, getattr(self, name), at_least=least)
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ValueError(
                 f"kernel_size must be odd, got {self.kernel_size}: an even one would "
                 f"shift the output by half a pixel; try {self.kernel_size + 1}."
             )
-        if not 0 <= self.dropout_rate < 1:
+        hint = "it is the probability to drop, not to keep"
+        check_range("dropout_rate", self.dropout_rate, at_least=0, below=1, hint=hint)
+        check_range("negative_slope", self.negative_slope, at_least=0)
+        try:
+            is_float = jnp.issubdtype(jnp.dtype(self.dtype), jnp.floating)
+        except TypeError:  # no dtype at all
+            is_float = False
+        if not is_float:
             raise ValueError(
-                "dropout_rate is the probability to drop and must be in [0, 1), got "
-                f"{self.dropout_rate}."
+                f"dtype must be a floating type such as 'bfloat16', got {self.dtype!r}."
             )
-        for name, kind in (
-            ("padding", Padding),
-            ("dropout_sites", DropoutSites),
-            ("concat_order", ConcatOrder),
-            ("kernel_init", KernelInit),
-            ("norm", NormName),
-        ):
-            if getattr(self, name) not in get_args(kind):
-                raise ValueError(
-                    f"{name} must be one of {', '.join(get_args(kind))}, got "
-                    f"{getattr(self, name)!r}."
-                )
 
     @property
     def geometry(self) -> Geometry:

@@ -1,7 +1,8 @@
-"""What a viewer of runs can be told, whatever its library."""
+"""`MetricWriter`: the interface by which a run writes metrics, pictures, histograms."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Real, UInt8
@@ -11,35 +12,113 @@ from unetjax.reporting.records import Record
 Picture = UInt8[np.ndarray, "_ _ 3"]
 
 
-class Sink(NamedTuple):
-    """What a viewer can be told, as functions.
+@runtime_checkable
+class MetricWriter(Protocol):
+    """Writes what a run reports, to a file or to a tracking server.
 
     Attributes:
-      record: Shows the numbers of a record, named `kind/name`.
-      picture: Shows a picture of a step, by its name.
-      histogram: Shows the values of an array of a step, by its name.
-      close: Waits until all of it has arrived; told whether the run failed, which is
-        to end before its last step, for whatever reason.
-      seen: The last step of an earlier process that the viewer knows; -1 if it knows
-        nothing and must be told all of it.
+      last_step: The last step that an earlier process of the same run has written; -1
+        if there was none, so that the writer needs all earlier records.
     """
 
-    record: Callable[[Record], object]
-    picture: Callable[[int, str, Picture], object]
-    histogram: Callable[[int, str, Real[np.ndarray, "..."]], object]
-    close: Callable[[bool], object]
-    seen: int = -1
+    last_step: int
+
+    def write_record(self, record: Record) -> None:
+        """Writes the numbers of a record."""
+
+    def write_picture(self, step: int, name: str, picture: Picture) -> None:
+        """Writes a picture under a name."""
+
+    def write_histogram(
+        self, step: int, name: str, values: Real[np.ndarray, "..."]
+    ) -> None:
+        """Writes the distribution of the values of an array under a name."""
+
+    def close(self, *, failed: bool) -> None:
+        """Waits until everything has been written.
+
+        Args:
+          failed: Whether the run ended with an error or was interrupted.
+        """
 
 
-def _nothing(*values: object) -> None:
-    """Shows nothing."""
+class NullWriter:
+    """Discards everything: the base of writers that support a part of the interface."""
+
+    last_step: int = -1
+
+    def write_record(self, record: Record) -> None:
+        """Discards a record."""
+
+    def write_picture(self, step: int, name: str, picture: Picture) -> None:
+        """Discards a picture."""
+
+    def write_histogram(
+        self, step: int, name: str, values: Real[np.ndarray, "..."]
+    ) -> None:
+        """Discards a histogram."""
+
+    def close(self, *, failed: bool) -> None:
+        """Does nothing."""
 
 
-NO_SINK = Sink(_nothing, _nothing, _nothing, _nothing)
+class MultiWriter(NullWriter):
+    """Passes everything on to several writers; an optional one may fail.
+
+    A server that is gone must not end a training: an optional writer that raises is
+    dropped with a warning. What a required writer raises is raised.
+
+    Args:
+      required: Writers that receive everything first, and are closed last.
+    """
+
+    def __init__(self, required: Sequence[MetricWriter]) -> None:
+        self._required, self._optional = required, dict[str, MetricWriter]()
+
+    def add_optional(self, name: str, writer: MetricWriter) -> None:
+        """Adds a writer that may fail; warnings call it by the name."""
+        self._optional[name] = writer
+
+    def _try(self, call: Callable[[MetricWriter], None]) -> None:
+        for name, writer in list(self._optional.items()):
+            try:
+                call(writer)
+            except Exception as error:  # of any library, over any network
+                del self._optional[name]
+                warnings.warn(
+                    f"{name} failed and receives no more of this run: {error}",
+                    stacklevel=3,
+                )
+
+    def write_record(self, record: Record) -> None:
+        """Writes the record with every writer."""
+        for writer in self._required:
+            writer.write_record(record)
+        self._try(lambda writer: writer.write_record(record))
+
+    def write_picture(self, step: int, name: str, picture: Picture) -> None:
+        """Writes the picture with every writer."""
+        for writer in self._required:
+            writer.write_picture(step, name, picture)
+        self._try(lambda writer: writer.write_picture(step, name, picture))
+
+    def write_histogram(
+        self, step: int, name: str, values: Real[np.ndarray, "..."]
+    ) -> None:
+        """Writes the histogram with every writer."""
+        for writer in self._required:
+            writer.write_histogram(step, name, values)
+        self._try(lambda writer: writer.write_histogram(step, name, values))
+
+    def close(self, *, failed: bool) -> None:
+        """Closes every writer."""
+        self._try(lambda writer: writer.close(failed=failed))
+        for writer in self._required:
+            writer.close(failed=failed)
 
 
 def numbers(record: Record) -> dict[str, float]:
-    """Returns the numbers of a record by the names that viewers group them by.
+    """Returns the numbers of a record under the names `kind/name`.
 
     Example:
       >>> numbers(Record(10, "train", {"loss": 0.5, "note": "fine"}))
@@ -53,7 +132,7 @@ def numbers(record: Record) -> dict[str, float]:
 
 
 def missing(name: str) -> ModuleNotFoundError:
-    """Returns the error of a sink whose library is not installed."""
+    """Returns the error of a metric writer whose library is not installed."""
     return ModuleNotFoundError(
-        f'the sink {name!r} needs its library: pip install "unetjax[{name}]".'
+        f'the metric writer {name!r} needs its library: pip install "unetjax[{name}]".'
     )

@@ -5,73 +5,75 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from jaxtyping import Real
-
 from unetjax.files import folders
-from unetjax.reporting.metric_writer import Picture, Sink, missing, numbers
+from unetjax.reporting.metric_writer import NullWriter, Picture, missing, numbers
 from unetjax.reporting.records import Record
 
-_LONGEST = 500  # characters of a value that every MLflow server takes
+_LONGEST = 500  # characters of a parameter that every MLflow server accepts
 
 
-def open_sink(workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]) -> Sink:
-    """Returns a sink that is one MLflow run, also over several processes.
+class MLflowWriter(NullWriter):
+    """Writes one MLflow run, also when several processes continue each other.
 
-    MLFLOW_TRACKING_URI names the server and MLFLOW_EXPERIMENT_NAME the experiment;
-    without them it is a database in `workdir/mlflow` and "unetjax". MLflow keeps every
-    number it is told, so steps that it has already, of a process that was killed, are
-    not told again; a run repeats them bit for bit. Histograms it does not know.
+    MLFLOW_TRACKING_URI names the server and MLFLOW_EXPERIMENT_NAME the experiment; the
+    defaults are a database in `workdir/mlflow` and "unetjax". MLflow keeps every number
+    it receives, so steps that a killed process has already written are skipped: a
+    resumed run repeats them bit for bit. MLflow has no histograms.
 
     Args:
       workdir: The run folder.
       step: Updates done so far.
       config: Shown as the parameters of the run.
     """
-    try:
-        import mlflow
-    except ImportError as error:
-        raise missing("mlflow") from error
 
-    folder = (workdir / "mlflow").absolute()
-    folder.mkdir(exist_ok=True)
-    server = os.environ.get("MLFLOW_TRACKING_URI")
-    client = mlflow.MlflowClient(server or f"sqlite:///{folder}/mlflow.db")
-    name = folder / "run_id"
-    known = name.exists()
-    if not known:
-        called = os.environ.get("MLFLOW_EXPERIMENT_NAME", "unetjax")
-        experiment = client.get_experiment_by_name(called)
-        files = None if server else f"{folder.as_uri()}/artifacts"
-        number = (
-            experiment.experiment_id
-            if experiment
-            else client.create_experiment(called, artifact_location=files)
-        )
-        run = client.create_run(number, run_name=workdir.absolute().name)
-        for key, value in config.items():
-            client.log_param(run.info.run_id, key, str(value)[:_LONGEST])
-        with folders.write_atomically(name) as temporary:
-            temporary.write_text(run.info.run_id)
-    run_id = name.read_text()
-    client.update_run(run_id, status="RUNNING")
-    last = {
-        key: max(metric.step for metric in client.get_metric_history(run_id, key))
-        for key in client.get_run(run_id).data.metrics
-    }
+    def __init__(
+        self, workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]
+    ) -> None:
+        try:
+            import mlflow
+        except ImportError as error:
+            raise missing("mlflow") from error
+        folder = (workdir / "mlflow").absolute()
+        folder.mkdir(exist_ok=True)
+        server = os.environ.get("MLFLOW_TRACKING_URI")
+        client = mlflow.MlflowClient(server or f"sqlite:///{folder}/mlflow.db")
+        path = folder / "run_id"
+        if not path.exists():
+            experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "unetjax")
+            experiment = client.get_experiment_by_name(experiment_name)
+            experiment_id = (
+                experiment.experiment_id
+                if experiment
+                else client.create_experiment(
+                    experiment_name,
+                    artifact_location=None
+                    if server
+                    else f"{folder.as_uri()}/artifacts",
+                )
+            )
+            run = client.create_run(experiment_id, run_name=workdir.absolute().name)
+            for key, value in config.items():
+                client.log_param(run.info.run_id, key, str(value)[:_LONGEST])
+            with folders.write_atomically(path) as temporary:
+                temporary.write_text(run.info.run_id)
+        self._client, self._id = client, path.read_text()
+        client.update_run(self._id, status="RUNNING")
+        self._last_steps = {
+            key: max(point.step for point in client.get_metric_history(self._id, key))
+            for key in client.get_run(self._id).data.metrics
+        }
 
-    def record(record: Record) -> None:
+    def write_record(self, record: Record) -> None:
+        """Writes the numbers as metrics."""
         for key, value in numbers(record).items():
-            if record.step > last.get(key, -1):
-                client.log_metric(run_id, key, value, step=record.step)
+            if record.step > self._last_steps.get(key, -1):
+                self._client.log_metric(self._id, key, value, step=record.step)
 
-    def picture(step: int, name: str, picture: Picture) -> None:
-        client.log_image(run_id, picture, f"{name}/step_{step:08d}.png")
+    def write_picture(self, step: int, name: str, picture: Picture) -> None:
+        """Writes the picture as an artifact."""
+        self._client.log_image(self._id, picture, f"{name}/step_{step:08d}.png")
 
-    def histogram(step: int, name: str, values: Real[np.ndarray, "..."]) -> None:
-        """MLflow has no histograms."""
-
-    def close(failed: bool) -> None:
-        client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
-
-    return Sink(record, picture, histogram, close, seen=-1)
+    def close(self, *, failed: bool) -> None:
+        """Ends the run, as failed or finished."""
+        status = "FAILED" if failed else "FINISHED"
+        self._client.set_terminated(self._id, status)

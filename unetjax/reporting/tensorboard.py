@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written without TensorFlow."""
+"""TensorBoard event files, written without TensorFlow."""
 
 import math
 import pathlib
@@ -8,51 +8,59 @@ from typing import Any
 import numpy as np
 from jaxtyping import Real
 
-from unetjax.reporting.metric_writer import Picture, Sink, missing, numbers
+from unetjax.reporting.metric_writer import NullWriter, Picture, missing, numbers
 from unetjax.reporting.records import Record
 
 
-def open_sink(workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]) -> Sink:
-    """Returns a sink that writes into `workdir/tensorboard`.
+class TensorBoardWriter(NullWriter):
+    """Writes event files into `workdir/tensorboard`.
 
     Event files are append-only. Where an earlier process wrote steps that were lost
-    with it, the new file begins with the mark by which TensorBoard drops them.
+    with it, the new file begins with the mark (`purge_step`) by which TensorBoard drops
+    them.
 
     Args:
-      workdir: The run folder; `tensorboard --logdir` takes it, or the folder above.
+      workdir: The run folder; pass it, or its parent, to `tensorboard --logdir`.
       step: Updates done so far.
-      config: Not shown; the run folder has it.
+      config: Not written; the run folder has it.
     """
-    try:
-        import tensorboardX
-    except ImportError as error:
-        raise missing("tensorboard") from error
 
-    folder = workdir / "tensorboard"
-    files = len(list(folder.glob("*tfevents*"))) if folder.is_dir() else 0
-    # Before the first update a run starts again: its picture of step 0 as well.
-    lost = step + 1 if step else 0
-    writer = tensorboardX.SummaryWriter(
-        str(folder),
-        purge_step=lost if files else None,
-        filename_suffix=f".{files:04d}",  # files of one second keep their order
-    )
+    def __init__(
+        self, workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]
+    ) -> None:
+        try:
+            import tensorboardX
+        except ImportError as error:
+            raise missing("tensorboard") from error
+        folder = workdir / "tensorboard"
+        files = len(list(folder.glob("*tfevents*"))) if folder.is_dir() else 0
+        # Before the first update a run starts again, with its picture of step 0.
+        lost = step + 1 if step else 0
+        self._writer = tensorboardX.SummaryWriter(
+            str(folder),
+            purge_step=lost if files else None,
+            filename_suffix=f".{files:04d}",  # keeps files of one second in order
+        )
+        if files and step:
+            self.last_step = step
 
-    def record(record: Record) -> None:
+    def write_record(self, record: Record) -> None:
+        """Writes the finite numbers as scalars."""
         for name, value in numbers(record).items():
-            if math.isfinite(value):  # NaN, nothing to count, is no point of a curve
-                writer.add_scalar(name, value, record.step)
+            if math.isfinite(value):  # NaN means nothing to count: no point of a curve
+                self._writer.add_scalar(name, value, record.step)
 
-    def picture(step: int, name: str, picture: Picture) -> None:
-        writer.add_image(name, picture, step, dataformats="HWC")
-        writer.flush()
+    def write_picture(self, step: int, name: str, picture: Picture) -> None:
+        """Writes the picture as an image."""
+        self._writer.add_image(name, picture, step, dataformats="HWC")
+        self._writer.flush()
 
-    def histogram(step: int, name: str, values: Real[np.ndarray, "..."]) -> None:
-        writer.add_histogram(name, values, step)
+    def write_histogram(
+        self, step: int, name: str, values: Real[np.ndarray, "..."]
+    ) -> None:
+        """Writes the histogram."""
+        self._writer.add_histogram(name, values, step)
 
-    seen = step if files and step else -1
-
-    def close(failed: bool) -> None:
-        writer.close()  # which knows no state of a run
-
-    return Sink(record, picture, histogram, close, seen)
+    def close(self, *, failed: bool) -> None:
+        """Closes the event file; TensorBoard has no status of a run."""
+        self._writer.close()

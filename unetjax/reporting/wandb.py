@@ -1,4 +1,4 @@
-"""Weights & Biases, online or offline as its own settings have it."""
+"""Weights & Biases, online or offline according to its own settings."""
 
 import pathlib
 import secrets
@@ -9,58 +9,66 @@ import numpy as np
 from jaxtyping import Real
 
 from unetjax.files import folders
-from unetjax.reporting.metric_writer import Picture, Sink, missing, numbers
+from unetjax.reporting.metric_writer import NullWriter, Picture, missing, numbers
 from unetjax.reporting.records import Record
 
 
-def open_sink(workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]) -> Sink:
-    """Returns a sink that is one W&B run, also over several processes.
+class WandbWriter(NullWriter):
+    """Writes one W&B run, also when several processes continue each other.
 
-    Project, entity, account and mode come from where W&B looks for them: WANDB_PROJECT,
-    WANDB_MODE=offline and so on. Its history never goes back, so steps that it has
-    already, of a process that was killed, are not told again; a run repeats them bit
-    for bit.
+    Project, entity, account and mode are taken from W&B's settings, such as the
+    environment variables WANDB_PROJECT and WANDB_MODE=offline. Its history cannot go
+    back, so steps that a killed process has already written are skipped: a resumed run
+    repeats them bit for bit.
 
     Args:
-      workdir: The run folder; local files lie in `workdir/wandb`.
+      workdir: The run folder; local files are in `workdir/wandb`.
       step: Updates done so far.
       config: Shown as the config of the run.
     """
-    try:
-        import wandb
-    except ImportError as error:
-        raise missing("wandb") from error
 
-    folder = workdir / "wandb"
-    folder.mkdir(exist_ok=True)
-    name = folder / "run_id"
-    known = name.exists()
-    if not known:
-        with folders.write_atomically(name) as temporary:
-            temporary.write_text(secrets.token_hex(4))
-    run = wandb.init(
-        dir=str(workdir),
-        id=name.read_text(),
-        name=workdir.absolute().name,
-        config=dict(config),
-        resume="allow",
-    )
+    def __init__(
+        self, workdir: pathlib.Path, *, step: int, config: Mapping[str, Any]
+    ) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise missing("wandb") from error
+        folder = workdir / "wandb"
+        folder.mkdir(exist_ok=True)
+        run_id = folder / "run_id"
+        if run_id.exists():
+            self.last_step = step or -1
+        else:
+            with folders.write_atomically(run_id) as temporary:
+                temporary.write_text(secrets.token_hex(4))
+        self._wandb = wandb
+        self._run = wandb.init(
+            dir=str(workdir),
+            id=run_id.read_text(),
+            name=workdir.absolute().name,
+            config=dict(config),
+            resume="allow",
+        )
 
-    def log(step: int, values: dict[str, Any]) -> None:
-        if step >= run.step:
-            run.log(values, step=step)
+    def _log(self, step: int, values: Mapping[str, Any]) -> None:
+        if step >= self._run.step:
+            self._run.log(dict(values), step=step)
 
-    def record(record: Record) -> None:
-        log(record.step, dict(numbers(record)))
+    def write_record(self, record: Record) -> None:
+        """Writes the numbers as metrics."""
+        self._log(record.step, numbers(record))
 
-    def picture(step: int, name: str, picture: Picture) -> None:
-        log(step, {name: wandb.Image(picture)})
+    def write_picture(self, step: int, name: str, picture: Picture) -> None:
+        """Writes the picture as an image."""
+        self._log(step, {name: self._wandb.Image(picture)})
 
-    def histogram(step: int, name: str, values: Real[np.ndarray, "..."]) -> None:
-        log(step, {name: wandb.Histogram(values.ravel().tolist())})
+    def write_histogram(
+        self, step: int, name: str, values: Real[np.ndarray, "..."]
+    ) -> None:
+        """Writes the histogram."""
+        self._log(step, {name: self._wandb.Histogram(values.ravel().tolist())})
 
-    def close(failed: bool) -> None:
-        run.finish(exit_code=int(failed))
-
-    seen = step if known and step else -1
-    return Sink(record, picture, histogram, close, seen)
+    def close(self, *, failed: bool) -> None:
+        """Finishes the run, with exit code 1 if it failed."""
+        self._run.finish(exit_code=int(failed))

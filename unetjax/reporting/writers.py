@@ -1,82 +1,97 @@
-"""Where else a run can be watched: its records and pictures, for other viewers.
+"""The metric writers of a run: its own files, TensorBoard, W&B and MLflow.
 
-The run folder holds the truth, `records.jsonl`; a sink shows the same. Two processes
-that write one run, the second because the first was killed, must look like one.
+`records.jsonl` in the run folder is authoritative; other writers show the same numbers.
+A run that was killed and resumed, by two processes, must look like one run in each.
 """
 
 import contextlib
 import os
 import pathlib
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from unetjax.reporting import mlflow, records, tensorboard, wandb
-from unetjax.reporting.metric_writer import Sink
+from unetjax.reporting import records
+from unetjax.reporting.metric_writer import MetricWriter, MultiWriter, NullWriter
+from unetjax.reporting.mlflow import MLflowWriter
+from unetjax.reporting.records import Record
+from unetjax.reporting.tensorboard import TensorBoardWriter
+from unetjax.reporting.wandb import WandbWriter
 
-SinkName = Literal["tensorboard", "wandb", "mlflow"]
+WriterName = Literal["tensorboard", "wandb", "mlflow"]
 
-_OPENERS = {
-    "tensorboard": tensorboard.open_sink,
-    "wandb": wandb.open_sink,
-    "mlflow": mlflow.open_sink,
+_TOOLS = {
+    "tensorboard": TensorBoardWriter,
+    "wandb": WandbWriter,
+    "mlflow": MLflowWriter,
 }
 
 
+class JsonlWriter(NullWriter):
+    """Appends records to a file, one JSON object per line."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+
+    def write_record(self, record: Record) -> None:
+        """Appends the record."""
+        records.append(self._path, record)
+
+
+class CsvWriter(NullWriter):
+    """Keeps a table, `.csv`, beside the `.jsonl` file of the records.
+
+    A new name adds a column to all rows, so the table is rewritten as a whole: after
+    evaluations and at the end, not for every record of training.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+
+    def write_record(self, record: Record) -> None:
+        """Rewrites the table if the record is not one of training."""
+        if record.kind != "train":
+            records.write_csv(self._path)
+
+    def close(self, *, failed: bool) -> None:
+        """Rewrites the table."""
+        if self._path.exists():
+            records.write_csv(self._path)
+
+
 @contextlib.contextmanager
-def open_sinks(
-    names: Sequence[SinkName],
+def open_writers(
+    names: Sequence[WriterName],
     workdir: str | os.PathLike[str],
     *,
     step: int,
     config: Mapping[str, Any],
-) -> Iterator[Sink]:
-    """Yields one sink that hands on to all that are named; none is fine.
+) -> Iterator[MetricWriter]:
+    """Yields a writer to `records.jsonl`, `records.csv` and the tracking tools named.
 
-    A sink that is new to a run is told its earlier records as well. One that fails
-    later on is left out, with a warning: it is not worth the run. If the block raises,
-    the run is shown as one that failed, until it goes on.
+    A tool that is new to the run receives its earlier records as well. One that fails
+    later is dropped with a warning. If the block raises, the tools show the run as
+    failed, until it resumes.
 
     Args:
-      names: Which.
-      workdir: The run folder. What a sink writes to disk lies in a folder of its own
-        name; records of steps after `step` are gone from `records.jsonl`.
-      step: Updates done so far: the run goes on from here.
+      names: The tracking tools, beside the files of the run folder.
+      workdir: The run folder. What a tool writes to disk is in a subfolder of its name.
+      step: Updates done so far; `records.jsonl` holds no records of later steps.
       config: The options of the run by their dotted names.
 
     Raises:
-      ModuleNotFoundError: If the library of a sink is missing; it names the extra.
+      ModuleNotFoundError: If the library of a tool is missing; names the extra.
     """
     workdir = pathlib.Path(workdir)
-    opened: dict[str, Sink] = {}
-
-    def to_all(function: str) -> Callable[..., None]:
-        def tell(*values: object) -> None:
-            for name, sink in list(opened.items()):
-                try:
-                    getattr(sink, function)(*values)
-                except Exception as error:  # of any library, over any network
-                    del opened[name]
-                    warnings.warn(
-                        f"{name} shows this run no longer: {error}", stacklevel=3
-                    )
-
-        return tell
-
-    failed = True
+    path = workdir / "records.jsonl"
+    writer, failed = MultiWriter([JsonlWriter(path), CsvWriter(path)]), True
     try:
         for name in names:
-            sink = _OPENERS[name](workdir, step=step, config=config)
-            opened[name] = sink
-            for record in records.read(workdir / "records.jsonl"):
-                if record.step > sink.seen:
-                    sink.record(record)
-        yield Sink(
-            record=to_all("record"),
-            picture=to_all("picture"),
-            histogram=to_all("histogram"),
-            close=to_all("close"),
-        )
+            tool = _TOOLS[name](workdir, step=step, config=config)
+            writer.add_optional(name, tool)
+            for record in records.read(path):
+                if record.step > tool.last_step:
+                    tool.write_record(record)
+        yield writer
         failed = False
     finally:
-        to_all("close")(failed)
+        writer.close(failed=failed)

@@ -1,1 +1,1 @@
-"""Many runs: which, by whom, side by side, and what came of them."""
+"""Hyperparameter sweeps: trials, workers, search, results."""

@@ -1,4 +1,4 @@
-"""What came of a sweep: outcomes of trials, tables, a page, the best model."""
+"""Results of a sweep: outcomes of trials, tables, the report, the best model."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from unetjax import settings
 from unetjax.evaluation.score_sets import CELLS
 from unetjax.files import folders
 from unetjax.model_io import model_folder
@@ -24,20 +25,20 @@ State = Literal["finished", "pruned", "diverged", "unfinished"]
 
 OUTCOME, SWEEP = "outcome.json", "sweep.json"
 _REPEATS = ("seed", "data.fold")  # varied to repeat an experiment, not to change it
-_MOST_CURVES = 6  # as many as there are colours
+_MOST_CURVES = 6  # as many as charts have colours
 
 
 class Outcome(NamedTuple):
-    """What a trial has come to.
+    """The outcome of a trial.
 
     Attributes:
-      name: Of the trial and its folder.
+      name: Name of the trial and of its folder.
       config: Its resolved options.
-      state: `finished`; `pruned`, given up as worse than others; `diverged`, its loss
-        was not finite; or `unfinished`.
-      step: That of its best model, 0 without one.
-      scores: Of its best model on the held-out images; empty without one.
-      note: Why it ended, where it did not reach its end.
+      state: `finished`; `pruned`, stopped because others score better; `diverged`, a
+        loss or parameter was not finite; or `unfinished`.
+      step: Step of its best model; 0 without one.
+      scores: Scores of its best model on the validation images; empty without one.
+      note: Why it ended early, if it did.
     """
 
     name: str
@@ -49,11 +50,11 @@ class Outcome(NamedTuple):
 
 
 def open_folder(folder: pathlib.Path, base: ExperimentConfig) -> None:
-    """Makes a folder one of a sweep, or looks whether it is one of this sweep.
+    """Makes the folder of a sweep, or checks that it belongs to this sweep.
 
     Raises:
-      FileExistsError: If it holds files and no sweep.
-      ValueError: If its trials have another base.
+      FileExistsError: If it holds files that are not of a sweep.
+      ValueError: If its trials vary another base configuration.
     """
     path = folder / SWEEP
     if folder.exists() and not folder.is_dir():
@@ -68,22 +69,26 @@ def open_folder(folder: pathlib.Path, base: ExperimentConfig) -> None:
 
 
 def write_outcome(folder: pathlib.Path, outcome: Outcome) -> None:
-    """Writes the done-record of a trial into its folder, the last thing it gets."""
+    """Writes the outcome of a trial into its folder, which marks it as ended."""
     _write(folder / OUTCOME, json.dumps(outcome._asdict(), indent=2) + "\n")
 
 
 def read_outcome(folder: pathlib.Path) -> Outcome:
-    """Returns what the trial of a run folder has come to."""
-    path, config = folder / OUTCOME, json.loads((folder / "config.json").read_text())
+    """Returns the outcome of the trial in a run folder."""
+    path, config_path = folder / OUTCOME, folder / "config.json"
+    config = configs.from_saved(
+        json.loads(config_path.read_text()), where=str(config_path)
+    )
+    options = configs.to_dict(config)
     if path.exists():
-        return Outcome(**json.loads(path.read_text()))
-    return best_of(folder, config, "unfinished")
+        return Outcome(**json.loads(path.read_text()) | {"config": options})
+    return best_of(folder, options, "unfinished")
 
 
 def best_of(
     folder: pathlib.Path, config: dict[str, Any], state: State, note: str = ""
 ) -> Outcome:
-    """Returns the outcome of a trial by the best model that it has so far."""
+    """Returns an outcome with the scores of the best model so far."""
     path = folder / "model" / model_folder.MODEL
     about = json.loads(path.read_text())["about"] if path.exists() else {}
     step, scores = about.get("step", 0), about.get("scores", {})
@@ -91,28 +96,27 @@ def best_of(
 
 
 def is_done(folder: pathlib.Path, config: ExperimentConfig) -> bool:
-    """Returns whether a trial has ended, for just this configuration."""
+    """Returns whether a trial has ended, and with this very configuration."""
     if not (folder / OUTCOME).exists():
         return False
-    # Built anew, as JSON has no tuples and no options younger than the trial.
     return configs.from_dict(read_outcome(folder).config) == config
 
 
 def read_outcomes(folder: pathlib.Path) -> list[Outcome]:
-    """Returns the outcomes of all trials in the folder of a sweep, the best first."""
-    found = [read_outcome(path.parent) for path in folder.glob("*/config.json")]
-    return sorted(found, key=lambda outcome: (-score_of(outcome), outcome.name))
+    """Returns the outcomes of all trials in the folder of a sweep, best first."""
+    outcomes = [read_outcome(path.parent) for path in folder.glob("*/config.json")]
+    return sorted(outcomes, key=lambda outcome: (-score_of(outcome), outcome.name))
 
 
 def score_of(outcome: Outcome) -> float:
-    """Returns the score by which a trial is judged, -1 without one."""
+    """Returns the score by which trials are ranked, -1 without one."""
     score = outcome.scores.get(outcome.config["best_metric"])
     return -1.0 if score is None else score
 
 
 def varied_options(outcomes: Sequence[Outcome]) -> list[str]:
     """Returns the dotted names of the options in which trials differ."""
-    flat = [dict(configs.flatten(outcome.config)) for outcome in outcomes]
+    flat = [dict(settings.flatten(outcome.config)) for outcome in outcomes]
     names = dict.fromkeys(name for options in flat for name in options)
     return [
         name
@@ -124,12 +128,12 @@ def varied_options(outcomes: Sequence[Outcome]) -> list[str]:
 def trial_table(
     outcomes: Sequence[Outcome], shown: Mapping[str, str] | None = None
 ) -> Table:
-    """Returns one row a trial: what it varies, its state, the scores of its best.
+    """Returns one row for each trial: its varied options, state and best scores.
 
     Args:
       outcomes: The trials.
-      shown: Scores worth a column with their names for people; by default those of
-        cells, the decisive one first.
+      shown: Titles of the columns of scores, by the scores' names; by default those of
+        cells, `best_metric` first.
     """
     options, shown = varied_options(outcomes), shown or _shown(outcomes)
     rows = [
@@ -137,14 +141,14 @@ def trial_table(
             **{name: _cell(trials.value_of(o.config, name)) for name in options},
             "state": o.state,
             "best step": o.step,
-            **{words: _number(o.scores.get(key)) for key, words in shown.items()},
+            **{title: _number(o.scores.get(key)) for key, title in shown.items()},
         }
         for o in outcomes
     ]
     columns = [*options, "state", "best step", *shown.values()]
     caption = (
-        "Trials, the best first, by the best model of each on its own held-out images, "
-        "which chose it."
+        "Trials, best first: scores of the best model of each on its own validation "
+        "images, by which it was chosen."
     )
     return Table(columns, rows, caption)
 
@@ -152,9 +156,9 @@ def trial_table(
 def mean_table(
     outcomes: Sequence[Outcome], shown: Mapping[str, str] | None = None
 ) -> Table | None:
-    """Returns mean and spread of trials that differ in seed or fold only, if any do.
+    """Returns mean and spread over trials that differ only in seed or fold, if any do.
 
-    The spread is the standard deviation of single trials, with n - 1.
+    The spread is the standard deviation of a single trial (n - 1).
 
     Args:
       outcomes: The trials.
@@ -171,28 +175,28 @@ def mean_table(
         groups.setdefault(json.dumps(values), []).append(o)
     shown = shown or _shown(outcomes)
     columns = [*options, "trials"]
-    columns += [c for words in shown.values() for c in (words, f"± {words}")]
+    columns += [c for title in shown.values() for c in (title, f"± {title}")]
     rows = []
     for group in groups.values():
         config = group[0].config
         row = {name: _cell(trials.value_of(config, name)) for name in options}
         row["trials"] = len(group)
-        for key, words in shown.items():
+        for key, title in shown.items():
             values = [x for o in group if (x := o.scores.get(key)) is not None]
             if values:
-                row[words] = statistics.fmean(values)
+                row[title] = statistics.fmean(values)
             if len(values) > 1:
-                row[f"± {words}"] = statistics.stdev(values)
+                row[f"± {title}"] = statistics.stdev(values)
         rows.append(row)
     first = next(iter(shown.values()))
     rows.sort(key=lambda row: -float(row.get(first, -1.0)))
     names = " and ".join(sorted(name.removeprefix("data.") for name in repeated))
-    caption = f"Mean over {names}, and standard deviation of a single trial (n - 1)."
+    caption = f"Mean over {names} ± standard deviation of a single trial (n - 1)."
     return Table(columns, rows, caption)
 
 
 def with_spread(means: Table) -> Table:
-    """Returns a table of means with each spread beside its mean, for people."""
+    """Returns a table of means with each spread in the column of its mean."""
     columns = [name for name in means.columns if not name.startswith("±")]
     rows = [
         {
@@ -212,7 +216,13 @@ def write(
 ) -> Table:
     """Writes `table.csv`, `means.csv`, `report.html` and `best/`; returns the table.
 
-    Any number of workers may call it; they wait for each other.
+    Workers that call it at the same time wait for each other.
+
+    Args:
+      folder: Folder of the sweep.
+      base: The configuration that trials vary.
+      title: Title of the report.
+      command: The command that runs the sweep.
     """
     with folders.claim(folder / ".claims" / "results", timeout=math.inf):
         outcomes = read_outcomes(folder)
@@ -236,7 +246,7 @@ def write(
 
 
 def _keep_best(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> None:
-    """Copies the best model to `best/`, unless it is there."""
+    """Copies the best model to `best/`, unless it is there already."""
     best = next((o for o in outcomes if o.scores), None)
     if best is None:
         return
@@ -261,41 +271,41 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     return (
         f"{len(outcomes)} trials: {counts}. The best {title}, "
         f"{score_of(best):.4f}, is that of {best.name}; its model is in the folder "
-        "best.\n\nThe best of many is flattered by the choice: judge it on images "
-        "that no trial has seen."
+        "best.\n\nThe best of many scores is biased upwards by the choice: evaluate "
+        "the model on images that no trial has seen."
     )
 
 
 def _charts(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> list[Chart]:
-    """The curves of the best trials."""
+    """Returns the validation and loss curves of the best trials."""
     shown = [o for o in outcomes if o.scores][:_MOST_CURVES]
     if not shown:
         return []
     metric = shown[0].config["best_metric"]
-    lines = [records.read(folder / o.name / "records.jsonl") for o in shown]
+    by_trial = [records.read(folder / o.name / "records.jsonl") for o in shown]
 
     def curves(kind: str, name: str) -> list[charts.Curve]:
         return [
-            charts.curve(each, kind, name)._replace(name=o.name)
-            for each, o in zip(lines, shown, strict=True)
+            charts.curve(lines, kind, name)._replace(name=o.name)
+            for lines, o in zip(by_trial, shown, strict=True)
         ]
 
     few = "" if len(shown) == len(outcomes) else f", the {len(shown)} best trials"
-    words = CELLS.shown.get(metric, metric)
+    title = CELLS.shown.get(metric, metric)
     return [
-        Chart(f"{words}, held-out images{few}", curves("validation", metric)),
+        Chart(f"{title}, validation images{few}", curves("validation", metric)),
         Chart(f"Loss{few}", curves("train", "loss"), log=True),
     ]
 
 
 def _shown(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """Scores worth a column with their names for people, the decisive one first."""
+    """Returns the titles of the scores that tables show, `best_metric` first."""
     metric = outcomes[0].config["best_metric"] if outcomes else "mean_iou"
     return {metric: CELLS.shown.get(metric, metric), **CELLS.shown}
 
 
 def _full_csv(outcomes: Sequence[Outcome]) -> str:
-    """One row a trial: name, options in which trials differ, and every score."""
+    """Returns one row for each trial: its name, varied options and every score."""
     options = varied_options(outcomes)
     scores = list(dict.fromkeys(name for o in outcomes for name in o.scores))
     rows = [
@@ -322,7 +332,7 @@ def _csv(table: Table) -> str:
 
 def _cell(value: object) -> int | float | str:
     is_count = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_count else trials.words_of(value)
+    return value if is_count else trials.as_text(value)
 
 
 def _number(value: float | None) -> float | str:

@@ -1,43 +1,43 @@
-"""Adaptive search by Optuna: trials chosen by earlier ones, hopeless ones given up.
+"""Hyperparameter search by Optuna, with pruning of trials below the median.
 
-The journal `search.journal` in the folder of the sweep is all that workers share. Any
-number may join at any time, and the trial of one that died is taken over, with what its
-run folder holds.
+Workers share only the journal `search.journal` in the folder of the sweep. Any number
+may join at any time; the trial of a worker that died is resumed by another one.
 """
 
 import contextlib
 import hashlib
+import logging
 import math
-import time
 import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unetjax.files import folders
 from unetjax.reporting import records
-from unetjax.reporting.report import Table
 from unetjax.sweeps import results, trials, workers
+from unetjax.sweeps.results import Outcome
 from unetjax.sweeps.trials import Trial
-from unetjax.sweeps.workers import Pruned, Sweep
+from unetjax.sweeps.workers import PrunedError, Sweep, Watch
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
 
 if TYPE_CHECKING:
     import optuna
 
-_POLL = 1.0  # seconds between looks at trials of other workers
 _JOURNAL = "search.journal"
-_FOLDER = "folder"  # the trial's attribute in the journal
-_DIGITS = 3  # of numbers in folder names
+_FOLDER = "folder"  # attribute of a trial in the journal
+_DIGITS = 3  # significant digits of numbers in folder names
+
+_log = logging.getLogger(__name__)
 
 
 class Range(NamedTuple):
     """Values of an option between two numbers, both included.
 
     Attributes:
-      low: The least.
-      high: The largest.
-      log: Whether equal factors are equally likely, instead of equal differences.
+      low: The smallest value.
+      high: The largest value.
+      log: Whether values are drawn uniformly on a logarithmic scale.
     """
 
     low: float
@@ -48,11 +48,11 @@ class Range(NamedTuple):
 Space = Mapping[str, Range | list[str]]  # by dotted name; a list is of choices
 
 
-def parse_space(words: Sequence[str]) -> Space:
-    """Returns the search space of words, one an option.
+def parse_space(specs: Sequence[str]) -> Space:
+    """Returns the search space of some specifications, one for each option.
 
     Args:
-      words: Such as "optimizer.learning_rate=1e-5..1e-2:log", "model.depth=2..4" or
+      specs: Such as "optimizer.learning_rate=1e-5..1e-2:log", "model.depth=2..4" or
         "optimizer.name=sgd,adam".
 
     Raises:
@@ -63,8 +63,8 @@ def parse_space(words: Sequence[str]) -> Space:
       {'optimizer.learning_rate': Range(low=1e-05, high=0.01, log=True)}
     """
     space = dict[str, Range | list[str]]()
-    for word in words:
-        name, _, values = word.partition("=")
+    for spec in specs:
+        name, _, values = spec.partition("=")
         body, _, scale = values.partition(":")
         low, dots, high = body.partition("..")
         try:
@@ -77,56 +77,153 @@ def parse_space(words: Sequence[str]) -> Space:
                 raise ValueError
         except ValueError:
             raise ValueError(
-                "--search must be such as optimizer.learning_rate=1e-5..1e-2:log, "
-                f"model.depth=2..4 or optimizer.name=sgd,adam, got {word!r}."
+                "--search must be of the form optimizer.learning_rate=1e-5..1e-2:log, "
+                f"model.depth=2..4 or optimizer.name=sgd,adam, got {spec!r}."
             ) from None
     return space
 
 
-def run(sweep: Sweep, space: Space, *, num_trials: int) -> Table:
-    """Searches until so many trials have ended, and returns their table.
+class Search:
+    """A source of trials that Optuna proposes, see `workers.TrialSource`.
 
     The best value of `best_metric` over the evaluations of a trial is maximised. A
-    trial whose value is below the median of others at the same step is given up.
-
-    Args:
-      sweep: Where, and what trials have in common.
-      space: What is searched.
-      num_trials: Number of trials over all workers and launches.
-
-    Raises:
-      ModuleNotFoundError: If Optuna is not installed.
-      ValueError: If an option of the space is unknown, or a value illegal.
+    trial whose value is below the median of others at the same step is pruned.
     """
-    _check(sweep.base, space)
-    optuna = _import_optuna()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    results.open_folder(sweep.folder, sweep.base)
-    study = _open_study(optuna, sweep)
-    while True:
-        with contextlib.ExitStack() as held:
-            with folders.claim(sweep.folder / ".claims" / "search", timeout=math.inf):
-                _free_dead_trials(optuna, study, sweep)
-                found = _ask(optuna, study, sweep, space, num_trials, held)
-            if found is not None:
-                _run_trial(optuna, study, sweep, *found)
-        if found is None:
-            if not _in_state(study, optuna.trial.TrialState.RUNNING):
-                return workers.write_results(sweep)
-            time.sleep(_POLL)
+
+    def __init__(self, sweep: Sweep, space: Space, *, num_trials: int) -> None:
+        """Opens or makes the study of a sweep.
+
+        Args:
+          sweep: The sweep.
+          space: What is searched.
+          num_trials: Number of trials over all workers and launches.
+
+        Raises:
+          ModuleNotFoundError: If Optuna is not installed.
+          ValueError: If an option of the space is unknown, or a value illegal.
+        """
+        _check(sweep.base, space)
+        self._optuna = _import_optuna()
+        results.open_folder(sweep.folder, sweep.base)
+        self._sweep, self._space, self._num_trials = sweep, space, num_trials
+        self._study = open_study(sweep)
+        self._proposed = dict[str, "optuna.Trial"]()  # by the name of the folder
+
+    def claim_next(self, claims: contextlib.ExitStack) -> list[Trial]:
+        """See `TrialSource`."""
+        # One worker at a time counts the trials and asks for the next.
+        lock = self._sweep.folder / ".claims" / "search"
+        with folders.claim(lock, timeout=math.inf):
+            self._requeue_dead_trials()
+            counted = self._in_state("RUNNING", "COMPLETE", "PRUNED", "WAITING")
+            if len(counted) >= self._num_trials and not self._in_state("WAITING"):
+                return []
+            return [self._ask(claims)]
+
+    def has_ended(self) -> bool:
+        """See `TrialSource`."""
+        return not self._in_state("RUNNING")
+
+    def watch(self, trial: Trial) -> Watch:
+        """Returns what reports evaluations to the study, and prunes the trial."""
+        proposed, reported = self._proposed[trial.name], set[int]()
+        metric, last = trial.config.best_metric, trial.config.num_steps
+
+        def report(step: int, value: float) -> None:
+            # An update whose state was lost is repeated, with the same score.
+            if math.isfinite(value) and step not in reported:
+                proposed.report(value, step)
+                reported.add(step)
+
+        def watch(step: int, scores: Mapping[str, float]) -> None:
+            report(step, scores[metric])
+            if step < last and proposed.should_prune():
+                raise PrunedError(f"below the median of earlier trials at step {step}.")
+
+        for record in records.read(self._sweep.folder / trial.name / "records.jsonl"):
+            if record.kind == "validation":  # from a worker that died
+                report(record.step, float(record.values[metric]))
+        return watch
+
+    def finish(self, trial: Trial, outcome: Outcome) -> None:
+        """Reports the outcome of a trial to the study."""
+        proposed, states = self._proposed[trial.name], self._optuna.trial.TrialState
+        if outcome.state == "finished" and trial.config.best_metric in outcome.scores:
+            self._study.tell(proposed, results.score_of(outcome))
+        else:
+            self._study.tell(proposed, state=states.PRUNED)
+
+    def _ask(self, claims: contextlib.ExitStack) -> Trial:
+        """Returns the next trial that Optuna proposes, claimed."""
+        proposed = self._study.ask()
+        self._study.sampler = _sampler(
+            self._optuna, self._sweep.base.seed, proposed.number
+        )
+        options = configs.to_dict(self._sweep.base)
+        values = {
+            name: _suggest(proposed, name, choices, trials.value_of(options, name))
+            for name, choices in self._space.items()
+        }
+        config = trials.override(self._sweep.base, values)
+        name = proposed.user_attrs.get(_FOLDER) or _folder_name(proposed.number, values)
+        claims.enter_context(workers.claim(self._sweep, name))
+        proposed.set_user_attr(_FOLDER, name)
+        self._proposed[name] = proposed
+        _log.info("training trial %d: %s", proposed.number, name)
+        return Trial(name, config)
+
+    def _requeue_dead_trials(self) -> None:
+        """Queues the trials of dead workers again, with their run folders.
+
+        To be called while no other worker asks for a trial: one without a folder then
+        belongs to a worker that died while asking.
+        """
+        failed = self._optuna.trial.TrialState.FAIL
+        queued = {t.user_attrs.get(_FOLDER) for t in self._in_state("WAITING")}
+        for trial in self._in_state("RUNNING"):
+            name = trial.user_attrs.get(_FOLDER)
+            if name is not None:
+                try:
+                    with workers.claim(self._sweep, name):
+                        pass
+                except folders.FolderInUseError:
+                    continue
+                if name not in queued:
+                    self._study.enqueue_trial(trial.params, user_attrs={_FOLDER: name})
+            self._study.tell(trial.number, state=failed)
+
+    def _in_state(self, *names: str) -> "list[optuna.trial.FrozenTrial]":
+        found = self._study.get_trials(deepcopy=False)
+        return [trial for trial in found if trial.state.name in names]
 
 
 def _check(base: ExperimentConfig, space: Space) -> None:
-    """Refuses a space whose ends are no legal configurations."""
+    """Checks that the ends of every range, and all choices, are legal values."""
     options = configs.to_dict(base)
     for name, values in space.items():
-        configs.check_name(name, options)
+        configs.check_name(name)
         is_int = isinstance(trials.value_of(options, name), int)
         ends = values if isinstance(values, list) else [values.low, values.high]
         for value in ends:
             if is_int and isinstance(value, float) and value.is_integer():
                 value = int(value)
             trials.override(base, {name: value})
+
+
+def open_study(sweep: Sweep) -> "optuna.Study":
+    """Opens the study of a search, or makes it; the folder of the sweep must exist."""
+    optuna = _import_optuna()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path, journal = str(sweep.folder / _JOURNAL), optuna.storages.journal
+    # Of Optuna's two locks, the one that opens a file also works on Windows.
+    backend = journal.JournalFileBackend(path, journal.JournalFileOpenLock(path))
+    return optuna.create_study(
+        storage=optuna.storages.JournalStorage(backend),
+        study_name="search",
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+        load_if_exists=True,
+    )
 
 
 def _import_optuna() -> types.ModuleType:
@@ -139,81 +236,18 @@ def _import_optuna() -> types.ModuleType:
     return optuna
 
 
-def _open_study(optuna: types.ModuleType, sweep: Sweep) -> "optuna.Study":
-    path = str(sweep.folder / _JOURNAL)
-    journal = optuna.storages.journal
-    # The lock by opening a file works on every system, links on Windows do not.
-    backend = journal.JournalFileBackend(path, journal.JournalFileOpenLock(path))
-    return optuna.create_study(
-        storage=optuna.storages.JournalStorage(backend),
-        study_name="search",
-        direction="maximize",
-        sampler=_sampler(optuna, sweep, 0),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-        load_if_exists=True,
-    )
-
-
 def _sampler(
-    optuna: types.ModuleType, sweep: Sweep, number: int
+    optuna: types.ModuleType, seed: int, number: int
 ) -> "optuna.samplers.BaseSampler":
-    """A sampler with a seed of its own for every trial.
+    """Returns a sampler with a seed of its own for each trial.
 
-    So no two workers propose the same, and a search by one worker can be repeated.
+    Workers therefore never propose the same values, and a search by a single worker is
+    reproducible.
     """
-    digest = hashlib.sha256(f"{sweep.base.seed} {number}".encode()).digest()
-    seed = int.from_bytes(digest[:4], "big")
-    return optuna.samplers.TPESampler(seed=seed, multivariate=False)
-
-
-def _free_dead_trials(
-    optuna: types.ModuleType, study: "optuna.Study", sweep: Sweep
-) -> None:
-    """Puts trials whose worker has died back in the queue, with their run folders.
-
-    To be called while no other worker asks for a trial: one without a folder then is of
-    a worker that died while asking.
-    """
-    state = optuna.trial.TrialState
-    queued = {t.user_attrs.get(_FOLDER) for t in _in_state(study, state.WAITING)}
-    for trial in _in_state(study, state.RUNNING):
-        name = trial.user_attrs.get(_FOLDER)
-        if name is not None:
-            try:
-                with workers.claim(sweep, name):
-                    pass
-            except folders.FolderInUseError:
-                continue
-            if name not in queued:
-                study.enqueue_trial(trial.params, user_attrs={_FOLDER: name})
-        study.tell(trial.number, state=state.FAIL)
-
-
-def _ask(
-    optuna: types.ModuleType,
-    study: "optuna.Study",
-    sweep: Sweep,
-    space: Space,
-    num_trials: int,
-    held: contextlib.ExitStack,
-) -> "tuple[optuna.Trial, Trial] | None":
-    """The next trial, claimed; None if there are enough."""
-    state = optuna.trial.TrialState
-    counted = [t for t in study.get_trials(deepcopy=False) if t.state != state.FAIL]
-    if len(counted) >= num_trials and not _in_state(study, state.WAITING):
-        return None
-    proposed = study.ask()
-    study.sampler = _sampler(optuna, sweep, proposed.number)
-    options = configs.to_dict(sweep.base)
-    values = {
-        name: _suggest(proposed, name, space[name], trials.value_of(options, name))
-        for name in space
-    }
-    config = trials.override(sweep.base, values)
-    name = proposed.user_attrs.get(_FOLDER) or _folder_name(proposed.number, values)
-    held.enter_context(workers.claim(sweep, name))
-    proposed.set_user_attr(_FOLDER, name)
-    return proposed, Trial(name, config)
+    digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
+    return optuna.samplers.TPESampler(
+        seed=int.from_bytes(digest[:4], "big"), multivariate=False
+    )
 
 
 def _suggest(
@@ -227,50 +261,8 @@ def _suggest(
     return proposed.suggest_float(name, values.low, values.high, log=values.log)
 
 
-def _run_trial(
-    optuna: types.ModuleType,
-    study: "optuna.Study",
-    sweep: Sweep,
-    proposed: "optuna.Trial",
-    trial: Trial,
-) -> None:
-    """Runs a trial to its end, telling the study every evaluation."""
-    metric, last = trial.config.best_metric, trial.config.num_steps
-    print(f"trial {proposed.number}: {trial.name}")
-
-    reported = set[int]()
-
-    def report(step: int, value: float) -> None:
-        # A step whose state was lost is computed again, with the same score.
-        if math.isfinite(value) and step not in reported:
-            proposed.report(value, step)
-            reported.add(step)
-
-    def watch(step: int, scores: Mapping[str, float]) -> None:
-        report(step, scores[metric])
-        if step < last and proposed.should_prune():
-            raise Pruned(f"below the median of earlier trials at step {step}.")
-
-    for record in records.read(sweep.folder / trial.name / "records.jsonl"):
-        if record.kind == "validation":  # of a worker that died
-            report(record.step, float(record.values[metric]))
-    if workers.is_done(sweep, trial):
-        outcome = results.read_outcome(sweep.folder / trial.name)
-    else:
-        outcome = workers.run_trial(sweep, trial, watch=watch)
-    if outcome.state == "finished" and metric in outcome.scores:
-        study.tell(proposed, results.score_of(outcome))
-    else:
-        study.tell(proposed, state=optuna.trial.TrialState.PRUNED)
-    workers.write_results(sweep)
-
-
-def _in_state(study: "optuna.Study", state: object) -> "list[optuna.trial.FrozenTrial]":
-    return [t for t in study.get_trials(deepcopy=False) if t.state == state]
-
-
 def _folder_name(number: int, values: Mapping[str, Any]) -> str:
-    """A name that sorts by the trial's number, which makes it the only one."""
+    """Returns a name that is unique, and sorts, by the trial's number."""
     rounded = {
         name: float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
         for name, value in values.items()

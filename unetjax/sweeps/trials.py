@@ -1,4 +1,4 @@
-"""The trials of a sweep: from what is varied to named configurations."""
+"""Trials of a sweep: configurations with names, from overrides, grids, seeds, folds."""
 
 import ast
 import hashlib
@@ -7,6 +7,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from unetjax import settings
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
 
@@ -19,7 +20,7 @@ class Trial(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-      name: Of its folder; a function of the overrides alone.
+      name: Name of its folder, a function of the overrides alone.
       config: The experiment.
     """
 
@@ -35,13 +36,13 @@ def expand(
     seeds: int = 0,
     folds: int = 0,
 ) -> list[Trial]:
-    """Returns the trials of a sweep, every combination of what is varied once.
+    """Returns the trials of a sweep: every combination of the varied options, once.
 
     Args:
       base: What the trials have in common.
-      listed: Overrides of one run each, such as a config file's `sweep()` yields.
+      listed: Overrides of one trial each, as `sweep()` of a config file yields them.
       grid: Names of options with their values.
-      seeds: Number of seeds, from that of `base` on; 0 leaves it alone.
+      seeds: Number of seeds, counted from that of `base`; 0 does not vary it.
       folds: Number of folds of a cross-validation; 0 for none.
 
     Raises:
@@ -71,7 +72,7 @@ def expand(
 
 
 def make_trial(base: ExperimentConfig, overrides: Overrides) -> Trial:
-    """Returns the trial of some overrides; a text is read as its option's type."""
+    """Returns the trial of some overrides, see `override`."""
     config = override(base, overrides)
     options = configs.to_dict(config)
     return Trial(
@@ -80,27 +81,24 @@ def make_trial(base: ExperimentConfig, overrides: Overrides) -> Trial:
 
 
 def override(base: ExperimentConfig, overrides: Overrides) -> ExperimentConfig:
-    """Returns the configuration with some options changed.
+    """Returns a configuration with some options changed.
 
     Args:
       base: The configuration.
-      overrides: Values by dotted name; a text such as "1e-4" is read as a number where
-        the option is one.
+      overrides: Values by dotted name; a string such as "1e-4" is parsed where the
+        option is not a string.
 
     Raises:
       ValueError: If an option is unknown, or has an illegal value.
     """
-    options = configs.to_dict(base)
+    options = dict(settings.flatten(configs.to_dict(base)))
     for name, value in overrides.items():
-        configs.check_name(name, options)
-        *path, last = name.split(".")
-        section = options
-        for part in path:
-            section = section[part]
-        if isinstance(value, str) and not isinstance(section[last], str):
-            value = _literal(value)
-        section[last] = value
-    return configs.from_dict(options)
+        configs.check_name(name)
+        is_text = isinstance(options[name], str)
+        options[name] = (
+            _literal(value) if isinstance(value, str) and not is_text else value
+        )
+    return configs.from_dict(settings.unflatten(options))
 
 
 def value_of(options: Mapping[str, Any], name: str) -> object:
@@ -111,28 +109,29 @@ def value_of(options: Mapping[str, Any], name: str) -> object:
 
 
 def trial_name(values: Overrides) -> str:
-    """Returns a folder name for values of options, another one for other values.
+    """Returns a folder name for values of options; distinct values have distinct names.
 
     Example:
       >>> trial_name({"seed": 1, "data.fold": "2/5", "model.norm": "batch"})
       'data.fold=2of5,model.norm=batch,seed=1'
     """
-    text = ",".join(f"{name}={_word(name, values[name])}" for name in sorted(values))
+    text = ",".join(f"{name}={_quoted(name, values[name])}" for name in sorted(values))
     if len(text) <= _LONGEST:
         return text or "base"
     return f"{text[:_LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def parse_grid(words: str) -> tuple[str, list[str]]:
-    """Returns option and values of words such as "optimizer.learning_rate=1e-4,1e-3".
+def parse_grid(spec: str) -> tuple[str, list[str]]:
+    """Returns option and values of, for example, "optimizer.learning_rate=1e-4,1e-3".
 
     Raises:
-      ValueError: If there is no option or no value.
+      ValueError: If the option or its values are missing.
     """
-    name, _, values = words.partition("=")
+    name, _, values = spec.partition("=")
     if not name or not values:
         raise ValueError(
-            f"--grid must be such as optimizer.learning_rate=1e-4,1e-3, got {words!r}."
+            "--grid must be of the form optimizer.learning_rate=1e-4,1e-3, got "
+            f"{spec!r}."
         )
     return name, values.split(",")
 
@@ -141,20 +140,20 @@ def _literal(text: str) -> object:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return text  # whose type the config refuses, naming the option
+        return text  # the config refuses its type and names the option
 
 
-def words_of(value: object) -> str:
-    """Returns a value as a launcher reads it."""
+def as_text(value: object) -> str:
+    """Returns a value as it is written on a command line."""
     return value if isinstance(value, str) else repr(value)
 
 
-def _word(name: str, value: object) -> str:
-    """A value without characters that folder names must not have."""
-    text = words_of(value)
-    if name == "data.fold":  # numbers and one slash
+def _quoted(name: str, value: object) -> str:
+    """Returns a value without characters that are not allowed in folder names."""
+    text = as_text(value)
+    if name == "data.fold":  # two numbers and a slash
         text = text.replace("/", "of")
-    return urllib.parse.quote(text, safe="+ ")  # one to one
+    return urllib.parse.quote(text, safe="+ ")  # reversible, so names stay distinct
 
 
 def _refuse_varied_twice(axes: Sequence[Sequence[Overrides]]) -> None:
@@ -162,6 +161,6 @@ def _refuse_varied_twice(axes: Sequence[Sequence[Overrides]]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"{', '.join(twice)} would be varied twice; name every option in one "
-            "place: the file's sweep(), a grid, the seeds or the folds."
+            f"{', '.join(twice)} would be varied twice; vary each option in one place "
+            "only: sweep() of the config file, --grid, --seeds or --folds."
         )

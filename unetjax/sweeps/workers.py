@@ -1,12 +1,14 @@
-"""One worker of a sweep; any number of them may share a folder, and any may die."""
+"""Workers of a sweep: any number of processes may share a folder of trials."""
 
 import contextlib
+import logging
 import pathlib
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from unetjax import settings
 from unetjax.files import folders
 from unetjax.reporting.report import Table
 from unetjax.sweeps import results, side_by_side, trials
@@ -16,23 +18,25 @@ from unetjax.training import config as configs
 from unetjax.training import experiment, run_folder, run_report, stopping
 from unetjax.training.config import ExperimentConfig
 
-_POLL = 1.0  # seconds between looks at trials of other workers
+_POLL = 1.0  # seconds between looks at the trials of other workers
+
+_log = logging.getLogger(__name__)
 
 Watch = Callable[[int, Mapping[str, float]], object]
 
 
-class Pruned(stopping.EndedEarlyError):
-    """A trial was given up, as it is worse than others at the same step."""
+class PrunedError(stopping.EndedEarlyError):
+    """A trial was stopped because it scores worse than others at the same step."""
 
 
 class Sweep(NamedTuple):
     """What the trials of a sweep have in common.
 
     Attributes:
-      folder: Where every trial has a folder of its own.
+      folder: Folder of the sweep; each trial has a run folder in it.
       base: The configuration that trials vary.
-      command: Words that train `base`, to which overrides are added.
-      origin: Words that started the sweep.
+      command: Arguments of the command that trains `base`; overrides are appended.
+      origin: Arguments of the command that started the sweep.
     """
 
     folder: pathlib.Path
@@ -41,74 +45,108 @@ class Sweep(NamedTuple):
     origin: Sequence[str]
 
 
-def run_all(sweep: Sweep, listed: Sequence[Trial], *, at_once: int = 1) -> Table:
-    """Runs trials until all have ended, and returns their table.
+@runtime_checkable
+class TrialSource(Protocol):
+    """Where a worker gets its trials: a list of them, or a search."""
 
-    Trials that have ended are skipped, broken ones go on, and those that another worker
-    holds are waited for: if it dies, its trials are taken over.
+    def claim_next(self, claims: contextlib.ExitStack) -> list[Trial]:
+        """Returns the trials to run next, claimed; several are trained side by side.
+
+        Args:
+          claims: Receives the claims and releases them when it is closed.
+
+        Returns:
+          The trials; none if all have ended or other workers hold the rest.
+        """
+        ...
+
+    def has_ended(self) -> bool:
+        """Returns whether no trial is left, neither free nor held by a worker."""
+        ...
+
+    def watch(self, trial: Trial) -> Watch | None:
+        """Returns what to call after each evaluation of a claimed trial, if anything.
+
+        See `loop.train_and_evaluate`. It may raise `PrunedError`.
+        """
+        ...
+
+    def finish(self, trial: Trial, outcome: Outcome) -> None:
+        """Receives the outcome of a claimed trial."""
+        ...
+
+
+class Listed:
+    """A source of trials that are all known beforehand.
+
+    Trials that have ended are skipped. Those of other workers are waited for: if one
+    dies, the kernel releases its claim and the trial is free again.
+    """
+
+    def __init__(
+        self, sweep: Sweep, listed: Sequence[Trial], *, at_once: int = 1
+    ) -> None:
+        """Makes a source.
+
+        Args:
+          sweep: The sweep.
+          listed: Its trials.
+          at_once: How many trials to train side by side in one compiled program, where
+            they differ in seed and learning rate only; see `side_by_side`.
+        """
+        self._sweep, self._at_once = sweep, at_once
+        self._num_trials, self._waiting = len(listed), list(listed)
+
+    def claim_next(self, claims: contextlib.ExitStack) -> list[Trial]:
+        """See `TrialSource`."""
+        self._waiting = [t for t in self._waiting if not is_done(self._sweep, t)]
+        for first in self._waiting:
+            candidates = [first]
+            if self._at_once > 1:
+                candidates += _companions(first, self._waiting)
+            group = _claim_some(self._sweep, candidates, self._at_once, claims)
+            if group:
+                _log.info(
+                    "%d of %d trials have ended; training %s.",
+                    self._num_trials - len(self._waiting),
+                    self._num_trials,
+                    " | ".join(trial.name for trial in group),
+                )
+                return group
+        return []
+
+    def has_ended(self) -> bool:
+        """See `TrialSource`."""
+        return not self._waiting
+
+    def watch(self, trial: Trial) -> None:
+        """Returns nothing: a listed trial runs to its end."""
+
+    def finish(self, trial: Trial, outcome: Outcome) -> None:
+        """Does nothing: the run folder holds the outcome."""
+
+
+def run(sweep: Sweep, source: TrialSource) -> Table:
+    """Runs trials until all of a source have ended, and returns their table.
 
     Args:
-      sweep: Where, and what trials have in common.
-      listed: The trials.
-      at_once: How many trials to train side by side in one compiled program, where
-        they differ in seed and learning rate only; see `side_by_side`.
+      sweep: What trials have in common.
+      source: Where they come from.
 
     Raises:
-      Exception: What ends a run beside divergence, see `experiment.run`.
+      Exception: What ends a run apart from divergence, see `experiment.run`.
     """
     results.open_folder(sweep.folder, sweep.base)
-    while waiting := [t for t in listed if not is_done(sweep, t)]:
-        has_run = False
-        for first in waiting:
-            group = [first, *_companions(sweep, first, waiting)] if at_once > 1 else []
-            with contextlib.ExitStack() as stack:
-                mine = _claim_some(sweep, group or [first], at_once, stack)
-                if mine:
-                    has_run = True
-                    count = sum(is_done(sweep, t) for t in listed)
-                    names = " | ".join(trial.name for trial in mine)
-                    print(f"{count} of {len(listed)} trials ended; now {names}")
-                    run_group(sweep, mine)
-        if not has_run:
+    while True:
+        with contextlib.ExitStack() as claims:
+            group = source.claim_next(claims)
+            if group:
+                _run_group(sweep, group, source)
+                write_results(sweep)
+        if not group:
+            if source.has_ended():
+                return write_results(sweep)
             time.sleep(_POLL)
-    return write_results(sweep)
-
-
-def run_group(sweep: Sweep, group: Sequence[Trial]) -> None:
-    """Runs trials that this worker has claimed, and writes what came of them."""
-    if len(group) > 1:
-        _train_together(sweep, group)
-    for trial in group:
-        if not is_done(sweep, trial):  # those that diverged in the group have ended
-            run_trial(sweep, trial)
-    write_results(sweep)
-
-
-def run_trial(sweep: Sweep, trial: Trial, *, watch: Watch | None = None) -> Outcome:
-    """Runs one trial, from where it is to its end, and returns what came of it.
-
-    Args:
-      sweep: Where, and what trials have in common.
-      trial: Which.
-      watch: See `loop.train_and_evaluate`; may raise `Pruned`.
-    """
-    workdir, state, note = sweep.folder / trial.name, "finished", ""
-    try:
-        experiment.run(
-            trial.config,
-            experiment.open_split(trial.config),
-            workdir,
-            title=_title(sweep, trial),
-            command=_command(sweep, trial),
-            watch=watch,
-        )
-    except stopping.NotFiniteError as error:
-        state, note = "diverged", str(error)
-    except Pruned as error:
-        state, note = "pruned", str(error)
-    outcome = results.best_of(workdir, configs.to_dict(trial.config), state, note)
-    results.write_outcome(workdir, outcome)
-    return outcome
 
 
 @contextlib.contextmanager
@@ -123,7 +161,7 @@ def claim(sweep: Sweep, name: str) -> Iterator[None]:
 
 
 def is_done(sweep: Sweep, trial: Trial) -> bool:
-    """Returns whether a trial has ended, in whatever way."""
+    """Returns whether a trial has ended: finished, pruned or diverged."""
     return results.is_done(sweep.folder / trial.name, trial.config)
 
 
@@ -137,64 +175,92 @@ def write_results(sweep: Sweep) -> Table:
     )
 
 
+def _run_group(sweep: Sweep, group: Sequence[Trial], source: TrialSource) -> None:
+    """Runs claimed trials to their end, and reports their outcomes to the source."""
+    if len(group) > 1:
+        _train_together(sweep, group)
+    for trial in group:
+        watch = source.watch(trial)
+        # It may have ended: by diverging in the group, or with a worker that was killed
+        # before it could report.
+        if is_done(sweep, trial):
+            outcome = results.read_outcome(sweep.folder / trial.name)
+        else:
+            outcome = _run_trial(sweep, trial, watch)
+        source.finish(trial, outcome)
+
+
+def _run_trial(sweep: Sweep, trial: Trial, watch: Watch | None) -> Outcome:
+    """Runs one trial to its end, resuming it if need be, and returns its outcome."""
+    workdir, state, note = sweep.folder / trial.name, "finished", ""
+    try:
+        experiment.run(
+            trial.config,
+            experiment.open_split(trial.config),
+            workdir,
+            title=_title(sweep, trial),
+            command=_command(sweep, trial),
+            watch=watch,
+        )
+    except stopping.NotFiniteError as error:
+        state, note = "diverged", str(error)
+    except PrunedError as error:
+        state, note = "pruned", str(error)
+    outcome = results.best_of(workdir, configs.to_dict(trial.config), state, note)
+    results.write_outcome(workdir, outcome)
+    return outcome
+
+
 def _claim_some(
-    sweep: Sweep, wanted: Sequence[Trial], most: int, stack: contextlib.ExitStack
+    sweep: Sweep, candidates: Sequence[Trial], most: int, claims: contextlib.ExitStack
 ) -> list[Trial]:
-    """Claims up to so many trials that nobody holds and that have not ended."""
-    mine = []
-    for trial in wanted:
-        if len(mine) == most:
+    """Claims at most so many of the trials that are free and have not ended."""
+    claimed = []
+    for trial in candidates:
+        if len(claimed) == most:
             break
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(claim(sweep, trial.name))
             except folders.FolderInUseError:
                 continue
+            # Another worker may have finished it since it was listed.
             if not is_done(sweep, trial):
-                stack.push(held.pop_all())
-                mine.append(trial)
-    return mine
+                claims.push(held.pop_all())
+                claimed.append(trial)
+    return claimed
 
 
-def _companions(sweep: Sweep, first: Trial, others: Sequence[Trial]) -> list[Trial]:
-    """The trials that can be trained in one program with the first."""
-    alike = [
+def _companions(first: Trial, others: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials that can be trained in one program with the first."""
+    shared = side_by_side.shared(first.config)
+    return [
         trial
         for trial in others
-        if trial != first
-        and side_by_side.shared(trial.config) == side_by_side.shared(first.config)
+        if trial != first and side_by_side.shared(trial.config) == shared
     ]
-    data = first.config.data
-    if not alike or data.validation or data.validation_images:
-        return alike  # images that are named do not depend on the seed
-
-    def images(trial: Trial) -> object:
-        return side_by_side.contents(experiment.open_split(trial.config))
-
-    wanted = images(first)
-    return [trial for trial in alike if images(trial) == wanted]
 
 
 def _train_together(sweep: Sweep, group: Sequence[Trial]) -> None:
-    """Trains trials side by side; where they are too far apart, that is left undone."""
+    """Trains trials side by side, unless they are at steps too far apart for that."""
     split = experiment.open_split(group[0].config)
     runs = [run_folder.make_run(t.config, split, sweep.folder / t.name) for t in group]
     try:
-        ends = side_by_side.train_side_by_side(runs)
+        errors = side_by_side.train_side_by_side(runs)
     except side_by_side.StepsDifferError as error:
-        print(f"{error} They go on one by one.")
+        _log.info("%s Training them sequentially instead.", error)
         return
-    for trial, end in zip(group, ends, strict=True):
-        if end is not None:
+    for trial, error in zip(group, errors, strict=True):
+        if error is not None:
             options, workdir = configs.to_dict(trial.config), sweep.folder / trial.name
             run_report.write_unfinished(
                 workdir,
                 trial.config,
                 title=_title(sweep, trial),
-                reason=str(end),
+                reason=str(error),
                 command=_command(sweep, trial),
             )
-            outcome = results.best_of(workdir, options, "diverged", str(end))
+            outcome = results.best_of(workdir, options, "diverged", str(error))
             results.write_outcome(workdir, outcome)
 
 
@@ -203,13 +269,13 @@ def _title(sweep: Sweep, trial: Trial) -> str:
 
 
 def _command(sweep: Sweep, trial: Trial) -> str:
-    """What trains the trial alone."""
+    """Returns the command that trains the trial alone."""
     base, options = (
-        dict(configs.flatten(configs.to_dict(config)))
+        dict(settings.flatten(configs.to_dict(config)))
         for config in (sweep.base, trial.config)
     )
     changed = [
-        f"--config.{name}={trials.words_of(value)}"
+        f"--config.{name}={trials.as_text(value)}"
         for name, value in options.items()
         if value != base.get(name)
     ]

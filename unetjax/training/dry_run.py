@@ -16,7 +16,7 @@ from unetjax.network.forward import forward
 from unetjax.reporting import console
 from unetjax.reporting.report import Table
 from unetjax.training import config as configs
-from unetjax.training import loop, optimizers, run_folder
+from unetjax.training import programs, run_folder
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.steps import TrainState
 
@@ -80,11 +80,10 @@ def flops(config: ExperimentConfig, *, channels: int) -> tuple[int, int]:
 
 def step_memory(config: ExperimentConfig, *, channels: int) -> Memory | None:
     """Returns the memory of the compiled training step on each device, in bytes."""
-    optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
     num_devices = parallel.usable_devices(config.batch_size)
     items = jax.ShapeDtypeStruct((config.batch_size // num_devices,), jnp.int32)
     keys = jax.eval_shape(lambda: run_folder.make_keys(0))
-    step = functools.partial(loop.build_step(config, optimizer), axis_name=None)
+    step = functools.partial(programs.build_step(config), axis_name=None)
     lowered = jax.jit(step, donate_argnums=0).lower(
         _abstract_state(config, channels), items, _abstract_data(config, channels), keys
     )
@@ -122,7 +121,7 @@ def tile_sizes(config: ExperimentConfig) -> list[int]:
 
 
 def _abstract_state(config: ExperimentConfig, channels: int) -> TrainState:
-    init = functools.partial(loop.initial_state, config, channels=channels)
+    init = functools.partial(programs.initial_state, config, channels=channels)
     return jax.eval_shape(init, jax.random.key(0))
 
 

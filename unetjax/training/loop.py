@@ -1,43 +1,41 @@
-"""Training from a config to a model folder: step, record, evaluate, save."""
+"""The training loop: step, record, evaluate, save; for one run or several at once."""
 
-import functools
+import contextlib
+import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PyTree
 
-from unetjax import losses
-from unetjax.data import device_dataset
 from unetjax.data.batch import Transform
-from unetjax.data.device_dataset import DeviceDataset
 from unetjax.data.splits import Split
-from unetjax.devices import parallel, runtime
+from unetjax.devices import parallel
 from unetjax.evaluation import postprocessing_search, scoring
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
-from unetjax.reporting import console, environment, records
+from unetjax.reporting import console, environment
 from unetjax.reporting.records import Record
 from unetjax.training import (
     checkpoints,
-    optimizers,
+    programs,
     run_folder,
     run_log,
     steps,
     stopping,
 )
-from unetjax.training import (
-    config as configs,
-)
 from unetjax.training.checkpoints import Manager
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.run_folder import Keys, Run
+from unetjax.training.run_folder import Run
 from unetjax.training.steps import Metrics, TrainState
 
 Path = str | os.PathLike[str]
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 def train_and_evaluate(
@@ -48,30 +46,30 @@ def train_and_evaluate(
     watch: Callable[[int, Mapping[str, float]], object] | None = None,
     transform: Transform | None = None,
 ) -> TrainedModel:
-    """Trains, or goes on where an earlier call was interrupted, to the last step.
+    """Trains to the last step, resuming where an earlier call was interrupted.
 
     The run folder receives `config.json`, `environment.json`, `records.jsonl`, the same
-    as `records.csv`, `checkpoints/`, `pictures/` of some held-out images, one before
-    the first update and one at every evaluation, and the best model so far as `model/`,
-    complete at any time. A run that stopped for want of progress is finished, and a
-    further call does nothing.
+    as `records.csv`, `checkpoints/`, `pictures/` of some validation images (before the
+    first update and at every evaluation), and the best model so far as `model/`, which
+    is complete at any time. A run that has reached its last step, or has stopped early
+    for lack of progress, is finished; calling this again then trains no further.
 
     Args:
       config: The experiment.
       split: Images to train on and to validate on.
       workdir: The run folder, new or of an earlier call with the same config.
-      watch: Called with step and scores after every evaluation, the state being saved;
-        what it raises ends the run.
-      transform: A change of one's own of every drawn tile, see `data.batch.Transform`.
-        No config holds it: to go on with a run, give the same one.
+      watch: Called with step and scores after every evaluation, once the state is
+        saved; an exception from it ends the run.
+      transform: A custom change to every drawn tile, see `data.batch.Transform`. It is
+        not part of the config: pass the same one to resume a run.
 
     Returns:
-      The best model by `config.best_metric` on the held-out images.
+      The best model by `config.best_metric` on the validation images.
 
     Raises:
       FileExistsError: If `workdir` holds other files, or another process uses it.
       ValueError: If `workdir` was made with another config, or a loss is not finite;
-        the last checkpoint is then one from before.
+        the last checkpoint then precedes it.
       Interrupted: On SIGINT or SIGTERM, after the state was saved.
     """
     run = run_folder.make_run(config, split, workdir, watch=watch, transform=transform)
@@ -85,137 +83,214 @@ def train_and_evaluate(
         )
 
 
-def load_data(run: Run) -> DeviceDataset:
-    """Returns the training images of a run as arrays on the default device."""
-    config = run.config
-    return device_dataset.load(
-        run.split.train,
-        scaling=config.scaling,
-        clip=config.clip,
-        num_classes=config.model.num_classes,
-        weight_map=config.weight_map,
-        sampling=config.sampling,
-    )
-
-
 def _train(run: Run, manager: Manager) -> None:
+    """Trains a single run from its latest checkpoint.
+
+    Raises:
+      NotFiniteError: If the run diverges.
+    """
     config = run.config
-    if config.deterministic:
-        runtime.check_deterministic(jax.default_backend())
     num_devices = parallel.usable_devices(config.batch_size)
-    data = load_data(run)
-    optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
-    state = initial_state(config, run.keys.init, channels=data.image.shape[-1])
+    data = programs.load_data(run)
+    state = programs.initial_state(config, run.keys.init, channels=data.image.shape[-1])
     state, data, keys = parallel.replicate((state, data, run.keys), num_devices)
-    state = checkpoints.restore_latest(manager, state) or state
-    step, scores = int(state.step), run_folder.resume_records(run, int(state.step))
-    advance = parallel.data_parallel(
-        build_step(config, optimizer, transform=run.transform),
-        num_devices=num_devices,
+    restored = checkpoints.restore_latest(manager, state)
+    state = state if restored is None else restored
+    advance = programs.compile_step(
+        programs.build_step, config, transform=run.transform, num_devices=num_devices
     )
-
-    if not is_over(run, step, scores):
-        environment.note_start(run.workdir, seed=config.seed, step=step)
-    with (
-        stopping.first_signal() as signals,
-        run_folder.open_sinks(run, step) as sink,
-        console.progress("training", total=config.num_steps, done=step) as bar,
-    ):
-        run = run._replace(sink=sink)
-        evaluate = functools.partial(evaluate_and_save, run, manager)
-        if step == config.num_steps == 0:
-            evaluate(state, scores)
-        elif step == 0:
-            run_log.draw_untrained(run, state)
-        pending = None
-        while not is_over(run, step, scores):
-            items = steps.items_of(step, config.batch_size, num_devices)
-            state, metrics = advance(state, items, data, keys)
-            step += 1
-            # The metrics of the step before, so that nothing waits for this one.
-            if pending is not None:
-                bar.advance(loss=run_log.record(run, *pending))
-            pending = (step, metrics)
-            if step % config.evaluate_every == 0 or step == config.num_steps:
-                bar.advance(loss=run_log.record(run, *pending))
-                pending = None
-                scores = evaluate(state, scores)
-            if signals:
-                if pending is not None:
-                    run_log.record(run, *pending)
-                    stopping.check_finite_params(state.params, step)
-                    checkpoints.save(manager, state, {config.best_metric: -1.0})
-                raise stopping.Interrupted(
-                    signals[0],
-                    f"stopped at step {step} of {config.num_steps}; the same command "
-                    "goes on from there.",
-                )
-    checkpoints.finish(manager, step)
+    (error,) = drive(
+        [run],
+        [manager],
+        state,
+        lambda state, items: advance(state, items, data, keys),
+        step=int(state.step),
+    )
+    if error is not None:
+        raise error
 
 
-def initial_state(
-    config: ExperimentConfig, key: PRNGKeyArray, *, channels: int
-) -> TrainState:
-    """Returns the state before the first update.
+@dataclass
+class _Member:
+    """A run in the loop, and how far it is.
+
+    Attributes:
+      run: The run.
+      index: Its place among the runs of the loop.
+      manager: Its checkpoints.
+      scores: The best metric of every evaluation so far.
+      saved_step: Step of the latest checkpoint with scores.
+      error: Why the run diverged, if it did; nothing more is computed or written of it.
+    """
+
+    run: Run
+    index: int
+    manager: Manager
+    scores: list[float]
+    saved_step: int
+    error: stopping.NotFiniteError | None = None
+
+    def is_active(self, step: int) -> bool:
+        """Whether the run takes part in the next update."""
+        return self.error is None and not is_over(self.run, step, self.scores)
+
+    @contextlib.contextmanager
+    def open_writers(self, step: int) -> Iterator[None]:
+        """Opens the metric writers, and closes those of a diverged run as failed."""
+        with (
+            contextlib.suppress(stopping.NotFiniteError),
+            run_folder.open_writers(self.run, step) as writer,
+        ):
+            self.run = self.run._replace(writer=writer)
+            yield
+            if self.error is not None:
+                raise self.error
+
+    def start(self, state: TrainState) -> None:
+        """Draws the untrained network, or evaluates it where no update follows."""
+        if self.run.config.num_steps:
+            run_log.draw_untrained(self.run, state)
+        elif not self.scores:
+            self.evaluate(state)
+
+    def record(self, step: int, metrics: Metrics) -> float | None:
+        """Writes the metrics of a step, and returns its loss."""
+        return self._unless_diverged(run_log.write_metrics, self.run, step, metrics)
+
+    def evaluate(self, state: TrainState) -> None:
+        """Scores a state, and saves it with its scores."""
+        scores = self._unless_diverged(
+            evaluate_and_save, self.run, self.manager, state, self.scores
+        )
+        if scores is not None:
+            self.scores, self.saved_step = scores, int(state.step)
+
+    def save(self, state: TrainState) -> None:
+        """Saves a state without scores."""
+        metric = self.run.config.best_metric
+        self._unless_diverged(_save_unscored, self.manager, state, metric)
+
+    def _unless_diverged(self, action: Callable[..., T], *args: object) -> T | None:
+        """Returns what an action returns; None if the run diverges or has done so."""
+        if self.error is not None:
+            return None
+        try:
+            return action(*args)
+        except stopping.NotFiniteError as error:
+            self.error = error
+            return None
+
+
+def drive(
+    runs: Sequence[Run],
+    managers: Sequence[Manager],
+    state: PyTree,
+    advance: Callable[[PyTree, Int[Array, "D B"]], tuple[PyTree, PyTree]],
+    *,
+    step: int,
+    pick: Callable[[PyTree, int], PyTree] = lambda tree, index: tree,
+) -> list[stopping.NotFiniteError | None]:
+    """Trains one run, or several in one program, from a step to the last.
+
+    A run that diverges or stops early leaves the others alone.
 
     Args:
-      config: The experiment.
-      key: Random key of the parameters.
-      channels: Number of channels of the images.
+      runs: The runs, alike in everything that the loop reads of a config.
+      managers: The checkpoints of each run.
+      state: State of all runs after `step` updates; donated.
+      advance: From state and numbers of items to the next state and its metrics.
+      step: Number of updates done so far.
+      pick: From state or metrics of all runs to those of the run at an index.
+
+    Returns:
+      For each run the error by which it diverged, or None.
+
+    Raises:
+      Interrupted: On SIGINT or SIGTERM, after the states were saved.
+      OSError: If the last checkpoint of a run did not reach the disk.
     """
-    optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
-    shape = (1, config.tile_size, config.tile_size, channels)
+    config = runs[0].config
+    num_devices = parallel.usable_devices(config.batch_size)
+    members = [
+        _Member(run, index, manager, run_folder.resume_records(run, step), step)
+        for index, (run, manager) in enumerate(zip(runs, managers, strict=True))
+    ]
+    _log_start(members, step)
+    title = "training" if len(runs) == 1 else f"training {len(runs)} runs"
+    with (
+        contextlib.ExitStack() as writers,
+        stopping.first_signal() as signals,
+        console.progress(title, total=config.num_steps, done=step) as bar,
+    ):
+        for member in members:
+            writers.enter_context(member.open_writers(step))
+            if step == 0:
+                member.start(pick(state, member.index))
 
-    def make(key: PRNGKeyArray) -> TrainState:
-        return steps.init_state(config.model, optimizer, key, jnp.zeros(shape))
+        def write(step: int, metrics: PyTree, members: Sequence[_Member]) -> None:
+            metrics = jax.device_get(metrics)
+            losses = [m.record(step, pick(metrics, m.index)) for m in members]
+            finite = [loss for loss in losses if loss is not None]
+            bar.advance(loss=sum(finite) / len(finite) if finite else math.nan)
 
-    return jax.jit(make)(key)  # compiled, the zeros are never convolved
+        log = run_log.DelayedLog(write)
+        while active := [member for member in members if member.is_active(step)]:
+            items = steps.items_of(step, config.batch_size, num_devices)
+            state, metrics = advance(state, items)
+            step += 1
+            log.push(step, metrics, active)
+            is_due = step % config.evaluate_every == 0 or step == config.num_steps
+            if is_due:
+                log.flush()
+                for member in active:
+                    member.evaluate(pick(state, member.index))
+            if signals:
+                log.flush()
+                if not is_due:
+                    for member in active:
+                        member.save(pick(state, member.index))
+                if any(member.error is None for member in members):
+                    raise _interrupted(members, signals[0], step)
+    for member in members:
+        if member.error is None:
+            checkpoints.finish(member.manager, member.saved_step)
+    return [member.error for member in members]
 
 
-def build_step(
-    config: ExperimentConfig,
-    optimizer: optax.GradientTransformation,
-    *,
-    transform: Transform | None = None,
-) -> Callable[..., tuple[TrainState, Metrics]]:
-    """Returns the function that draws a batch and updates the state, not compiled.
+def _log_start(members: Sequence[_Member], step: int) -> None:
+    """Notes where runs start, and logs which of them resume and which are finished."""
+    for member in members:
+        run, last = member.run, member.run.config.num_steps
+        if member.is_active(step):
+            environment.note_start(run.workdir, seed=run.config.seed, step=step)
+            if step:
+                _log.info("%s resumes at step %d of %d.", run.workdir, step, last)
+        elif step < last:
+            _log.info(
+                "%s is finished: it stopped early, at step %d of %d; a larger patience "
+                "resumes it.",
+                *(run.workdir, step, last),
+            )
+        elif member.scores:
+            _log.info(
+                "%s is finished, at step %d; a larger num_steps resumes it.",
+                *(run.workdir, step),
+            )
 
-    It takes (state, items, data, keys, *, axis_name): see `resident.draw_batch` and
-    `steps.train_step`.
-    """
-    draw = functools.partial(
-        device_dataset.draw_batch,
-        tile_size=config.tile_size,
-        output_size=configs.output_size(config),
-        weight_map=config.weight_map,
-        augmentation=config.augmentation,
-        sampling=config.sampling,
-        transform=transform,
+
+def _interrupted(
+    members: Sequence[_Member], signum: int, step: int
+) -> stopping.Interrupted:
+    runs = "" if len(members) == 1 else f" {len(members)} runs"
+    return stopping.Interrupted(
+        signum,
+        f"stopped{runs} at step {step} of {members[0].run.config.num_steps}; run the "
+        "same command again to resume.",
     )
-    update = functools.partial(
-        steps.train_step,
-        model=config.model,
-        optimizer=optimizer,
-        loss=losses.build_loss(config.loss.name, config.loss.reduction),
-        log_grad_norms=config.log_grad_norms,
-    )
-
-    def step(
-        state: TrainState,
-        items: Int[Array, " B"],
-        data: DeviceDataset,
-        keys: Keys,
-        *,
-        axis_name: str | None = None,
-    ) -> tuple[TrainState, Metrics]:
-        batch = draw(data, keys.data, items)
-        return update(state, batch, keys.dropout, axis_name=axis_name)
-
-    return step
 
 
 def is_over(run: Run, step: int, scores: list[float]) -> bool:
-    """Whether the run is at its last step, or stopped before for want of progress."""
+    """Whether the run is at its last step, or has stopped early."""
     return step >= run.config.num_steps or stopping.no_progress(
         scores, run.config.patience
     )
@@ -224,9 +299,19 @@ def is_over(run: Run, step: int, scores: list[float]) -> bool:
 def evaluate_and_save(
     run: Run, manager: Manager, state: TrainState, earlier: list[float]
 ) -> list[float]:
-    """Scores the held-out images, keeps the best model, saves the state.
+    """Scores the validation images, keeps the best model, saves the state.
 
-    Returns the best metric of this evaluation after those of earlier ones.
+    Args:
+      run: The run.
+      manager: Its checkpoints.
+      state: The state to score.
+      earlier: The best metric of every evaluation so far.
+
+    Returns:
+      The best metric of every evaluation, this one being the last.
+
+    Raises:
+      NotFiniteError: If a parameter is not finite; nothing is saved then.
     """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
@@ -235,28 +320,27 @@ def evaluate_and_save(
         trained, run.split.validation, keep=config.num_pictures
     )
     scores = metric.compute()
-    if config.best_metric not in scores:
-        raise ValueError(
-            f"config.best_metric must be one of {', '.join(scores)}, got "
-            f"{config.best_metric!r}."
-        )
     value = scores[config.best_metric]
-    run_log.tell(run, Record(step, "validation", {**scores}))
+    run_log.write_record(run, Record(step, "validation", {**scores}))
     run_log.warn_of_collapse(run, step, metric, predictions)
-    run_log.draw(run, step, predictions)
+    run_log.draw_predictions(run, step, predictions)
     if config.histograms:
-        run_log.show_activations(run, state)
+        run_log.write_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
         about = trained.about | {"step": step, "scores": _finite(scores)}
         model_folder.save(run.workdir / "model", trained._replace(about=about))
     checkpoints.save(manager, state, checkpoints.as_metrics(scores))
-    records.write_csv(run.workdir / "records.jsonl")
     if run.watch is not None:
         run.watch(step, scores)
     return [*earlier, value]
 
 
+def _save_unscored(manager: Manager, state: TrainState, best_metric: str) -> None:
+    stopping.check_finite_params(state.params, int(state.step))
+    checkpoints.save(manager, state, {best_metric: -1.0})
+
+
 def _finite(scores: dict[str, float]) -> dict[str, float | None]:
-    """Scores as JSON has them, which knows no NaN."""
+    """Returns scores as JSON can hold them, which has no NaN."""
     return {name: x if math.isfinite(x) else None for name, x in scores.items()}

@@ -7,6 +7,8 @@ import jax
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from unetjax.settings import check_fields, check_range
+
 Schedule = Literal["constant", "cosine", "staircase"]
 L2Scope = Literal["kernels", "tf_unet"]
 
@@ -53,6 +55,19 @@ class OptimizerSettings:
     l2_scope: L2Scope = "kernels"
     clip_norm: float = 0.0
     bias_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        check_fields(self)
+        for name in ("momentum", "beta1", "beta2"):
+            check_range(name, getattr(self, name), at_least=0, below=1)
+        for name in (
+            *("learning_rate", "warmup_steps", "weight_decay"),
+            *("clip_norm", "bias_rate"),
+        ):
+            check_range(name, getattr(self, name), at_least=0)
+        check_range("decay_rate", self.decay_rate, above=0)
+        check_range("decay_steps", self.decay_steps, at_least=1)
 
 
 def learning_rate(

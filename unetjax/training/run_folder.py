@@ -10,11 +10,13 @@ from typing import NamedTuple
 import jax
 from jaxtyping import PRNGKeyArray
 
+from unetjax import settings
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
+from unetjax.devices import runtime
 from unetjax.files import folders
 from unetjax.reporting import records, writers
-from unetjax.reporting.metric_writer import NO_SINK, Sink
+from unetjax.reporting.metric_writer import MetricWriter, NullWriter
 from unetjax.training import checkpoints
 from unetjax.training import config as configs
 from unetjax.training.checkpoints import Manager
@@ -45,7 +47,7 @@ class Run(NamedTuple):
       split: Images to train on and to validate on.
       watch: Called with step and scores after every evaluation, the state being saved.
       keys: The random keys.
-      sink: Where else records and pictures are shown.
+      writer: Receives records, pictures and histograms.
       transform: A change of every drawn tile, see `data.batch.Transform`.
     """
 
@@ -54,7 +56,7 @@ class Run(NamedTuple):
     split: Split
     watch: Callable[[int, Mapping[str, float]], object] | None
     keys: Keys
-    sink: Sink = NO_SINK
+    writer: MetricWriter = NullWriter()
     transform: Transform | None = None
 
 
@@ -66,7 +68,13 @@ def make_run(
     watch: Callable[[int, Mapping[str, float]], object] | None = None,
     transform: Transform | None = None,
 ) -> Run:
-    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s."""
+    """Returns a run with its random keys; the arguments are `train_and_evaluate`'s.
+
+    Raises:
+      ValueError: If the run is to be deterministic, and the device is not set up so.
+    """
+    if config.deterministic:
+        runtime.check_deterministic(jax.default_backend())
     keys, workdir = make_keys(config.seed), pathlib.Path(workdir)
     return Run(config, workdir, split, watch, keys, transform=transform)
 
@@ -75,7 +83,7 @@ def make_run(
 def open_run(run: Run) -> Iterator[Manager]:
     """Claims the folder of a run, agrees on its config, and opens its checkpoints."""
     _check_folder(run.workdir)
-    with folders.claim(run.workdir), _table_of_records(run.workdir):
+    with folders.claim(run.workdir):
         agree_on_config(run.workdir / "config.json", run.config, holder="a run")
         with checkpoints.open_checkpoints(
             run.workdir / "checkpoints", best_metric=run.config.best_metric
@@ -98,9 +106,8 @@ def agree_on_config(
     """
     options = configs.to_dict(config)
     if path.exists():
-        # Built anew, so that options younger than the file have their defaults.
-        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
-        changed = configs.differences(old, options)
+        old = configs.from_saved(json.loads(path.read_text()), where=str(path))
+        changed = configs.differences(configs.to_dict(old), options)
         if changed:
             raise ValueError(
                 f"{path.parent} holds {holder} with another config "
@@ -122,10 +129,14 @@ def resume_records(run: Run, step: int) -> list[float]:
     ]
 
 
-def open_sinks(run: Run, step: int) -> contextlib.AbstractContextManager[Sink]:
-    """Opens what shows the records of a run beside its folder, from a step on."""
-    options = dict(configs.flatten(configs.to_dict(run.config)))
-    return writers.open_sinks(run.config.sinks, run.workdir, step=step, config=options)
+def open_writers(
+    run: Run, step: int
+) -> contextlib.AbstractContextManager[MetricWriter]:
+    """Opens the metric writers of a run that starts or resumes at a step."""
+    options = dict(settings.flatten(configs.to_dict(run.config)))
+    return writers.open_writers(
+        run.config.writers, run.workdir, step=step, config=options
+    )
 
 
 def _check_folder(workdir: pathlib.Path) -> None:
@@ -138,13 +149,3 @@ def _check_folder(workdir: pathlib.Path) -> None:
             )
     elif workdir.exists():
         raise FileExistsError(f"{workdir} is a file; name a new or empty folder.")
-
-
-@contextlib.contextmanager
-def _table_of_records(workdir: pathlib.Path) -> Iterator[None]:
-    """Leaves `records.csv` right, however the block ends."""
-    try:
-        yield
-    finally:
-        if (workdir / "records.jsonl").exists():
-            records.write_csv(workdir / "records.jsonl")

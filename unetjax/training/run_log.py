@@ -1,8 +1,10 @@
-"""What a run says of itself while it goes on: records, pictures, warnings."""
+"""Logging during training: records of metrics, pictures, warnings of collapse."""
 
 import functools
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,26 +19,59 @@ from unetjax.inference.trained_model import TrainedModel
 from unetjax.metrics.cells import CellMetric
 from unetjax.network import input_scaling
 from unetjax.network.forward import activations
-from unetjax.reporting import pictures, records
+from unetjax.reporting import pictures
 from unetjax.reporting.records import Record
 from unetjax.training import config as configs
 from unetjax.training import optimizers, steps, stopping
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.run_folder import Run
 
-_COLLAPSED = 0.01  # of the pixels that are truly of other classes
+_COLLAPSED = 0.01  # of the pixels that truly belong to other classes
 _DEAD = 1e-3  # difference of probabilities over an image
 
+_log = logging.getLogger(__name__)
 
-def record(run: Run, step: int, metrics: steps.Metrics) -> float:
-    """Writes the metrics of a step if they are due, and returns the loss.
+
+class DelayedLog:
+    """Writes the metrics of each step once the next one has been started.
+
+    Steps are computed asynchronously, and reading a metric waits for its step. Reading
+    that of the step before leaves the device with work to do meanwhile.
+
+    Example:
+      >>> log = DelayedLog(print)
+      >>> log.push("step 1")
+      >>> log.push("step 2")
+      step 1
+      >>> log.flush()
+      step 2
+    """
+
+    def __init__(self, write: Callable[..., object]) -> None:
+        self._write = write
+        self._pending: tuple[Any, ...] | None = None
+
+    def push(self, *entry: object) -> None:
+        """Writes the entry before this one, and keeps this one back."""
+        self.flush()
+        self._pending = entry
+
+    def flush(self) -> None:
+        """Writes the entry that is kept back, if there is one."""
+        entry, self._pending = self._pending, None
+        if entry is not None:
+            self._write(*entry)
+
+
+def write_metrics(run: Run, step: int, metrics: steps.Metrics) -> float:
+    """Writes the metrics of a step if a record is due, and returns its loss.
 
     Raises:
       NotFiniteError: If the loss is not finite.
     """
     loss = float(metrics.loss)
     if not math.isfinite(loss):
-        stopping.check_finite_loss(loss, step, names_of(run, step))
+        stopping.check_finite_loss(loss, step, image_names(run, step))
     if step % run.config.log_every == 0 or step == 1:
         values: dict[str, int | float | str] = {
             "loss": loss,
@@ -46,21 +81,19 @@ def record(run: Run, step: int, metrics: steps.Metrics) -> float:
         }
         for name, norm in (metrics.grad_norms or {}).items():
             values[f"grad_norm/{name}"] = float(norm)
-        tell(run, Record(step, "train", values))
+        write_record(run, Record(step, "train", values))
     return loss
 
 
-def tell(run: Run, record: Record) -> None:
-    """Writes a record down, and then shows it wherever somebody watches."""
-    records.append(run.workdir / "records.jsonl", record)
-    run.sink.record(record)
+def write_record(run: Run, record: Record) -> None:
+    """Passes a record to the metric writers."""
+    run.writer.write_record(record)
 
 
-def names_of(run: Run, step: int) -> list[str]:
-    """Returns the images from which the tiles of an update were cut.
+def image_names(run: Run, step: int) -> list[str]:
+    """Returns the names of the images from which the tiles of an update were cut.
 
-    Which they are is a function of the run's key and of the item's number alone, so
-    that nothing has to be written down to know it.
+    They are recomputed: draws depend on the run's key and the item's number alone.
     """
     draw = functools.partial(
         sampling.draw_image, run.keys.data, num_images=len(run.split.train)
@@ -70,41 +103,46 @@ def names_of(run: Run, step: int) -> list[str]:
 
 
 def draw_untrained(run: Run, state: steps.TrainState) -> None:
-    """Draws what the network makes of the held-out images before the first update."""
+    """Draws the predictions of the untrained network on some validation images."""
     trained = as_model_folder(run, state)
     shown = run.split.validation[: run.config.num_pictures]
-    draw(run, 0, [segment(trained, example.image) for example in shown])
+    draw_predictions(run, 0, [segment(trained, example.image) for example in shown])
 
 
-def draw(run: Run, step: int, found: list[Segmentation]) -> None:
-    """Draws the first held-out images with what was found in them."""
-    if not found:
+def draw_predictions(run: Run, step: int, predictions: list[Segmentation]) -> None:
+    """Draws the first validation images with their predictions."""
+    if not predictions:
         return
-    shown = run.split.validation[: len(found)]
-    picture = panels.strip(shown, found, run.config.weight_map)
+    shown = run.split.validation[: len(predictions)]
+    picture = panels.strip(shown, predictions, run.config.weight_map)
     folder = run.workdir / "pictures"
     folder.mkdir(exist_ok=True)
     pictures.write_png(folder / f"step_{step:08d}.png", picture, replace=True)
-    run.sink.picture(step, "pictures", picture)
+    run.writer.write_picture(step, "pictures", picture)
 
 
-def show_activations(run: Run, state: steps.TrainState) -> None:
-    """Shows what each module makes of a tile of the first held-out image."""
+def write_activations(run: Run, state: steps.TrainState) -> None:
+    """Passes histograms of each module's output to the metric writers.
+
+    The input is the first tile of the first validation image.
+    """
     config, image = run.config, run.split.validation[0].image
     rows, columns = (
         tiles.mirror_index(0, config.tile_size, size=size) for size in image.shape[:2]
     )
     tile = input_scaling.scale(image, config.scaling, config.clip)[rows][:, columns]
     compute = jax.jit(activations, static_argnames="model")
-    shown = compute(config.model, state.params, state.model_state, tile[np.newaxis])
-    for name, values in shown.items():
-        run.sink.histogram(int(state.step), f"activations/{name}", np.asarray(values))
+    outputs = compute(config.model, state.params, state.model_state, tile[np.newaxis])
+    for name, values in outputs.items():
+        run.writer.write_histogram(
+            int(state.step), f"activations/{name}", np.asarray(values)
+        )
 
 
 def warn_of_collapse(
     run: Run, step: int, metric: CellMetric, predictions: list[Segmentation]
 ) -> None:
-    """Says so, on the console and in the records, where one class is all there is."""
+    """Logs and records a warning where one class is predicted nearly everywhere."""
     text = collapse_warning(
         metric.confusion,
         [prediction.probs for prediction in predictions],
@@ -112,12 +150,12 @@ def warn_of_collapse(
         learning_rate=_learning_rate(run.config, step),
     )
     if text:
-        print(f"warning: {text}", flush=True)
-        tell(run, Record(step, "warning", {"text": text}))
+        _log.warning("%s", text)
+        write_record(run, Record(step, "warning", {"text": text}))
 
 
 def as_model_folder(run: Run, state: steps.TrainState) -> TrainedModel:
-    """Returns the network of a state, with what it takes to use it."""
+    """Returns the network of a state with all that its use requires."""
     config, train = run.config, run.split.train
     return TrainedModel(
         model=config.model,
@@ -136,7 +174,7 @@ def as_model_folder(run: Run, state: steps.TrainState) -> TrainedModel:
 
 
 def _learning_rate(config: ExperimentConfig, step: int) -> float:
-    """That of the update which made `step` of them."""
+    """Returns the learning rate of the update that completed `step` of them."""
     rate = optimizers.learning_rate(config.optimizer, config.num_steps)
     return float(jnp.asarray(rate(max(step - 1, 0))))
 
@@ -150,41 +188,42 @@ def collapse_warning(
 ) -> str:
     """Returns likely causes where one class is predicted nearly everywhere, else "".
 
-    That is so where all other classes together get less than a hundredth of the pixels
-    that are truly theirs.
+    That is the case where all other classes together are predicted for less than one
+    hundredth of the pixels that truly belong to them.
 
     Args:
-      confusion: Pixels of every true class (row) and predicted class (column).
-      probs: Of some of the images.
-      step: Updates done so far.
-      learning_rate: That of the last update.
+      confusion: Pixels of each true class (row) and predicted class (column).
+      probs: Probabilities of some of the images.
+      step: Number of updates done.
+      learning_rate: Learning rate of the last update.
 
     Example:
-      >>> told_apart = np.array([[80, 10], [5, 5]])
-      >>> collapse_warning(told_apart, [], step=500, learning_rate=0.01)
+      >>> confusion = np.array([[80, 10], [5, 5]])
+      >>> collapse_warning(confusion, [], step=500, learning_rate=0.01)
       ''
     """
     true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     only = int(predicted.argmax())
     others = np.arange(len(confusion)) != only
-    theirs = true[others].sum()
-    if not theirs or predicted[others].sum() >= _COLLAPSED * theirs:
+    expected = true[others].sum()
+    if not expected or predicted[others].sum() >= _COLLAPSED * expected:
         return ""
-    what = (
-        f"step {step}: nearly every held-out pixel is predicted as class {only}, which "
-        f"{true[only] / true.sum():.1%} are."
+    finding = (
+        f"step {step}: nearly every validation pixel is predicted as class {only}, "
+        f"which is the true class of {true[only] / true.sum():.1%}."
     )
-    # A living network follows the image even where one class wins everywhere.
+    # A network that learns follows the image even where one class wins everywhere;
+    # one whose activations are dead (ReLU) returns its biases.
     spread = max((float(np.ptp(p, axis=(0, 1)).max()) for p in probs), default=1.0)
     if spread < _DEAD:
         return (
-            f"{what} Its output is the same everywhere, the activations are dead: "
-            f"lower optimizer.learning_rate ({learning_rate:.3g} now) or set "
+            f"{finding} The output is constant, the activations are dead: lower "
+            f"optimizer.learning_rate (now {learning_rate:.3g}) or set "
             "optimizer.clip_norm, and start again."
         )
     return (
-        f"{what} It may be early, as the output follows the image; if it stays so, a "
-        "class weighs too little (weight_map.class_balance), masks are misread (see "
-        "pictures/), or optimizer.learning_rate is unfit "
-        f"({learning_rate:.3g} now)."
+        f"{finding} This is common early in training, and the output does follow the "
+        "image. If it lasts, a class weighs too little (weight_map.class_balance), "
+        "masks are misread (see pictures/), or optimizer.learning_rate (now "
+        f"{learning_rate:.3g}) does not suit."
     )

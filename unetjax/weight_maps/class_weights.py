@@ -1,11 +1,12 @@
 """The class term w_c of Eq. (2), from the class frequencies of the training set."""
 
-import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer
+
+from unetjax.settings import check_choice, check_range
 
 Balance = Literal["inverse", "sqrt_inverse", "none"]
 
@@ -68,11 +69,7 @@ def class_weights(
     """
     if not isinstance(balance, str):
         return _explicit(balance, num_classes=len(counts))
-    if balance not in get_args(Balance):
-        raise ValueError(
-            f"class_balance must be one of {', '.join(get_args(Balance))} or a list of "
-            f"weights, got {balance!r}."
-        )
+    check_choice("class_balance", balance, Balance)
     power = {"inverse": 1.0, "sqrt_inverse": 0.5, "none": 0.0}[balance]
     weights = np.ones(len(counts))
     if counts.any():
@@ -83,10 +80,11 @@ def class_weights(
 
 
 def _explicit(weights: Sequence[float], num_classes: int) -> Float[np.ndarray, " K"]:
-    finite = all(math.isfinite(weight) and weight >= 0 for weight in weights)
-    if len(weights) != num_classes or not finite:
+    for weight in weights:
+        check_range("class_balance", weight, at_least=0)
+    if len(weights) != num_classes:
         raise ValueError(
-            f"class_balance must be one finite weight of at least 0 for each of the "
-            f"{num_classes} classes, got {list(weights)}."
+            f"class_balance must have one weight for each of the {num_classes} classes,"
+            f" got {list(weights)}."
         )
     return np.asarray(weights, np.float64)

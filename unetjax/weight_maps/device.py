@@ -47,8 +47,8 @@ def separation_weight_map(
       Dimensionless float32 map.
 
     Raises:
-      ValueError: If the settings are out of range, a cell number exceeds int32, or
-        `instances` is not an integer image.
+      ValueError: If a cell number exceeds int32, or `instances` is not an integer
+        image.
 
     Example:
       >>> cells = np.array([[1, 1, 0, 0, 2]])
@@ -86,8 +86,8 @@ def label_and_weight(
       Label, int32; dimensionless weight, float32.
 
     Raises:
-      ValueError: If the settings are out of range, fewer than two class weights are
-        given, a cell number exceeds int32, or `instances` is not an integer image.
+      ValueError: If fewer than two class weights are given, a cell number exceeds
+        int32, or `instances` is not an integer image.
 
     Example:
       >>> cells = np.array([[1, 1, 2, 2]])

@@ -33,9 +33,6 @@ def label_and_weight(
     Returns:
       Label, int32; weight, float32.
 
-    Raises:
-      ValueError: If the settings are out of range.
-
     Example:
       >>> cells = np.array([[1, 1, 0, 0, 2]])
       >>> label, weight = label_and_weight(np.sign(cells), cells, (1.0, 1.0))

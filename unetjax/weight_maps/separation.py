@@ -1,12 +1,14 @@
 """The one-pixel ridge of background between touching cells."""
 
 import functools
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Integer
+
+from unetjax.settings import check_choice
 
 Ridge = Literal["none", "one_sided", "two_sided"]
 
@@ -42,10 +44,7 @@ def ridge(
       >>> ridge(np.array([[1, 1, 2, 2]]), "two_sided")
       Array([[False,  True,  True, False]], dtype=bool)
     """
-    if rule not in _NEIGHBOURS:
-        raise ValueError(
-            f"ridge must be one of {', '.join(get_args(Ridge))}, got {rule!r}."
-        )
+    check_choice("ridge", rule, Ridge)
     cells = cell_numbers(instances)
     classes = jnp.sign(cells) if label is None else jnp.asarray(label, jnp.int32)
     return _touching(cells, classes, offsets=_NEIGHBOURS[rule])

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from unetjax.settings import check_fields, check_range
 from unetjax.weight_maps.class_weights import Balance
 from unetjax.weight_maps.separation import Ridge
 
@@ -32,6 +33,17 @@ class WeightMapSettings:
     ridge: Ridge = "one_sided"  # ours: the paper names no rule
     class_balance: Balance | tuple[float, ...] = "inverse"  # ours
 
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        check_fields(self)
+        for name in ("w0", "near"):
+            check_range(name, getattr(self, name), at_least=0)
+        for name in ("sigma", "near_sigma"):
+            check_range(name, getattr(self, name), above=0)
+        if not isinstance(self.class_balance, str):
+            for weight in self.class_balance:
+                check_range("class_balance", weight, at_least=0)
+
 
 PAPER = WeightMapSettings()
 
@@ -51,23 +63,12 @@ def reach(settings: WeightMapSettings, *, tolerance: float = 1e-7) -> int:
       settings: Heights and widths of the exponentials.
       tolerance: Largest change of the weight, dimensionless and positive.
 
-    Raises:
-      ValueError: If a height is negative, a width is not positive, or one of them is
-        not finite.
-
     Example:
       >>> reach(PAPER), reach(FALK2019)
       (31, 57)
     """
     heights = (settings.w0, settings.near)
     widths = (settings.sigma, settings.near_sigma)
-    heights_valid = all(0 <= height < math.inf for height in heights)
-    if not heights_valid or not all(0 < width < math.inf for width in widths):
-        raise ValueError(
-            "weight_map needs finite w0 and near of at least 0, sigma and near_sigma "
-            f"above 0, got w0 {settings.w0}, near {settings.near}, sigma "
-            f"{settings.sigma}, near_sigma {settings.near_sigma}."
-        )
     return max(
         math.ceil(width * math.sqrt(2 * math.log(max(height / tolerance, 1.0))))
         for height, width in zip(heights, widths, strict=True)

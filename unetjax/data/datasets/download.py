@@ -1,4 +1,4 @@
-"""What the builders share: archives fetched and verified, examples checked."""
+"""Download, checksum and unpacking of public data sets, shared by their builders."""
 
 import os
 import pathlib
@@ -15,9 +15,9 @@ class Origin(NamedTuple):
     """A public archive.
 
     Attributes:
-      url: Where it is downloaded from.
-      sha256: Its checksum; None where nobody states one.
-      landmark: Path of a file or folder inside, by which its contents are known.
+      url: Its location.
+      sha256: Its checksum; None where none is published.
+      landmark: Path of a file or folder inside, by which its contents are recognised.
     """
 
     url: str
@@ -31,15 +31,16 @@ class Origin(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Name of the folder that the archive is unpacked into."""
+        """Name of the folder in which its contents are placed by hand."""
         return self.archive.removesuffix(".zip")
 
 
 def instructions(*origins: Origin) -> str:
-    """Returns what to do on a machine without internet."""
+    """Returns how to provide the archives on a machine without internet."""
     steps = [
-        f"download {origin.url} elsewhere and put {origin.archive}, or unpacked the "
-        f"folder {origin.folder} that holds {origin.landmark}, into manual_dir."
+        f"download {origin.url} on another machine and place {origin.archive}, or its "
+        f"contents as the folder {origin.folder} (with {origin.landmark} inside), in "
+        "manual_dir."
         for origin in origins
     ]
     return "\n".join(steps)
@@ -51,10 +52,10 @@ def info(
     homepage: str,
     **features: tfds.features.FeatureConnector,
 ) -> tfds.core.DatasetInfo:
-    """Returns the description of a data set: its docstring, its features and a name.
+    """Returns the description of a data set, whose examples have features and a name.
 
     Examples keep their order, so that "train[:20]" is the first 20. The checksum of the
-    archive is written beside the data, in metadata.json.
+    archive is stored with the data, in metadata.json.
     """
     return tfds.core.DatasetInfo(
         builder=builder,
@@ -67,21 +68,27 @@ def info(
 
 
 def listed(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
-    """Returns the files of a pattern in the order of their names, at least one."""
+    """Returns the files that match a pattern, sorted by name.
+
+    Raises:
+      FileNotFoundError: If there is none.
+    """
     paths = sorted(folder.glob(pattern))
     if not paths:
-        raise FileNotFoundError(f"{folder} has no {pattern}; get the archive again.")
+        raise FileNotFoundError(
+            f"{folder} has no {pattern}; download the archive again."
+        )
     return paths
 
 
 def image_feature(dtype: type[np.generic]) -> tfds.features.Tensor:
-    """Returns the feature of grey images of any size, compressed without loss."""
+    """Returns the feature of grey images of any size, with lossless compression."""
     shape = (None, None, 1)
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="zlib")
 
 
 def label_feature() -> tfds.features.Tensor:
-    """Returns the feature of a number for every pixel: a class or a cell."""
+    """Returns the feature of an integer for every pixel: a class or an instance."""
     return tfds.features.Tensor(shape=(None, None), dtype=np.int32, encoding="zlib")
 
 
@@ -91,32 +98,35 @@ def checked(
     dtype: type[np.generic],
     path: pathlib.Path,
 ) -> Shaped[np.ndarray, "..."]:
-    """Returns grey images as `dtype`, if that loses nothing and the labels fit.
+    """Returns grey images as `dtype`.
 
     Args:
       image: Images, [..., H, W, 1].
-      numbers: A number for every pixel, [..., H, W].
-      dtype: Type that the data set is stored in.
+      numbers: Class or instance of every pixel, [..., H, W].
+      dtype: Type in which the data set stores images.
       path: The file of the images, for messages.
+
+    Raises:
+      ValueError: If the shapes do not agree, or the conversion would lose information.
     """
     if image.shape != (*numbers.shape, 1):
         raise ValueError(
-            f"{path} has shape {image.shape} and its annotation {numbers.shape}; "
-            "expected grey images of the same size, get the archive again."
+            f"{path} has shape {image.shape} and its annotation {numbers.shape}, "
+            "expected grey images of the same size; download the archive again."
         )
     if not np.can_cast(image.dtype, dtype, "safe"):
         raise ValueError(
-            f"{path} stores {image.dtype}, expected {np.dtype(dtype)}; get the archive "
-            "again."
+            f"{path} stores {image.dtype}, expected {np.dtype(dtype)}; download the "
+            "archive again."
         )
     return image.astype(dtype)
 
 
 def in_manual_dir(origin: Origin, manual_dir: pathlib.Path) -> pathlib.Path | None:
-    """Returns the archive or the folder of its contents, None where there is neither.
+    """Returns the folder of the contents or the archive; None if there is neither.
 
-    The folder must have the name of the archive, as several sets share a layout; it
-    lies in `manual_dir` or is `manual_dir`.
+    The folder is in `manual_dir` or is `manual_dir`. It must have the name of the
+    archive, as several data sets share a layout.
     """
     manual_dir = manual_dir.resolve()
     for folder in (manual_dir / origin.folder, manual_dir):
@@ -131,19 +141,19 @@ def fetch(
 ) -> pathlib.Path:
     """Returns the folder of the contents: placed by hand, or downloaded and unpacked.
 
-    An archive is unpacked in the download folder, under a name that holds its checksum
-    and hence only once. The checksum is verified here: TFDS would want the size of the
-    archive along with it, which nobody states.
+    An archive is unpacked once, in the download folder, under a name that contains its
+    checksum. The checksum is verified here because TFDS verifies it only together with
+    the size of the archive, which is not published.
 
     Raises:
-      ValueError: If the archive has another checksum than `origin` states or does not
-        hold what it should.
+      ConnectionError: If the archive cannot be downloaded.
+      ValueError: If the archive has a wrong checksum, is damaged or has another layout.
     """
     manual_dir = _manual_dir(dl_manager)
-    found = in_manual_dir(origin, manual_dir) if manual_dir else None
-    if found and found.is_dir():
-        return found
-    archive = found or _download(origin, dl_manager)
+    placed = in_manual_dir(origin, manual_dir) if manual_dir else None
+    if placed and placed.is_dir():
+        return placed
+    archive = placed or _download(origin, dl_manager)
     try:
         digest = _verified(origin, archive)
         folder = pathlib.Path(os.fspath(dl_manager.download_dir)) / "unpacked"
@@ -151,8 +161,8 @@ def fetch(
         if not folder.is_dir():
             archives.unpack(archive, folder)
     except ValueError:
-        if not found:
-            # Ours, not the user's: the next run downloads it anew.
+        if not placed:
+            # Our own download, not a file of the user: the next run downloads it again.
             archive.unlink()
             archive.with_name(f"{archive.name}.INFO").unlink(missing_ok=True)
         raise
@@ -161,8 +171,8 @@ def fetch(
         if (root / origin.landmark).exists():
             return root
     raise ValueError(
-        f"{archive} of {origin.url} holds no {origin.landmark}; the publisher has "
-        f"changed it: lay it out as before in manual_dir, from {folder}."
+        f"{archive} of {origin.url} has no {origin.landmark}: the publisher has "
+        f"changed it; rearrange {folder} as the folder {origin.folder} in manual_dir."
     )
 
 
@@ -171,7 +181,7 @@ def _verified(origin: Origin, archive: pathlib.Path) -> str:
     if origin.sha256 not in (None, digest):
         raise ValueError(
             f"{archive} of {origin.url} has SHA-256 {digest}, expected "
-            f"{origin.sha256}; it was damaged on the way or changed by its publisher: "
+            f"{origin.sha256}: it was damaged in transit or changed by its publisher; "
             "download it again."
         )
     return digest
@@ -183,7 +193,7 @@ def _download(
     try:
         return pathlib.Path(os.fspath(dl_manager.download(origin.url)))
     except (OSError, tfds.download.DownloadError) as error:
-        if getattr(error, "errno", None) is not None:  # ours: a full disk, say
+        if getattr(error, "errno", None) is not None:  # the system's: a full disk
             raise
         raise ConnectionError(
             f"{origin.url} could not be downloaded ({type(error).__name__}); "

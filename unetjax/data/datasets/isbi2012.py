@@ -12,9 +12,13 @@ from unetjax.files import images
 
 ORIGIN = download.Origin(
     url="https://downloads.imagej.net/ISBI-2012-challenge.zip",
-    sha256=None,  # stated nowhere; the one that was unpacked is in metadata.json
+    # Not published, so the contents are checked instead: number of pages, shapes, types
+    # and values. The checksum of the archive that was used is in metadata.json.
+    sha256=None,
     landmark="train-volume.tif",
 )
+
+NUM_SLICES = 30  # of each split
 
 
 class Isbi2012(tfds.core.GeneratorBasedBuilder):
@@ -62,10 +66,15 @@ class Isbi2012(tfds.core.GeneratorBasedBuilder):
         if not set(values) <= {0, 255}:
             raise ValueError(
                 f"{path} has values {values}, expected 0 (membrane) and 255 (cell); "
-                "get the archive again."
+                "download the archive again."
             )
         path = folder / f"{split}-volume.tif"
         stack = download.checked(images.read_stack(path), labels, np.uint8, path)
+        if len(stack) != NUM_SLICES:
+            raise ValueError(
+                f"{path} has {len(stack)} pages, expected {NUM_SLICES}; download the "
+                "archive again."
+            )
         for i, (image, label) in enumerate(zip(stack, labels, strict=True)):
             name = f"{split}-{i:02d}"
             yield i, {"image": image, "label": label // 255, "name": name}

@@ -1,0 +1,316 @@
+"""Settings classes: validation of fields, conversion from and to dictionaries.
+
+A settings class is a frozen dataclass, or a linen module, whose annotations are its
+schema. It calls `check_fields` and `check_range` in `__post_init__`, so that the same
+values are refused from Python, from a config file and from the command line.
+"""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import math
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
+
+import flax.linen as nn
+import numpy as np
+from jaxtyping import Shaped
+
+T = TypeVar("T")
+Number = int | float
+
+_SIMILAR = 0.6  # least similarity of a name worth suggesting, in [0, 1]
+
+
+def check_fields(settings: object) -> None:
+    """Refuses fields whose values do not have the types of their annotations.
+
+    Checked are classes, `Literal` choices, unions and tuples of these. A bool is no
+    number here, and a number must be finite.
+
+    Args:
+      settings: An instance of a settings class.
+
+    Raises:
+      ValueError: If a value has a wrong type; the message begins with the field's name.
+    """
+    for name, hint in field_types(type(settings)).items():
+        _check_type(name, getattr(settings, name), hint)
+
+
+def check_choice(name: str, value: object, choices: object) -> None:
+    """Refuses a value that is none of the choices of a `Literal`.
+
+    Raises:
+      ValueError: If it is none of them.
+
+    Example:
+      >>> check_choice("flavour", "mint", Literal["mint", "lemon"])
+    """
+    _check_type(name, value, choices)
+
+
+def check_range(
+    name: str,
+    value: Number,
+    *,
+    at_least: Number | None = None,
+    above: Number | None = None,
+    at_most: Number | None = None,
+    below: Number | None = None,
+    hint: str = "",
+) -> None:
+    """Refuses a number that is out of range or not finite.
+
+    Args:
+      name: What the message calls it.
+      value: The number.
+      at_least: Smallest accepted value.
+      above: Bound that must be exceeded.
+      at_most: Largest accepted value.
+      below: Bound that must not be reached.
+      hint: Appended to the message: what the number means, or what to do.
+
+    Raises:
+      ValueError: If the number is out of range.
+
+    Example:
+      >>> check_range("rate", 1.5, at_least=0, below=1)
+      Traceback (most recent call last):
+      ValueError: rate must be at least 0 and below 1, got 1.5.
+    """
+    bounds = {
+        "at least": (at_least, lambda bound: value >= bound),
+        "above": (above, lambda bound: value > bound),
+        "at most": (at_most, lambda bound: value <= bound),
+        "below": (below, lambda bound: value < bound),
+    }
+    given = {text: b for text, b in bounds.items() if b[0] is not None}
+    if math.isfinite(value) and all(within(bound) for bound, within in given.values()):
+        return
+    rules = [f"{text} {bound}" for text, (bound, _) in given.items()]
+    if not math.isfinite(value):
+        rules.append("finite")
+    raise ValueError(
+        f"{name} must be {' and '.join(rules)}, got {value!r}{hint and f'; {hint}'}."
+    )
+
+
+def check_finite(name: str, values: Shaped[np.ndarray, "..."]) -> None:
+    """Refuses an array with values that are NaN or infinite.
+
+    Raises:
+      ValueError: If there are any; the message says how many.
+    """
+    num_broken = values.size - np.count_nonzero(np.isfinite(values))
+    if num_broken:
+        raise ValueError(
+            f"{name} has {num_broken} of {values.size} values that are NaN or "
+            "infinite; replace them before use."
+        )
+
+
+def build(factory: type[T], options: Mapping[str, Any], *, where: str) -> T:
+    """Makes a settings object from a dictionary of its fields.
+
+    Missing fields have their defaults, fields that are settings themselves are nested
+    dictionaries. Lists become tuples, and integers numbers where the field is one.
+
+    Args:
+      factory: A settings class.
+      options: Field values by name.
+      where: Dotted name of the section, put in front of every message.
+
+    Raises:
+      ValueError: If a name is unknown, or a value has a wrong type or is refused by the
+        class.
+
+    Example:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Blur:
+      ...     sigma: float = 1.0
+      >>> build(Blur, {"sigma": 2}, where="config.blur")
+      Blur(sigma=2.0)
+    """
+    hints = field_types(factory)
+    for name in options:
+        if name not in hints:
+            raise ValueError(f"{where} has no option {name!r}; {suggest(name, hints)}")
+    values = {
+        name: _from_plain(value, hints[name], where=f"{where}.{name}")
+        for name, value in options.items()
+    }
+    try:
+        return factory(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
+
+
+def to_dict(settings: object) -> dict[str, Any]:
+    """Returns the fields of a settings object as nested dictionaries, fit for JSON."""
+    values = {name: getattr(settings, name) for name in field_types(type(settings))}
+    return {
+        name: to_dict(value) if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
+    }
+
+
+def flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the dotted name and the value of every option of nested dictionaries."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested dictionaries of options by their dotted names.
+
+    Example:
+      >>> unflatten({"seed": 1, "model.depth": 2})
+      {'seed': 1, 'model': {'depth': 2}}
+    """
+    options: dict[str, Any] = {}
+    for name, value in values.items():
+        *path, last = name.split(".")
+        section = options
+        for part in path:
+            section = section.setdefault(part, {})
+        section[last] = value
+    return options
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Returns a question or a list that helps whoever misspelt a name.
+
+    Abbreviations count as similar: initials of words, and letters left out. Of dotted
+    names the last part decides, so that a wrong or a missing section does no harm.
+
+    Example:
+      >>> suggest("lr", ["optimizer.learning_rate", "optimizer.clip_norm"])
+      'did you mean optimizer.learning_rate?'
+      >>> suggest("colour", ["rotation", "flip"])
+      'accepted are rotation, flip.'
+    """
+    known = list(known)
+    near = _nearest(name, known)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"accepted are {', '.join(known)}."
+
+
+@functools.cache
+def field_types(factory: type) -> dict[str, Any]:
+    """Returns the annotations of the fields of a settings class, by name."""
+    hints = typing.get_type_hints(factory)
+    return {
+        name: hints[name]
+        for name in inspect.signature(factory).parameters
+        # linen adds these two to the fields of every module.
+        if not (issubclass(factory, nn.Module) and name in ("parent", "name"))
+    }
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The names that are most similar to a misspelt one, if any is similar enough."""
+    scores = {each: _similarity(name, each) for each in known}
+    best = max(scores.values(), default=0.0)
+    return [each for each, x in scores.items() if x == best and best >= _SIMILAR]
+
+
+def _similarity(name: str, known: str) -> float:
+    """How likely `known` is meant by `name`, in [0, 1]."""
+    *section, last = name.lower().replace("-", "_").split(".")
+    *known_section, known_last = known.split(".")
+    score = _word_similarity(last, known_last)
+    if not section:
+        return score
+    return 0.8 * score + 0.2 * _ratio(".".join(section), ".".join(known_section))
+
+
+def _word_similarity(word: str, known: str) -> float:
+    if word == known:
+        return 1.0
+    letters = word.replace("_", "")
+    if len(letters) > 1 and letters == "".join(w[:1] for w in known.split("_")):
+        return 0.95
+    score = _ratio(word, known)
+    rest = iter(known)  # consumed by each `in`: the letters must come in this order
+    if len(letters) > 1 and word[0] == known[0] and all(x in rest for x in letters):
+        score = max(score, _SIMILAR + 0.3 * len(letters) / len(known))
+    return score
+
+
+def _ratio(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
+
+
+def _from_plain(value: object, hint: object, *, where: str) -> object:
+    """The value of a field as its class wants it, from what JSON or a config holds."""
+    if isinstance(value, Mapping) and inspect.isclass(hint):
+        return build(hint, value, where=where)
+    if isinstance(value, list):
+        value = tuple(value)
+    _check_type(where, value, hint)
+    return float(value) if hint is float and isinstance(value, int) else value
+
+
+def _check_type(name: str, value: object, hint: object) -> None:
+    if _fits(value, hint):
+        return
+    text = f"{name} must be {_describe(hint)}"
+    if isinstance(value, float) and not math.isfinite(value):
+        text += " and finite"
+    text += f", got {value!r}"
+    if typing.get_origin(hint) is Literal and isinstance(value, str):
+        near = _nearest(value, typing.get_args(hint))
+        text += f"; did you mean {near[0]}?" if near else "."
+        raise ValueError(text)
+    raise ValueError(f"{text}.")
+
+
+def _fits(value: object, hint: object) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, choice) for choice in arguments)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if arguments[-1] is Ellipsis:
+            return all(_fits(item, arguments[0]) for item in value)
+        return len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if origin is type:
+        return isinstance(value, type)
+    if hint in (int, float):
+        number = int if hint is int else Number
+        is_number = isinstance(value, number) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
+    if not inspect.isclass(hint) or getattr(hint, "_is_protocol", False):
+        return False
+    return isinstance(value, hint)
+
+
+def _describe(hint: object) -> str:
+    """What a field accepts, for a message."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        choices = [x for x in arguments if not (x is int and float in arguments)]
+        return " or ".join(map(_describe, choices))
+    if origin is Literal:
+        return f"one of {', '.join(arguments)}"
+    if origin is tuple:
+        item = _describe(arguments[0])
+        if arguments[-1] is Ellipsis:
+            return f"a list, each {item}"
+        return f"a list of {len(arguments)} values, each {item}"
+    if dataclasses.is_dataclass(hint):
+        return "a section with options of its own"
+    kinds: dict[object, str] = {float: "a number", int: "an integer", str: "a string"}
+    kinds |= {bool: "True or False", type(None): "None"}
+    return kinds.get(hint, str(hint))
