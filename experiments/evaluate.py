@@ -57,7 +57,7 @@ def _of_trials(folder: pathlib.Path, score_set: ScoreSet) -> list[Table]:
             _, segment = model_flags.load(folder / outcome.name)
             counts = [
                 score_set.score(example, segment(example.image))
-                for example in (validation[i] for i in range(len(validation)))
+                for example in validation
             ]
             total = score_sets.total(score_set, counts)
             scored.append(outcome._replace(scores={**total}))

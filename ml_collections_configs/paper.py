@@ -22,13 +22,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.log_every = 50  # steps; ours
     config.log_grad_norms = False  # of every array
     config.evaluate_every = 500  # steps; ours
-    config.patience = 0  # evaluations without progress; no limit
+    config.patience = 0  # evaluations without progress; no early stopping
     config.best_metric = "mean_iou"  # ours
     config.tune_instances = False  # ours
-    config.deterministic = False  # bit for bit on a GPU as well, slower
+    config.deterministic = False  # True repeats bit for bit on a GPU, but slower
     config.writers = ()  # of tensorboard, wandb, mlflow
-    config.num_pictures = 3  # held-out images drawn at every evaluation
-    config.histograms = False  # of activations, in the writers
+    config.num_pictures = 3  # validation images drawn at every evaluation
+    config.histograms = False  # of activations, for metric writers
 
     config.model = ml_collections.ConfigDict()
     config.model.num_classes = 2
@@ -105,11 +105,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.mask_type = "auto"
     config.data.train = ""
     config.data.validation = ""
+    config.data.test = ""
     config.data.validation_images = ""
     config.data.validation_masks = ""
-    config.data.holdout = 0.2  # of the images, where nothing else names them
+    config.data.test_images = ""
+    config.data.test_masks = ""
+    config.data.validation_fraction = 0.2  # unless another option names the images
+    config.data.test_fraction = 0.0  # no test images
     config.data.guard = 64  # pixels, where there is one image only
     config.data.fold = ""  # of a cross-validation, such as "1/5"
+    config.data.seed = 0  # of drawn parts, folds and synthetic images
     config.data.num_images = 10  # of name "synthetic"
     config.data.data_dir = ""
     config.data.manual_dir = ""

@@ -155,5 +155,5 @@ def test_runs_that_are_not_alike_are_refused(base, tmp_path, changes, message):
 def test_other_images_are_refused(base, tmp_path):
     one, other, *_ = make_runs(base, tmp_path)
     split = open_data.open_split(replace(base.data, validation=":1"))
-    with pytest.raises(ValueError, match="must have the same images"):
+    with pytest.raises(ValueError, match="must have one split, the same object"):
         side_by_side.train_side_by_side([one, other._replace(split=split)])

@@ -1,5 +1,6 @@
 """Small data sets: every image on the device, tiles drawn inside the compiled step."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from unetjax.augmentation.augment import (
     source_positions,
 )
 from unetjax.data.batch import Batch, Transform
-from unetjax.data.examples import Source
+from unetjax.data.examples import Example
 from unetjax.data.sampling import (
     UNIFORM,
     Centers,
@@ -58,7 +59,7 @@ class DeviceDataset(NamedTuple):
 
 
 def load(
-    source: Source,
+    examples: Sequence[Example],
     *,
     scaling: Scaling,
     clip: Clip = (None, None),
@@ -69,7 +70,7 @@ def load(
     """Reads a whole source into arrays on the default device.
 
     Args:
-      source: Examples of one number of channels, of any sizes.
+      examples: Examples of one number of channels, of any sizes.
       scaling: From stored grey values to network input.
       clip: Bounds of the stored grey values before that.
       num_classes: Number K of classes.
@@ -80,7 +81,6 @@ def load(
       ValueError: If there is no image, the numbers of channels differ, a label is not
         in [0, K), or the pixels are too many to be addressed.
     """
-    examples = [source[i] for i in range(len(source))]
     if not examples:
         raise ValueError("the training set holds no image; give at least one.")
     channels = {example.image.shape[-1] for example in examples}

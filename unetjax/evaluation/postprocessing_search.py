@@ -3,14 +3,14 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from unetjax.data.examples import Example, Source
+from unetjax.data.examples import Example
 from unetjax.evaluation import scoring
 from unetjax.inference.predict import class_map
 from unetjax.inference.segment import Segmentation, segment
@@ -52,7 +52,7 @@ class Choice(NamedTuple):
 
 
 def tune(
-    folder: str | os.PathLike[str], validation: Source, *, best_metric: str
+    folder: str | os.PathLike[str], validation: Sequence[Example], *, best_metric: str
 ) -> TrainedModel:
     """Stores with a model the options of its instances that suit held-out images best.
 
@@ -68,7 +68,7 @@ def tune(
     trained = model_folder.load(folder)
     if CHOSEN in trained.about or not len(validation):
         return trained
-    examples = [validation[i] for i in range(len(validation))]
+    examples = list(validation)
     probs = [segment(trained, each.image).probs for each in examples]
     choice = choose(
         examples,

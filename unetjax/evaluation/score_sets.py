@@ -63,7 +63,7 @@ def compare(
     """
     if segment is None:
         segment = functools.partial(segment_trained, trained)
-    images = [split.validation[i] for i in range(len(split.validation))]
+    images = split.validation
     found = {"U-Net": [segment(example.image) for example in images]}
     if trained.model.num_classes == 2:
         found["Otsu + components"] = comparison.baseline(split, trained.instances)

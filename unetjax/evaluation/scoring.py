@@ -1,19 +1,19 @@
 """Scores of whole annotated images."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Shaped
 
-from unetjax.data.examples import Example, Source
+from unetjax.data.examples import Example
 from unetjax.inference.segment import Segmentation
 from unetjax.metrics import cells
 from unetjax.metrics.cells import Scores
 
 
 def evaluate(
-    source: Source,
+    source: Sequence[Example],
     segment_image: Callable[[Shaped[np.ndarray, "H W C"]], Segmentation],
     *,
     num_classes: int,
@@ -28,8 +28,7 @@ def evaluate(
       progress: Called with the number of images done and of all.
     """
     scores = []
-    for i in range(len(source)):
-        example = source[i]
+    for i, example in enumerate(source):
         found = segment_image(example.image)
         scores.append(score_example(example, found, num_classes=num_classes))
         if progress is not None:

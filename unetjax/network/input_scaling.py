@@ -1,9 +1,11 @@
 """From stored grey values to network input."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
+
+from unetjax.settings import check_choice, check_finite
 
 Scaling = Literal["unit", "minmax", "percentile", "zscore", "none"]
 # None is no bound; whole numbers are numbers.
@@ -39,20 +41,12 @@ def scale(
       >>> float(scale(np.full((1, 1, 1), 255, np.uint8), "unit")[0, 0, 0])
       1.0
     """
-    if scaling not in get_args(Scaling):
-        raise ValueError(
-            f"scaling must be one of {', '.join(get_args(Scaling))}, got {scaling!r}."
-        )
+    check_choice("scaling", scaling, Scaling)
     check_clip(clip)
     values = image.astype(np.float32)
     if clip != (None, None):
         values = np.clip(values, *clip)
-    broken = values.size - np.count_nonzero(np.isfinite(values))
-    if broken:
-        raise ValueError(
-            f"image has {broken} pixels that are NaN or infinite; replace them before "
-            "use."
-        )
+    check_finite("image", values)
     if scaling == "none":
         return values
     if scaling == "unit":

@@ -33,9 +33,6 @@ FREE_TO_CHANGE = frozenset(
     }
 )
 
-# Old names of options, in the config.json of older run folders.
-RENAMED = {"sinks": "writers"}
-
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -145,14 +142,70 @@ class ExperimentConfig:
             )
 
 
+# Options of earlier versions, as the files of old run folders still have them.
+RENAMED = {
+    "sinks": "writers",
+    "data.holdout": "data.validation_fraction",
+}
+
+
 def from_dict(options: Mapping[str, Any]) -> ExperimentConfig:
     """Returns the configuration of nested options; missing ones have their defaults.
 
     Raises:
       ValueError: If an option is unknown or its value is not accepted.
     """
-    options = {RENAMED.get(name, name): value for name, value in options.items()}
+    for name, _ in settings.flatten(options):
+        _refuse_renamed(name)
     return settings.build(ExperimentConfig, options, where="config")
+
+
+def from_saved(options: Mapping[str, Any], *, where: str) -> ExperimentConfig:
+    """Returns the configuration of a file that an earlier version may have written.
+
+    Args:
+      options: The nested options in the file.
+      where: Path of the file, for messages.
+
+    Raises:
+      ValueError: If an option or its value is not accepted any more.
+    """
+    values = dict(settings.flatten(options))
+    for old, new in RENAMED.items():
+        if old in values:
+            values[new] = values.pop(old)
+    if "data.seed" not in values and not (
+        values.get("data.validation") or values.get("data.validation_images")
+    ):  # one seed was for all, also for drawn splits
+        values["data.seed"] = values.get("seed", 0)
+    try:
+        return from_dict(settings.unflatten(values))
+    except ValueError as error:
+        raise ValueError(
+            f"{where} was written by another version of unetjax: {error}"
+        ) from None
+
+
+def check_name(name: str) -> None:
+    """Refuses the dotted name of an option that does not exist.
+
+    Raises:
+      ValueError: If there is no such option; the message suggests the nearest.
+
+    Example:
+      >>> check_name("optimizer.learning_rate")
+    """
+    _refuse_renamed(name)
+    known = [known for known, _ in settings.flatten(to_dict(ExperimentConfig()))]
+    if name not in known:
+        raise ValueError(
+            f"config has no option {name!r}; {settings.suggest(name, known)}"
+        )
+
+
+def _refuse_renamed(name: str) -> None:
+    if name in RENAMED:
+        raise ValueError(f"config.{name} is now called config.{RENAMED[name]}.")
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
