@@ -50,7 +50,7 @@ def test_a_report_shows_what_a_reader_asks_for(tmp_path):
         "Loss",
         "Norm of the gradient",
         "Sizes of the cells in the held-out images",
-        "true, found as",
+        "true, predicted as",
         "ground",
         '"seed": 17',
         "python -m a_run",
@@ -62,7 +62,7 @@ def test_a_report_shows_what_a_reader_asks_for(tmp_path):
     assert places == sorted(places)
     assert "place 5 of 8" not in page
     truth = np.concatenate([np.unique(e.instances)[1:] for e in split.validation])
-    sizes = run_report._cell_sizes(comparison, split.validation)
+    sizes = run_report._cell_sizes(result, split.validation)
     assert sum(sizes.counts["truth"]) == len(truth)
-    confusion = run_report._confusion(comparison, trained.class_names)
+    confusion = run_report._confusion(result, trained.class_names)
     assert confusion.counts.sum() == 8 * 40 * 48
