@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.training.test_loop import CONFIG, Alarm, make_split
+from tests.training.runs import CONFIG, Alarm, make_split
 from unetjax.training import experiment, stopping
 
 ABOUT = {"title": "three images", "command": "python -m a_run"}
