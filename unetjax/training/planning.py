@@ -62,7 +62,7 @@ def plan_training(
             name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=20
         ),
         weight_map=WeightMapSettings(
-            ridge="two_sided"
+            separation_border="two_sided"
         ),  # a gap of one pixel is hard to learn
         augmentation=AugmentationSettings(
             elastic_sigma=min(10.0, 10.0 * tile_size / _FOLDS_BELOW)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from unetjax.settings import check_fields, check_range
 from unetjax.weight_maps.class_weights import Balance
-from unetjax.weight_maps.separation import Ridge
+from unetjax.weight_maps.separation import SeparationBorder
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class WeightMapSettings:
       sigma: Width of the border term, in pixels.
       near: Height w_n of a term around every cell, dimensionless (Falk et al. 2019).
       near_sigma: Its width, in pixels.
-      ridge: Rule that separates touching cells, see `separation.ridge`.
+      separation_border: Rule that separates touching cells, see
+        `separation.separation_border`.
       class_balance: Rule for w_c or its values, see `class_weights.class_weights`.
     """
 
@@ -30,7 +31,7 @@ class WeightMapSettings:
     sigma: float = 5.0  # section 3: about 5 pixels
     near: float = 0.0  # ours: not in the paper
     near_sigma: float = 10.0
-    ridge: Ridge = "one_sided"  # ours: the paper names no rule
+    separation_border: SeparationBorder = "one_sided"  # ours: the paper names no rule
     class_balance: Balance | tuple[float, ...] = "inverse"  # ours
 
     def __post_init__(self) -> None:
