@@ -1,4 +1,4 @@
-"""Settings of the weight map and their two published values."""
+"""`WeightMapSettings`: heights, widths and class balance of the weight map, Eq. (2)."""
 
 import math
 from dataclasses import dataclass
@@ -48,11 +48,6 @@ class WeightMapSettings:
 
 PAPER = WeightMapSettings()
 
-# The authors' later software: v = 0.1 weighs background far from every cell.
-FALK2019 = WeightMapSettings(
-    w0=50.0, sigma=6.0, near=0.9, near_sigma=10.0, class_balance=(0.1, 1.0)
-)
-
 
 def reach(settings: WeightMapSettings, *, tolerance: float = 1e-7) -> int:
     """Returns the distance in pixels beyond which a cell changes no weight.
@@ -65,8 +60,8 @@ def reach(settings: WeightMapSettings, *, tolerance: float = 1e-7) -> int:
       tolerance: Largest change of the weight, dimensionless and positive.
 
     Example:
-      >>> reach(PAPER), reach(FALK2019)
-      (31, 57)
+      >>> reach(PAPER), reach(WeightMapSettings(w0=50.0, sigma=6.0))
+      (31, 38)
     """
     heights = (settings.w0, settings.near)
     widths = (settings.sigma, settings.near_sigma)
