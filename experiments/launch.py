@@ -10,7 +10,6 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from unetjax import settings
 from unetjax.devices import runtime
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
@@ -65,7 +64,7 @@ def read_config(file: str, overrides: Sequence[str]) -> ExperimentConfig:
     options = configs.to_dict(configs.from_dict(load_file(file)))
     for word in overrides:
         name = word.partition("=")[0].lstrip("-").removeprefix("config.")
-        settings.check_name(name, options)
+        configs.check_name(name)
     config, values = ml_collections.ConfigDict(options), flags.FlagValues()
     config_flags.DEFINE_config_dict(
         "config",

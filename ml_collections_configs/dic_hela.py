@@ -1,6 +1,6 @@
 """HeLa cells in differential interference contrast: the paper's third experiment.
 
-DIC-C2DH-HeLa of the Cell Tracking Challenge. Sequence 01 trains, 02 is held out.
+DIC-C2DH-HeLa of the Cell Tracking Challenge. Sequence 01 trains, 02 validates.
 
 Run:       python -m experiments.train --config=ml_collections_configs/dic_hela.py
                --workdir=runs/dic_hela

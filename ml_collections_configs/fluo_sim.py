@@ -1,16 +1,17 @@
 """Simulated nuclei in fluorescence, Fluo-N2DH-SIM+ of the Cell Tracking Challenge.
 
-Truth is exact here, as the cells are simulated. Sequence 01 trains, 02 is held out.
+The annotation is exact, as the cells are simulated. Sequence 01 trains, 02 validates.
 
 Run:       python -m experiments.train --config=ml_collections_configs/fluo_sim.py
                --workdir=runs/fluo_sim
-           On a machine without accelerator, a network of a sixteenth of the work:
+           On a machine without accelerator, a network with a sixteenth of the work:
            --config=ml_collections_configs/fluo_sim.py:cpu
 Scores:    python -m experiments.evaluate --config=ml_collections_configs/fluo_sim.py
                --workdir=runs/fluo_sim --scores=tracking
-Expected:  :cpu, seven frames of 01, three held out: SEG 0.796 +- 0.020 and DET 0.973 +-
-           0.007 over three seeds; 4 to 7 minutes on one core of an x86-64 server. See
-           docs/results.md. The network of 64 features was not run.
+Expected:  :cpu, seven frames of 01 for training, three for validation: SEG 0.796 +-
+           0.020 and DET 0.973 +- 0.007 over three seeds; 4 to 7 minutes on one core of
+           an x86-64 server. See docs/results.md. The network of 64 features was not
+           run.
 """
 
 import ml_collections
@@ -20,7 +21,7 @@ def get_config(machine: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; what it leaves out is as in paper.py.
 
     Args:
-      machine: "cpu" for a network and a duration that suit two cores.
+      machine: "cpu" for a network and a number of steps that suit two CPU cores.
     """
     config = ml_collections.ConfigDict()
     config.num_steps = 10_000  # ours

@@ -1,21 +1,21 @@
 """Neuronal structures in electron microscopy, ISBI 2012: the paper's first experiment.
 
-30 annotated slices of 512x512, of which the last six are held out. Membranes are
+30 annotated slices of 512x512, of which the last six are for validation. Membranes are
 background, the insides of cells class 1.
 
 Run:       python -m experiments.train --config=ml_collections_configs/isbi2012.py
                --workdir=runs/isbi2012
-           On a machine without accelerator, a network of a sixteenth of the work:
+           On a machine without accelerator, a network with a sixteenth of the work:
            --config=ml_collections_configs/isbi2012.py:cpu
            Of a folder of slices: --config.data.name=folder --config.data.images=IMAGES
                --config.data.masks=LABELS --config.data.train=:20
                --config.data.validation=20:
 Sweep:     python -m experiments.sweep --config=ml_collections_configs/isbi2012.py
                --workdir=runs/isbi2012-sweep
-Expected:  :cpu, slices 0-19, 20-23 held out: V_rand 0.939 +- 0.009 and V_info 0.965 +-
-           0.003 over three seeds, averaged by d4 0.958 and 0.970; 16 to 20 minutes on
-           one core of an x86-64 server. See docs/results.md. The network of 64 features
-           was not run.
+Expected:  :cpu, slices 0-19 for training, 20-23 for validation: V_rand 0.939 +- 0.009
+           and V_info 0.965 +- 0.003 over three seeds, 0.958 and 0.970 with
+           --average=d4; 16 to 20 minutes on one core of an x86-64 server. See
+           docs/results.md. The network of 64 features was not run.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def get_config(machine: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; what it leaves out is as in paper.py.
 
     Args:
-      machine: "cpu" for a network and a duration that suit two cores.
+      machine: "cpu" for a network and a number of steps that suit two CPU cores.
     """
     config = ml_collections.ConfigDict()
     config.num_steps = 30_000  # ours

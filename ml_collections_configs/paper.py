@@ -20,13 +20,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.log_every = 50  # steps; ours
     config.log_grad_norms = False  # of every array
     config.evaluate_every = 500  # steps; ours
-    config.patience = 0  # evaluations without progress; no limit
+    config.patience = 0  # evaluations without progress; no early stopping
     config.best_metric = "mean_iou"  # ours
     config.tune_instances = False  # ours
-    config.deterministic = False  # bit for bit on a GPU as well, slower
+    config.deterministic = False  # True repeats bit for bit on a GPU, but slower
     config.writers = ()  # of tensorboard, wandb, mlflow
-    config.num_pictures = 3  # held-out images drawn at every evaluation
-    config.histograms = False  # of activations, in the writers
+    config.num_pictures = 3  # validation images drawn at every evaluation
+    config.histograms = False  # of activations, for metric writers
 
     config.input_scaling = ml_collections.ConfigDict()
     config.input_scaling.method = "unit"  # ours: divided by the largest of the type
@@ -76,7 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.weight_map.sigma = 5.0  # pixels; Sec. 3
     config.weight_map.near = 0.0  # no such term
     config.weight_map.near_sigma = 10.0  # pixels
-    config.weight_map.ridge = "one_sided"  # ours
+    config.weight_map.separation_border = "one_sided"  # ours
     config.weight_map.class_balance = "inverse"  # ours
 
     config.augmentation = ml_collections.ConfigDict()
@@ -107,11 +107,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.mask_type = "auto"
     config.data.train = ""
     config.data.validation = ""
+    config.data.test = ""
     config.data.validation_images = ""
     config.data.validation_masks = ""
-    config.data.holdout = 0.2  # of the images, where nothing else names them
+    config.data.test_images = ""
+    config.data.test_masks = ""
+    config.data.validation_fraction = 0.2  # unless another option names the images
+    config.data.test_fraction = 0.0  # no test images
     config.data.guard = 64  # pixels, where there is one image only
     config.data.fold = ""  # of a cross-validation, such as "1/5"
+    config.data.seed = 0  # of drawn parts, folds and synthetic images
     config.data.num_images = 10  # of name "synthetic"
     config.data.data_dir = ""
     config.data.manual_dir = ""

@@ -1,6 +1,6 @@
 """Glioblastoma cells in phase contrast, PhC-C2DH-U373: the paper's second experiment.
 
-Cell Tracking Challenge. Sequence 01 trains, sequence 02 is held out.
+Cell Tracking Challenge. Sequence 01 trains, sequence 02 validates.
 
 Run:       python -m experiments.train --config=ml_collections_configs/phc_u373.py
                --workdir=runs/phc_u373

@@ -2,7 +2,7 @@
 
 Run:       python -m experiments.train --config=ml_collections_configs/smoke.py
                --workdir=runs/smoke
-Expected:  it ends; the scores mean nothing.
+Expected:  it finishes; the scores mean nothing.
 """
 
 import ml_collections

@@ -44,11 +44,11 @@ def test_commands():
         "check": ["--mask-type", "images", "masks"],
         "train": [
             "--features",
-            "--holdout",
             "--mask-type",
             "--out",
             "--seed",
             "--steps",
+            "--validation-fraction",
             "images",
             "masks",
         ],

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
+import numpy as np
+from jaxtyping import Shaped
 
 T = TypeVar("T")
 Number = int | float
@@ -97,6 +99,20 @@ def check_range(
     )
 
 
+def check_finite(name: str, values: Shaped[np.ndarray, "..."]) -> None:
+    """Refuses an array with values that are NaN or infinite.
+
+    Raises:
+      ValueError: If there are any; the message says how many.
+    """
+    num_broken = values.size - np.count_nonzero(np.isfinite(values))
+    if num_broken:
+        raise ValueError(
+            f"{name} has {num_broken} of {values.size} values that are NaN or "
+            "infinite; replace them before use."
+        )
+
+
 def build(factory: type[T], options: Mapping[str, Any], *, where: str) -> T:
     """Makes a settings object from a dictionary of its fields.
 
@@ -166,20 +182,6 @@ def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
             section = section.setdefault(part, {})
         section[last] = value
     return options
-
-
-def check_name(name: str, options: Mapping[str, Any]) -> None:
-    """Refuses a dotted name that none of the nested options has.
-
-    Raises:
-      ValueError: If there is no such option; the message suggests the nearest.
-
-    Example:
-      >>> check_name("optimizer.name", {"optimizer": {"name": "sgd"}})
-    """
-    known = [known for known, _ in flatten(options)]
-    if name not in known:
-        raise ValueError(f"config has no option {name!r}; {suggest(name, known)}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

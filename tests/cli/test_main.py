@@ -142,12 +142,12 @@ def test_out_holds_something_else(capsys, annotated):
     assert "thesis holds files and no run of unetjax" in message
 
 
-def test_prediction_is_never_written_over(capsys, annotated, model):
+def test_predictions_are_never_overwritten(capsys, annotated, model):
     words = ("predict", model, annotated / "images", "--out", annotated / "out")
     assert main.main([str(word) for word in words]) == 0
     assert "0_mask.png" in {path.name for path in (annotated / "out").iterdir()}
     message = refused(capsys, annotated, *words)
-    assert "0_overlay.png exists and is not written over; name another" in message
+    assert "0_overlay.png exists and is not overwritten; name another" in message
 
 
 def test_models_and_versions_are_averaged(annotated, model):

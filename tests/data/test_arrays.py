@@ -58,21 +58,6 @@ def test_a_generator_of_images_of_several_sizes():
     assert examples[0].image.dtype == np.uint8
 
 
-def test_a_provider_is_asked_for_one_image_at_a_time():
-    asked = []
-
-    def provider(n):
-        asked.append(n)
-        image = np.full((n, 3, 4, 1), len(asked), np.float32)
-        return image, np.eye(2)[np.broadcast_to(LABEL > 0, (n, 3, 4)).astype(int)]
-
-    examples = arrays.from_provider(provider, 3)
-    assert asked == [1, 1, 1]
-    assert [e.image.max() for e in examples] == [1, 2, 3]
-    for example in examples:
-        np.testing.assert_array_equal(example.label, LABEL > 0)
-
-
 @pytest.mark.parametrize(
     ("image", "mask", "message"),
     [

@@ -68,7 +68,10 @@ def test_pixels_that_are_no_numbers():
     broken[1].image[0, 0] = np.nan
     broken[1].image[0, 1] = np.inf
     text = only(checks.check(broken), "error")
-    assert text == "bb has 2 values that are NaN or infinite; replace them before use."
+    assert (
+        text
+        == "bb has 2 of 72 values that are NaN or infinite; replace them before use."
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,7 @@ def test_pixels_that_are_no_numbers():
         ),
         (
             GOOD[0]._replace(name="again"),
-            "a, again are the same image; keep one, or scores on held-out images come "
+            "a, again are the same image; keep one, or validation and test scores come "
             "out too high.",
         ),
         (

@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unetjax.data import splits, synthetic
+from unetjax.data import synthetic
+from unetjax.data.examples import content_hash
 from unetjax.data.open_data import DataSettings, open_split
 from unetjax.files import images
 
@@ -20,7 +21,8 @@ def folders(tmp_path):
 
 
 def names(split):
-    return [[example.name for example in part] for part in split[:2]]
+    """Names of the images in every part there is."""
+    return [[e.name for e in part] for part in split if part is not None]
 
 
 def test_slices_of_a_folder(folders):
@@ -28,22 +30,43 @@ def test_slices_of_a_folder(folders):
     assert names(split) == [["0.tif", "1.tif", "2.tif"], ["3.tif", "4.tif"]]
 
 
-def test_what_is_not_held_out_trains(folders):
+def test_what_is_in_no_other_part_trains(folders):
     split = open_split(replace(folders, validation="1:3"))
     assert names(split) == [["0.tif", "3.tif", "4.tif"], ["1.tif", "2.tif"]]
+    split = open_split(replace(folders, validation="1:3", test="3:4"))
+    assert names(split) == [["0.tif", "4.tif"], ["1.tif", "2.tif"], ["3.tif"]]
+    assert open_split(folders).test is None
 
 
 def test_drawn_by_the_seed_and_never_in_both(folders):
-    split = open_split(replace(folders, holdout=0.4), seed=3)
-    assert [len(part) for part in split[:2]] == [3, 2]
-    assert names(split) == names(open_split(replace(folders, holdout=0.4), seed=3))
-    drawn = {str(names(open_split(folders, seed=seed))) for seed in range(6)}
+    settings = replace(folders, validation_fraction=0.4, seed=3)
+    split = open_split(settings)
+    assert [len(part) for part in names(split)] == [3, 2]
+    assert names(split) == names(open_split(settings))
+    drawn = {str(names(open_split(replace(folders, seed=i)))) for i in range(6)}
     assert len(drawn) > 1
+
+
+def test_test_images_are_drawn_first():
+    """So that another validation fraction, or a fold, keeps the test images."""
+    settings = DataSettings(name="synthetic", num_images=10, test_fraction=0.3)
+    split = open_split(settings)
+    assert [len(part) for part in names(split)] == [6, 1, 3]
+    for changes in ({"validation_fraction": 0.5}, {"fold": "1/2"}):
+        other = open_split(replace(settings, **changes))
+        assert names(other)[2] == names(split)[2]
+        assert len(other.validation) > 1
+
+
+def test_named_validation_images_leave_the_others_to_draw_from(folders):
+    split = open_split(replace(folders, validation=":2", test_fraction=0.3))
+    assert names(split)[1] == ["0.tif", "1.tif"]
+    assert [len(part) for part in names(split)] == [2, 2, 1]
 
 
 def test_folds_cover_everything(folders):
     parts = [
-        names(open_split(replace(folders, fold=f"{i}/3"), seed=2)) for i in (1, 2, 3)
+        names(open_split(replace(folders, fold=f"{i}/3", seed=2))) for i in (1, 2, 3)
     ]
     validation = [name for _, part in parts for name in part]
     assert sorted(validation) == [f"{i}.tif" for i in range(5)]
@@ -52,23 +75,30 @@ def test_folds_cover_everything(folders):
 
 
 def test_one_image_is_split_inside(folders):
-    split = open_split(replace(folders, train=":1", holdout=0.5, guard=8))
+    settings = replace(folders, train=":1", validation_fraction=0.5, guard=8)
+    split = open_split(settings)
     assert split.train[0].label.shape == (40, 20)
     assert split.validation[0].label.shape == (40, 20)
+    split = open_split(replace(settings, test_fraction=0.3, guard=4))
+    assert [part[0].label.shape for part in split] == [(18, 31), (18, 31), (40, 13)]
+    assert names(split) == [["0.tif-train"], ["0.tif-validation"], ["0.tif-test"]]
 
 
 def test_folders_of_their_own(folders):
-    own = {"validation_images": folders.images, "validation_masks": folders.masks}
-    with pytest.raises(
-        ValueError, match=r"must not be trained on, but 0\.tif is 0.tif"
-    ):
-        open_split(replace(folders, **own))
+    for part in ("validation", "test"):
+        own = {f"{part}_images": folders.images, f"{part}_masks": folders.masks}
+        message = rf"must differ, .* 0\.tif \(train\) is 0\.tif \({part}\), 1\.tif"
+        with pytest.raises(ValueError, match=message):
+            open_split(replace(folders, **own))
 
 
 def test_synthetic_cells():
-    split = open_split(DataSettings(name="synthetic", num_images=4, holdout=0.25))
-    assert [len(part) for part in split[:2]] == [3, 1]
-    assert splits.content_hash(split.train[0]) != splits.content_hash(split.train[1])
+    settings = DataSettings(name="synthetic", num_images=4, validation_fraction=0.25)
+    split = open_split(settings)
+    assert [len(part) for part in names(split)] == [3, 1]
+    other = open_split(replace(settings, seed=1))
+    assert {e.name for e in split.train}.isdisjoint(e.name for e in other.train)
+    assert content_hash(split.train[0]) != content_hash(split.train[1])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +106,7 @@ def test_synthetic_cells():
     [
         ({"images": ""}, "config.data.images and config.data.masks must name"),
         ({"train": "5:"}, "config.data.train selects no image"),
+        ({"test": "5:"}, "config.data.test selects no image"),
     ],
 )
 def test_bad_settings_are_refused(folders, changes, message):
@@ -113,4 +144,4 @@ def test_discs():
     split = open_split(DataSettings(name="discs", num_images=3, validation="2:"))
     assert names(split) == [["discs-000", "discs-001"], ["discs-002"]]
     assert split.train[0].image.shape == (572, 572, 1)
-    assert splits.content_hash(split.train[0]) != splits.content_hash(split.train[1])
+    assert content_hash(split.train[0]) != content_hash(split.train[1])

@@ -363,3 +363,8 @@ def test_older_folders_load(folder):
     )
     rewrite(folder, lambda fields: fields.pop("clip"))
     assert load_model(folder).input_scaling == InputScaling("percentile")
+
+
+def test_a_rule_of_initial_kernels_has_its_new_name(folder):
+    rewrite(folder, lambda fields: fields["architecture"].update(kernel_init="tf_unet"))
+    assert load_model(folder).model.kernel_init == "truncated_he"

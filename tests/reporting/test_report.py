@@ -127,15 +127,15 @@ def test_empty_sections_are_left_out(tmp_path):
 
 def test_a_file_is_replaced_on_request_only(tmp_path):
     path = tmp_path / "report.html"
-    path.write_text("mine")
+    path.write_text("before")
     with pytest.raises(FileExistsError, match=r"report\.html exists"):
         report.write_report(path, title="x")
-    assert path.read_text() == "mine"
+    assert path.read_text() == "before"
     report.write_report(path, title="x", replace=True)
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_names_that_are_no_text_do_not_stop_the_report(tmp_path):
+def test_file_names_that_are_not_utf8_are_written_with_question_marks(tmp_path):
     """A file name of bytes outside UTF-8 reaches Python as a lone surrogate."""
     name = b"zelle-\xfc.tif".decode(errors="surrogateescape")
     path = tmp_path / "report.html"
@@ -144,7 +144,7 @@ def test_names_that_are_no_text_do_not_stop_the_report(tmp_path):
 
 
 def test_a_browser_opens_it_without_complaint(tmp_path, panel):
-    """Also its own policy and style are refused by nobody; light and dark."""
+    """Its content policy allows its own style; light and dark schemes differ."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("chromium is not installed")

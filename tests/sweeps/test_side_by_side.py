@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training.test_loop import final_state
+from tests.training.runs import final_state
 from unetjax.data import open_data
 from unetjax.model_io import model_folder
 from unetjax.network.input_scaling import InputScaling
@@ -158,5 +158,5 @@ def test_runs_that_are_not_alike_are_refused(base, tmp_path, changes, message):
 def test_other_images_are_refused(base, tmp_path):
     one, other, *_ = make_runs(base, tmp_path)
     split = open_data.open_split(replace(base.data, validation=":1"))
-    with pytest.raises(ValueError, match="must have the same images"):
+    with pytest.raises(ValueError, match="must have one split, the same object"):
         side_by_side.train_side_by_side([one, other._replace(split=split)])

@@ -2,15 +2,19 @@ import copy
 import dataclasses
 import json
 import math
+import pathlib
 import re
 
 import pytest
 
+from unetjax.data.open_data import DataSettings
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.settings import flatten
-from unetjax.training import config
+from unetjax.training import config, run_folder
 from unetjax.training.config import ExperimentConfig
+from unetjax.training.optimizers import OptimizerSettings
+from unetjax.weight_maps.settings import WeightMapSettings
 
 
 def test_defaults_survive_json():
@@ -96,7 +100,7 @@ BAD_VALUES = [
     ("weight_map.sigma", 0.0, "above 0"),
     ("weight_map.near", NAN, "a number and finite"),
     ("weight_map.near_sigma", -1.0, "above 0"),
-    ("weight_map.ridge", "thick", "one of none, one_sided, two_sided"),
+    ("weight_map.separation_border", "thick", "one of none, one_sided, two_sided"),
     ("weight_map.class_balance", "equal", "one of inverse, sqrt_inverse, none or a li"),
     ("weight_map.class_balance", (1.0, -1.0), "at least 0"),
     ("weight_map.class_balance", (1.0, NAN), "one of inverse, sqrt_inverse, none or a"),
@@ -126,8 +130,13 @@ BAD_VALUES = [
     ("data.validation", "test", "such as ':20' or '20:' of data 'folder'"),
     ("data.validation_images", 1, "a string"),
     ("data.validation_masks", 1, "a string"),
-    ("data.holdout", 1.5, "above 0 and below 1"),
-    ("data.holdout", 0.0, "above 0 and below 1"),
+    ("data.test", "train", "such as ':20' or '20:' of data 'folder'"),
+    ("data.test_images", 1, "a string"),
+    ("data.test_masks", 1, "a string"),
+    ("data.validation_fraction", 1.5, "above 0 and below 1"),
+    ("data.validation_fraction", 0.0, "above 0 and below 1"),
+    ("data.test_fraction", 1.0, "at least 0 and below 1"),
+    ("data.seed", -1, "at least 0 and below 4294967296"),
     ("data.guard", -1, "at least 0"),
     ("data.fold", "7/5", "such as '1/5' to '5/5'"),
     ("data.fold", "0/3", "such as '1/5' to '5/5'"),
@@ -206,7 +215,21 @@ def test_every_option_has_a_bad_value():
         ),
         (
             {"data": {"fold": "1/3", "validation": ":2"}},
-            "^config.data.fold is '1/3', but the validation images are named already",
+            "^config.data.validation images must be selected in one way, got validation"
+            " ':2' and fold '1/3'; keep one",
+        ),
+        (
+            {"data": {"test_fraction": 0.5, "test": ":2"}},
+            "^config.data.test images must be selected in one way, got test ':2' and "
+            "test_fraction 0.5; keep one",
+        ),
+        (
+            {"data": {"test_images": "a"}},
+            "^config.data.test_images and test_masks must be given together, got 'a' ",
+        ),
+        (
+            {"data": {"holdout": 0.2}},
+            "^config.data.holdout is now called config.data.validation_fraction",
         ),
         (
             {"data": {"name": "dsb2018", "train": ":20"}},
@@ -224,11 +247,20 @@ def test_misspelt_names_and_options_that_do_not_go_together(options, message):
 
 
 @pytest.mark.parametrize(
-    "selection", ["train", "train[:20]", "train[80%:]", "01", "train[:5]+test[-5:]"]
+    "selection", ["train", "train[:20]", "train[80%:]", "01", "test[-5:]"]
 )
 def test_slices_of_public_data_sets_are_accepted(selection):
     data = {"name": "dsb2018", "train": selection, "validation": selection}
     assert config.from_dict({"data": data}).data.train == selection
+
+
+def test_an_unknown_dotted_name_is_refused():
+    config.check_name("optimizer.learning_rate")
+    message = r"^config has no option 'lr'; did you mean optimizer.learning_rate\?"
+    with pytest.raises(ValueError, match=message):
+        config.check_name("lr")
+    with pytest.raises(ValueError, match=r"^config.data.holdout is now called config"):
+        config.check_name("data.holdout")
 
 
 def test_differences_leave_out_what_may_change():
@@ -245,14 +277,70 @@ def test_differences_leave_out_what_may_change():
     assert config.differences(old, old) == []
 
 
+# As the version before the first renaming wrote it.
+OLD = json.loads((pathlib.Path(__file__).parent / "old_config.json").read_text())
+
+
+def new_config():
+    """The experiment of `old_config.json`, in the names of today."""
+    return ExperimentConfig(
+        seed=3,
+        num_steps=7,
+        tile_size=44,
+        input_scaling=InputScaling("percentile", (0, 4000)),
+        writers=("tensorboard",),
+        model=UNet(features=4, depth=1, kernel_init="truncated_he"),
+        optimizer=OptimizerSettings(weight_decay=1e-4, l2_scope="blocks"),
+        weight_map=WeightMapSettings(
+            separation_border="two_sided", class_balance=(0.5, 1.0)
+        ),
+        data=DataSettings(
+            images="images", masks="masks", validation_fraction=0.3, seed=3
+        ),
+    )
+
+
+def test_files_of_earlier_versions_are_read():
+    """Where the split was drawn, it was by the seed that is that of training alone now.
+
+    Old names are accepted in files only.
+    """
+    assert config.from_saved(OLD, where="config.json") == new_config()
+    named = copy.deepcopy(OLD)
+    named["data"]["validation"] = ":2"
+    assert config.from_saved(named, where="config.json").data.seed == 0
+    with pytest.raises(
+        ValueError, match=r"^config.sinks is now called config.writers\.$"
+    ):
+        config.from_dict(OLD)
+
+
+@pytest.mark.usefixtures("as_installed")
+def test_old_files_that_are_not_accepted_any_more_are_named():
+    broken = copy.deepcopy(OLD)
+    broken["augmentation"]["contrast"] = 5.0
+    message = "^a.json was written by another version of unetjax: config.augmentation.c"
+    with pytest.raises(ValueError, match=message):
+        config.from_saved(broken, where="a.json")
+
+
+def test_runs_of_earlier_versions_resume(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(OLD))
+    other = dataclasses.replace(new_config().data, seed=0)
+    message = r"holds a run with another config \(data.seed: 3, now 0\)"
+    with pytest.raises(ValueError, match=message):
+        run_folder.agree_on_config(
+            path, dataclasses.replace(new_config(), data=other), holder="a run"
+        )
+    run_folder.agree_on_config(path, new_config(), holder="a run")
+    written = json.loads(path.read_text())
+    assert config.from_dict(written) == new_config()
+
+
 def test_bounds_of_grey_values_may_be_open():
     scaling = config.from_dict({"input_scaling": {"clip": [None, 5.0]}}).input_scaling
     assert scaling.clip == (None, 5.0)
-
-
-def test_options_of_older_run_folders_have_their_new_names():
-    old = config.from_dict({"scaling": "minmax", "clip": [None, 5.0]})
-    assert old.input_scaling == InputScaling("minmax", (None, 5.0))
 
 
 def test_options_are_read_and_never_taken():
@@ -261,7 +349,3 @@ def test_options_are_read_and_never_taken():
     before = copy.deepcopy(options)
     assert config.from_dict(options) == config.from_dict(options)
     assert options == before
-
-
-def test_writers_were_called_sinks():
-    assert config.from_dict({"sinks": ["wandb"]}).writers == ("wandb",)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training.test_loop import CONFIG, Alarm, make_split
+from tests.training.runs import CONFIG, Alarm, make_split
 from unetjax.data import synthetic
 from unetjax.training import experiment, stopping
 

@@ -27,7 +27,7 @@ def train():
 
 def room_for(config, train):
     """Bytes that hold a step and the images, and not one more."""
-    pixels = sum(train[i].label.size for i in range(len(train)))
+    pixels = sum(example.label.size for example in train)
     return dry_run.step_memory(config, channels=1).total + 12 * pixels
 
 

@@ -69,6 +69,7 @@ def page(comparison, tmp_path_factory):
         "Norm of the gradient",
         "Sizes of the cells, test images",
         "Predicted classes of the pixels of each true class, test images",
+        "true, predicted as",
         "ground",
         '"seed": 17',
         "python -m a_run",

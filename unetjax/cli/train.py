@@ -34,10 +34,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="channels at full resolution: more learn more, slower (default 16)",
     )
     parser.add_argument(
-        "--holdout",
+        "--validation-fraction",
         type=float,
         default=0.2,
-        help="part of the images, or of a single one, to hold out (default 0.2)",
+        help="fraction of the images, or of a single one, for validation (default 0.2)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.set_defaults(run=run)
@@ -56,9 +56,10 @@ def run(options: argparse.Namespace) -> int:
         images=str(options.images),
         masks=str(options.masks),
         mask_type=options.mask_type,
-        holdout=options.holdout,
+        validation_fraction=options.validation_fraction,
+        seed=options.seed,
     )
-    split = open_data.hold_out(examples, settings, seed=options.seed)
+    split = open_data.draw_split(examples, settings)
     proposal = planning.plan_training(
         split.train, num_steps=options.steps, features=options.features
     )
@@ -79,6 +80,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _command(options: argparse.Namespace) -> str:
     words = ["unetjax", "train", options.images, options.masks, "--out", options.out]
-    for name in ("mask_type", "steps", "features", "holdout", "seed"):
+    for name in ("mask_type", "steps", "features", "validation_fraction", "seed"):
         words += [f"--{name.replace('_', '-')}", getattr(options, name)]
     return shlex.join(map(str, words))

@@ -3,7 +3,7 @@
 Masks may be boolean, one-hot, or numbers as `mask_types` reads them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -62,32 +62,6 @@ def from_pairs(
         else mask_formats.to_example(image, label, each, meaning)
         for label, (each, image, mask) in zip(labels, named, strict=True)
     ]
-
-
-def from_provider(
-    provider: Callable[[int], tuple[Array, Array]],
-    num_images: int,
-    *,
-    mask_type: MaskType = "classes",
-    name: str = "provided",
-) -> list[Example]:
-    """Returns examples of a function from n to n images [n, ...] and n masks [n, ...].
-
-    Such a function is a data provider of jakeret/tf_unet. It is asked for one image at
-    a time, so that sizes may differ.
-
-    Args:
-      provider: The function.
-      num_images: Number of images to ask for.
-      mask_type: What whole numbers in masks mean, as in `from_pairs`.
-      name: What messages call the examples.
-
-    Raises:
-      ValueError: If anything is wrong with the arrays; see `from_pairs`.
-    """
-    batches = (provider(1) for _ in range(num_images))
-    pairs = ((images[0], masks[0]) for images, masks in batches)
-    return from_pairs(pairs, mask_type=mask_type, name=name)
 
 
 def _image(image: Array, name: str) -> Shaped[np.ndarray, "H W C"]:

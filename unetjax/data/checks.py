@@ -1,14 +1,14 @@
 """Every problem of a data set at once, each with its remedy."""
 
 import collections
-import hashlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from unetjax.data.examples import IGNORED, Example, Source
+from unetjax.data.examples import IGNORED, Example, content_hash
+from unetjax.settings import check_finite
 
 # Share of pixels equal to their neighbour: in labels above, in photographs below.
 _FLAT = 0.85
@@ -33,11 +33,13 @@ def raise_errors(problems: Sequence[Problem]) -> None:
         raise ValueError("\n".join(errors))
 
 
-def check(source: Source, *, num_classes: int | None = None) -> list[Problem]:
+def check(
+    examples: Sequence[Example], *, num_classes: int | None = None
+) -> list[Problem]:
     """Returns everything wrong with a data set, errors first.
 
     Args:
-      source: The examples; all of them are read once.
+      examples: The data set; every example is read once.
       num_classes: Where given, labels must be below it.
 
     Example:
@@ -45,9 +47,9 @@ def check(source: Source, *, num_classes: int | None = None) -> list[Problem]:
       >>> check([Example(image, blank, blank, "a.tif")])[0].text
       'No mask has a cell or a class above 0; there is nothing to learn from.'
     """
-    if len(source) == 0:
+    examples = list(examples)
+    if not examples:
         return [Problem("error", "The data set has no images.")]
-    examples = [source[i] for i in range(len(source))]
     problems = [
         *_channels(examples),
         *_types(examples),
@@ -193,16 +195,12 @@ def _empty(examples: Sequence[Example]) -> list[Problem]:
 def _duplicates(examples: Sequence[Example]) -> list[Problem]:
     same: dict[str, list[str]] = {}
     for example in examples:
-        content = hashlib.sha256(
-            repr((example.image.shape, example.image.dtype)).encode()
-        )
-        content.update(example.image.tobytes())
-        same.setdefault(content.hexdigest(), []).append(example.name)
+        same.setdefault(content_hash(example), []).append(example.name)
     return [
         Problem(
             "warning",
-            f"{listed(names)} are the same image; keep one, or scores on held-out "
-            "images come out too high.",
+            f"{listed(names)} are the same image; keep one, or validation and test "
+            "scores come out too high.",
         )
         for names in same.values()
         if len(names) > 1
@@ -210,13 +208,11 @@ def _duplicates(examples: Sequence[Example]) -> list[Problem]:
 
 
 def _finite(example: Example) -> list[Problem]:
-    broken = example.image.size - np.count_nonzero(np.isfinite(example.image))
-    if not broken:
-        return []
-    return _error(
-        f"{example.name} has {broken} values that are NaN or infinite; replace them "
-        "before use."
-    )
+    try:
+        check_finite(example.name, example.image)
+    except ValueError as error:
+        return _error(str(error))
+    return []
 
 
 def _split(examples: Sequence[Example]) -> list[Problem]:

@@ -1,5 +1,6 @@
 """Small data sets: every image on the device, tiles drawn inside the compiled step."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from unetjax.augmentation.augment import (
     source_positions,
 )
 from unetjax.data.batch import Batch, Transform
-from unetjax.data.examples import Source
+from unetjax.data.examples import Example
 from unetjax.data.sampling import (
     UNIFORM,
     Centers,
@@ -27,7 +28,7 @@ from unetjax.data.sampling import (
 from unetjax.network.input_scaling import InputScaling, scale
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.device import label_and_weight
-from unetjax.weight_maps.separation import cut_ridge
+from unetjax.weight_maps.separation import cut_separation_border
 from unetjax.weight_maps.settings import WeightMapSettings, reach
 
 _LARGEST = 2**31 - 1  # pixels are addressed by int32
@@ -58,7 +59,7 @@ class DeviceDataset(NamedTuple):
 
 
 def load(
-    source: Source,
+    examples: Sequence[Example],
     *,
     input_scaling: InputScaling,
     num_classes: int,
@@ -68,17 +69,16 @@ def load(
     """Reads a whole source into arrays on the default device.
 
     Args:
-      source: Examples of one number of channels, of any sizes.
+      examples: Examples of one number of channels, of any sizes.
       input_scaling: From stored grey values to network input.
       num_classes: Number K of classes.
-      weight_map: Its ridge and class balance decide w_c.
+      weight_map: Its separation border and class balance determine w_c.
       sampling: Where tiles may be centred.
 
     Raises:
       ValueError: If there is no image, the numbers of channels differ, a label is not
         in [0, K), or the pixels are too many to be addressed.
     """
-    examples = [source[i] for i in range(len(source))]
     if not examples:
         raise ValueError("the training set holds no image; give at least one.")
     channels = {example.image.shape[-1] for example in examples}
@@ -94,7 +94,10 @@ def load(
             "fit into one array; train on part of it."
         )
     labels = [
-        np.asarray(cut_ridge(e.label, e.instances, weight_map.ridge)) for e in examples
+        np.asarray(
+            cut_separation_border(e.label, e.instances, weight_map.separation_border)
+        )
+        for e in examples
     ]
     counts = class_counts(labels, num_classes)
     scaled = [scale(e.image, input_scaling) for e in examples]

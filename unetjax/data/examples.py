@@ -1,6 +1,7 @@
-"""Examples and sources of examples: what every data set turns into."""
+"""`Example`: one annotated image. Every data set is a sequence of examples."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+import hashlib
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -25,13 +26,11 @@ class Example(NamedTuple):
     name: str
 
 
-@runtime_checkable
-class Source(Protocol):
-    """Anything of known length whose items are examples; a list of them is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Example: ...
+def content_hash(example: Example) -> str:
+    """Returns a hash of the image's pixels, type and shape, whatever its name."""
+    image = np.ascontiguousarray(example.image)
+    header = f"{image.dtype.str} {image.shape}".encode()
+    return hashlib.sha256(header + image.tobytes()).hexdigest()
 
 
 def from_instances(

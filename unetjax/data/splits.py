@@ -1,13 +1,19 @@
-"""Splits without leaks: of many images by content, of one image by a guard band."""
+"""Splits into training, validation and test images, without images in common.
+
+Images are drawn by a hash of their pixels, so that neither file names nor their order
+matter. A single image is cut in two, with a guard band between the parts.
+"""
 
 import hashlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from unetjax.data.examples import Example, Source
+from unetjax.data.examples import Example, content_hash
+from unetjax.settings import check_range
 
 
 class Split(NamedTuple):
@@ -24,23 +30,18 @@ class Split(NamedTuple):
     test: list[Example] | None = None
 
 
-def content_hash(example: Example) -> str:
-    """Returns a hash of the pixels, their type and shape, whatever the name."""
-    image = np.ascontiguousarray(example.image)
-    header = f"{image.dtype.str} {image.shape}".encode()
-    return hashlib.sha256(header + image.tobytes()).hexdigest()
+def random_split(
+    examples: Sequence[Example], *, fraction: float, seed: int = 0
+) -> Split:
+    """Draws a fraction of the images for validation, by their content.
 
-
-def holdout(examples: Source, *, fraction: float, seed: int = 0) -> Split:
-    """Holds a fraction of the images out, chosen by their content.
-
-    Neither the names nor the order of the files matter, and images with equal pixels
-    stay on one side together; a shifted, turned or recompressed copy is not recognised.
+    Images with equal pixels stay in one part together; a shifted, rotated or
+    recompressed copy is not recognised.
 
     Args:
       examples: At least two different images.
-      fraction: Part of the different images to hold out, between 0 and 1; at least one
-        is held out and at least one is kept.
+      fraction: Fraction of the different images to draw, between 0 and 1; at least one
+        is drawn and at least one is left.
       seed: Which of the many such splits, at least 0.
 
     Returns:
@@ -49,23 +50,23 @@ def holdout(examples: Source, *, fraction: float, seed: int = 0) -> Split:
     Raises:
       ValueError: If there are too few images, or `fraction` is not between 0 and 1.
     """
-    _check_fraction(fraction)
-    contents = _by_content(examples)
+    check_range("fraction", fraction, above=0, below=1)
+    contents = list(map(content_hash, examples))
     ranked = _shuffled(contents, seed)
     if len(ranked) < 2:
         raise ValueError(
             f"examples must hold at least 2 different images, got {len(ranked)}; "
-            "annotate another image, or split one by split_image."
+            "annotate another image, or cut one by split_image."
         )
     count = min(max(round(fraction * len(ranked)), 1), len(ranked) - 1)
-    return _hold_out(contents, set(ranked[:count]))
+    return _split(examples, contents, set(ranked[:count]))
 
 
-def folds(examples: Source, count: int, *, seed: int = 0) -> list[Split]:
-    """Returns the splits of a cross-validation: every image is held out exactly once.
+def folds(examples: Sequence[Example], count: int, *, seed: int = 0) -> list[Split]:
+    """Returns the splits of a cross-validation: every image validates exactly once.
 
-    As in `holdout`, content decides, not names or order, and images with equal pixels
-    are held out together. The folds have equal numbers of different images, up to one.
+    Images are drawn as in `random_split`. The folds have equal numbers of different
+    images, up to one.
 
     Args:
       examples: At least `count` different images.
@@ -75,14 +76,14 @@ def folds(examples: Source, count: int, *, seed: int = 0) -> list[Split]:
     Raises:
       ValueError: If there are fewer different images than folds, or folds than 2.
     """
-    contents = _by_content(examples)
+    contents = list(map(content_hash, examples))
     ranked = _shuffled(contents, seed)
     if not 2 <= count <= len(ranked):
         raise ValueError(
             f"the number of folds must be between 2 and that of different images, "
             f"{len(ranked)}, got {count}."
         )
-    return [_hold_out(contents, set(ranked[i::count])) for i in range(count)]
+    return [_split(examples, contents, set(ranked[i::count])) for i in range(count)]
 
 
 def without(examples: list[Example], others: list[Example]) -> list[Example]:
@@ -91,42 +92,50 @@ def without(examples: list[Example], others: list[Example]) -> list[Example]:
     return [e for e in examples if content_hash(e) not in hashes]
 
 
-def check_disjoint(train: Source, validation: Source) -> None:
-    """Refuses two sets with an image in common, under whatever names.
+def check_disjoint(split: Split) -> None:
+    """Refuses a split of which two parts have an image in common, under any names.
 
     Raises:
-      ValueError: FileNaming every such image.
+      ValueError: Naming every such image.
     """
-    names = {content_hash(example): example.name for example in _items(train)}
-    pairs = ((e.name, names.get(content_hash(e))) for e in _items(validation))
-    common = [f"{name} is {same}" for name, same in pairs if same is not None]
+    parts = [
+        (name, {content_hash(example): example.name for example in part or ()})
+        for name, part in zip(split._fields, split, strict=True)
+    ]
+    common = [
+        f"{a[content]} ({name_a}) is {b[content]} ({name_b})"
+        for (name_a, a), (name_b, b) in itertools.combinations(parts, 2)
+        for content in b
+        if content in a
+    ]
     if common:
         raise ValueError(
-            f"held-out images must not be trained on, but {', '.join(common)} by "
-            "content; remove them from one side."
+            "training, validation and test images must differ, but by content "
+            f"{', '.join(common)}; remove each from one part."
         )
 
 
 def split_image(example: Example, *, fraction: float, guard: int) -> Split:
-    """Cuts one image along its longer axis: training part, guard band, held-out part.
+    """Cuts one image along its longer axis: training part, guard band, validation part.
 
-    The held-out part is the far end: the bottom, or the right of a wide image. A cell
+    The validation part is the far end: the bottom, or the right of a wide image. A cell
     that is cut counts in both parts, every 4-connected piece as a cell of its own; the
     cells of each part are numbered from 1.
 
     Args:
       example: The only annotated image.
-      fraction: Part of the axis to hold out, between 0 and 1, of what the guard leaves.
+      fraction: Fraction of the axis for validation, between 0 and 1, of what the guard
+        leaves.
       guard: Pixels that belong to neither part: what the network sees beyond a pixel,
         half of the receptive field, keeps the parts independent.
 
     Returns:
-      One example on each side.
+      One example in each part.
 
     Raises:
-      ValueError: If nothing is left on a side, or `fraction` is not between 0 and 1.
+      ValueError: If nothing is left of a part, or `fraction` is not between 0 and 1.
     """
-    _check_fraction(fraction)
+    check_range("fraction", fraction, above=0, below=1)
     height, width = example.label.shape
     axis, length = (0, height) if height >= width else (1, width)
     validation = max(round(fraction * (length - guard)), 1)
@@ -135,39 +144,30 @@ def split_image(example: Example, *, fraction: float, guard: int) -> Split:
             f"guard must leave pixels on both sides of {example.name}, "
             f"{height} x {width} pixels, got {guard}; try {length // 4}."
         )
-    train = _part(example, axis, slice(length - guard - validation), "train")
+    near, far = slice(length - guard - validation), slice(length - validation, None)
     return Split(
-        [train], [_part(example, axis, slice(length - validation, None), "held-out")]
+        [_part(example, axis, near, "train")],
+        [_part(example, axis, far, "validation")],
     )
 
 
-def _items(examples: Source) -> Iterator[Example]:
-    return (examples[i] for i in range(len(examples)))
-
-
-def _by_content(examples: Source) -> list[tuple[Example, str]]:
-    return [(example, content_hash(example)) for example in _items(examples)]
-
-
-def _shuffled(contents: list[tuple[Example, str]], seed: int) -> list[str]:
+def _shuffled(contents: Sequence[str], seed: int) -> list[str]:
     """The different hashes, in an order that depends on them and the seed alone."""
-    hashes = {content for _, content in contents}
-    return sorted(hashes, key=lambda h: hashlib.sha256(f"{seed} {h}".encode()).digest())
+
+    def rank(content: str) -> bytes:
+        return hashlib.sha256(f"{seed} {content}".encode()).digest()
+
+    return sorted(set(contents), key=rank)
 
 
-def _hold_out(contents: list[tuple[Example, str]], validation: set[str]) -> Split:
+def _split(
+    examples: Sequence[Example], contents: Sequence[str], validation: set[str]
+) -> Split:
+    pairs = list(zip(examples, contents, strict=True))
     return Split(
-        [example for example, content in contents if content not in validation],
-        [example for example, content in contents if content in validation],
+        [example for example, content in pairs if content not in validation],
+        [example for example, content in pairs if content in validation],
     )
-
-
-def _check_fraction(fraction: float) -> None:
-    if not 0 < fraction < 1:
-        raise ValueError(
-            f"fraction must be between 0 and 1, both excluded, got {fraction}; "
-            "0.2 holds a fifth out."
-        )
 
 
 def _part(example: Example, axis: int, part: slice, suffix: str) -> Example:
@@ -186,13 +186,10 @@ def _part(example: Example, axis: int, part: slice, suffix: str) -> Example:
 def _renumber(
     instances: Int[np.ndarray, "H W"], cut: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, "H W"]:
-    """Numbers cells from 1, and the pieces of those in `cut` each by itself."""
-    from skimage import measure
+    """Numbers cells from 1, and each piece of the cells in `cut` on its own."""
+    from skimage import measure, segmentation
 
     is_cut = np.isin(instances, cut)
     pieces = measure.label(instances, background=0, connectivity=1)
     numbers = np.where(is_cut, instances.max(initial=0) + pieces, instances)
-    present = np.unique(numbers[numbers > 0])
-    return np.where(numbers > 0, np.searchsorted(present, numbers) + 1, 0).astype(
-        np.int32
-    )
+    return segmentation.relabel_sequential(numbers)[0].astype(np.int32)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, Shaped
 
+from unetjax.settings import check_finite
+
 
 class Pages(NamedTuple):
     """Everything a file holds, and what its metadata say about the channels.
@@ -34,12 +36,7 @@ def as_image(pages: Pages, path: pathlib.Path) -> Shaped[np.ndarray, "N H W c"]:
             "it to grey values or RGB."
         )
     pixels = _without_alpha(pages, path)
-    broken = pixels.size - np.count_nonzero(np.isfinite(pixels))
-    if broken:
-        raise ValueError(
-            f"{path} has {broken} of {pixels.size} values that are NaN or infinite; "
-            "replace them before use."
-        )
+    check_finite(str(path), pixels)
     return pixels
 
 

@@ -111,18 +111,14 @@ class CellMetric(NamedTuple):
 
 
 def metric_names(num_classes: int) -> tuple[str, ...]:
-    """Returns the names of all metrics that can choose a best model.
+    """Returns the names of all scores that can choose a best model.
+
+    These are the scores in [0, 1] that `CellMetric.compute` returns.
 
     Example:
       >>> metric_names(2)[:6]
       ('accuracy', 'mean_iou', 'mean_dice', 'iou_0', 'iou_1', 'dice_0')
     """
-    classes = range(num_classes)
-    return (
-        *("accuracy", "mean_iou", "mean_dice"),
-        *(f"iou_{k}" for k in classes),
-        *(f"dice_{k}" for k in classes),
-        *("ap50", "mean_ap_pooled", "mean_ap_per_image"),
-        *("precision50", "recall50", "f1_50", "matched_iou50"),
-        *("separated_touching", "separated_close"),
-    )
+    ignored, zero = np.full((1, 1), -1), np.zeros((1, 1), int)
+    nothing = CellMetric.from_image(ignored, zero, zero, zero, num_classes=num_classes)
+    return tuple(name for name in nothing.compute() if not name.startswith("num_"))

@@ -28,6 +28,7 @@ from jaxtyping import PyTree, Shaped
 from unetjax.files import manifests
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
+from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
 
@@ -194,7 +195,11 @@ def _from_json(fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
             )
     scaling = fields["input_scaling"]
     scaling = {**scaling, "clip": tuple(scaling.get("clip", (None, None)))}
-    model = UNet(**_known(UNet, fields["architecture"], where="architecture"))
+    architecture = dict(_known(UNet, fields["architecture"], where="architecture"))
+    rule = architecture.get("kernel_init")
+    if rule in initializers.RENAMED:
+        architecture["kernel_init"] = initializers.RENAMED[rule]
+    model = UNet(**architecture)
     names = tuple(fields["class_names"])
     if names and len(names) != model.num_classes:
         raise ValueError(

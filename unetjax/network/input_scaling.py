@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from unetjax.settings import check_fields
+from unetjax.settings import check_fields, check_finite
 
 Scaling = Literal["unit", "minmax", "percentile", "zscore", "none"]
 # None is no bound.
@@ -69,12 +69,7 @@ def scale(
     values = image.astype(np.float32)
     if scaling.clip != (None, None):
         values = np.clip(values, *scaling.clip)
-    broken = values.size - np.count_nonzero(np.isfinite(values))
-    if broken:
-        raise ValueError(
-            f"image has {broken} pixels that are NaN or infinite; replace them before "
-            "use."
-        )
+    check_finite("image", values)
     if scaling.method == "none":
         return values
     if scaling.method == "unit":

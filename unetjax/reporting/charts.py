@@ -1,11 +1,12 @@
-"""Curves as SVG: axes with round ticks, lines that stay readable with many points."""
+"""Charts of a report as SVG: curves over steps, and histograms."""
 
-import itertools
+import html
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
-from xml.etree import ElementTree
+
+import numpy as np
+from jaxtyping import Float
 
 from unetjax.reporting import console
 from unetjax.reporting.records import Record
@@ -13,7 +14,9 @@ from unetjax.reporting.records import Record
 _WIDTH, _HEIGHT = 420, 256
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 18, 8, 46  # margins around the axes
 _DOTS = 40  # up to so many points are marked one by one
-_BINS = 120  # beyond twice as many points: mean and range of so many bins
+_BINS = 120  # above twice as many points, a curve is mean and range of so many bins
+
+Points = Float[np.ndarray, "N 2"]  # x and y
 
 
 class Curve(NamedTuple):
@@ -36,7 +39,7 @@ class Chart(NamedTuple):
     Attributes:
       title: What the curves show, with its unit.
       curves: Lines, drawn in the order given.
-      log: The vertical axis is logarithmic; points at 0 and below are left out.
+      log: Whether the vertical axis is logarithmic, without points at 0 and below.
       horizontal: Name of the horizontal axis.
     """
 
@@ -75,19 +78,16 @@ def count(
       title: What is counted.
       values: Finite numbers of at least 0, by the name of their set.
       horizontal: Name of the horizontal axis, with its unit.
-      bins: How many bins the largest value asks for.
+      bins: Number of bins below the largest value, which is in a further one.
 
     Example:
       >>> count("cells", {"true": [1.0, 4.0]}, horizontal="pixels", bins=4).counts
       {'true': [0, 1, 0, 0, 1]}
     """
-    size = max((x for group in values.values() for x in group), default=1.0) / bins
-    edges = [i * size for i in range(bins + 2)]  # the largest value begins the last bin
-    counts = {name: [0] * (bins + 1) for name in values}
-    for name, group in values.items():
-        for value in group:
-            counts[name][min(int(value / size + 1e-9), bins)] += 1
-    return Histogram(title, edges, counts, horizontal)
+    high = max((max(group) for group in values.values() if group), default=0.0) or 1.0
+    edges = np.append(np.linspace(0, high, bins + 1), high * (1 + 1 / bins))
+    counts = {name: np.histogram(x, edges)[0].tolist() for name, x in values.items()}
+    return Histogram(title, edges.tolist(), counts, horizontal)
 
 
 def names(chart: Chart | Histogram) -> list[str]:
@@ -112,53 +112,32 @@ def curve(records: Iterable[Record], kind: str, name: str) -> Curve:
     return Curve(f"{kind} {name}", steps, values)
 
 
-def node(
-    tag: str, *children: str | ElementTree.Element, **attributes: object
-) -> ElementTree.Element:
-    """Returns an element of HTML or SVG, whose text is escaped when it is written.
-
-    Args:
-      tag: Name of the element.
-      *children: A text, or elements in their order.
-      **attributes: By name; `class_` is class, and other underscores are hyphens.
-
-    Example:
-      >>> ElementTree.tostring(node("b", "1 < 2", class_="x"), encoding="unicode")
-      '<b class="x">1 &lt; 2</b>'
-    """
-    named = {k.rstrip("_").replace("_", "-"): str(v) for k, v in attributes.items()}
-    element = ElementTree.Element(tag, named)
-    for child in children:
-        if isinstance(child, ElementTree.Element):
-            element.append(child)
-        else:
-            element.text = child
-    return element
-
-
-def svg(chart: Chart | Histogram) -> ElementTree.Element:
-    """Returns the axes and lines of a chart."""
+def svg(chart: Chart | Histogram) -> str:
+    """Returns a chart as an SVG element, with the classes that `report.css` styles."""
     if isinstance(chart, Histogram):
-        return _bars(chart)
-    lines = [_points(line, log=chart.log) for line in chart.curves]
-    picture = node(
-        "svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=chart.title
+        lines = [_outline(chart.edges, counts) for counts in chart.counts.values()]
+    else:
+        lines = [_points(curve, log=chart.log) for curve in chart.curves]
+    drawn = (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{html.escape(chart.title)}">'
     )
-    steps = [step for line in lines for step, _ in line]
-    values = [value for line in lines for _, value in line]
-    if not steps:
-        text = node("text", "nothing to draw", x=_WIDTH / 2, y=_HEIGHT / 2)
-        picture.append(node("g", text, class_="middle"))
-        return picture
-    low, high = min(0.0, *steps), max(1.0, *steps)
-    x_axis = _Axis(ticks(low, high), low, high, _LEFT, _WIDTH - _RIGHT)
-    marks = (log_ticks if chart.log else ticks)(min(values), max(values))
-    low, high = min(marks[0], *values), max(marks[-1], *values)
-    y_axis = _Axis(marks, low, high, _HEIGHT - _BOTTOM, _TOP, chart.log)
-    picture.append(_vertical(y_axis))
-    picture.append(_horizontal(x_axis, chart.horizontal))
-    picture.extend(_line(line, i, x_axis, y_axis) for i, line in enumerate(lines))
-    return picture
+    points = np.concatenate([np.empty((0, 2)), *lines])
+    if not len(points):
+        middle = f'x="{_WIDTH / 2}" y="{_HEIGHT / 2}"'
+        return (
+            f'{drawn}<g class="middle"><text {middle}>nothing to draw</text></g></svg>'
+        )
+    x_axis, y_axis = _axes(chart, points)
+    drawn += _vertical(y_axis) + _horizontal(x_axis, chart.horizontal)
+    for i, line in enumerate(lines):
+        if isinstance(chart, Histogram):
+            shapes = _shape("polygon", line, x_axis, y_axis)
+            shapes += _shape("polyline", line, x_axis, y_axis)
+        else:
+            shapes = _curve(line, x_axis, y_axis)
+        drawn += f'<g class="c{i % 6}">{shapes}</g>'
+    return f"{drawn}</svg>"
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -206,104 +185,86 @@ class _Axis(NamedTuple):
     end: float
     log: bool = False
 
-    def position(self, value: float) -> float:
-        low, high = self.low, self.high
-        if self.log:
-            value, low, high = math.log(value), math.log(low), math.log(high)
-        part = (value - low) / (high - low)
-        return round(self.start + part * (self.end - self.start), 1)
+    def position(self, values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+        scale = np.log if self.log else np.asarray
+        parts = (scale(values) - scale(self.low)) / (scale(self.high) - scale(self.low))
+        return np.round(self.start + parts * (self.end - self.start), 1)
 
 
-def _bars(chart: Histogram) -> ElementTree.Element:
-    """Returns the outline of every set of values, filled lightly."""
-    picture = node(
-        "svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=chart.title
-    )
-    high = float(max(1, *(max(counts) for counts in chart.counts.values())))
-    marks = [mark for mark in ticks(0.0, high) if mark == int(mark)]
-    y_axis = _Axis(marks, 0.0, marks[-1], _HEIGHT - _BOTTOM, _TOP)
-    end = chart.edges[-1]
-    x_axis = _Axis(ticks(0.0, end), 0.0, end, _LEFT, _WIDTH - _RIGHT)
-    picture.append(_vertical(y_axis))
-    picture.append(_horizontal(x_axis, chart.horizontal))
-    for i, counts in enumerate(chart.counts.values()):
-        corners = [(chart.edges[0], 0.0)]
-        for left, right, height in zip(
-            chart.edges, chart.edges[1:], counts, strict=False
-        ):
-            corners += [(left, float(height)), (right, float(height))]
-        corners.append((end, 0.0))
-        points = " ".join(
-            f"{x_axis.position(x)},{y_axis.position(y)}" for x, y in corners
-        )
-        shapes = [node("polygon", points=points), node("polyline", points=points)]
-        picture.append(node("g", *shapes, class_=f"c{i % 6}"))
-    return picture
-
-
-def _vertical(axis: _Axis) -> ElementTree.Element:
-    group = node("g", class_="axis end")
-    for mark in axis.marks:
-        y = axis.position(mark)
-        group.append(node("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y))
-        group.append(node("text", f"{mark:,.10g}", x=_LEFT - 8, y=y + 4))
-    return group
-
-
-def _horizontal(axis: _Axis, name: str) -> ElementTree.Element:
-    group = node("g", class_="axis middle")
-    for mark in axis.marks:
-        if axis.low <= mark <= axis.high:
-            x, y = axis.position(mark), _HEIGHT - _BOTTOM
-            group.append(node("text", f"{mark:,.10g}", x=x, y=y + 17))
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    group.append(node("text", name, x=middle, y=_HEIGHT - 8))
-    return group
-
-
-def _line(
-    points: list[tuple[float, float]], index: int, x_axis: _Axis, y_axis: _Axis
-) -> ElementTree.Element:
-    """Returns one curve: with dots if short, as mean and range of bins if long."""
-
-    def places(drawn: Iterable[tuple[float, float]]) -> str:
-        return " ".join(f"{x_axis.position(x)},{y_axis.position(y)}" for x, y in drawn)
-
-    group = node("g", class_=f"c{index % 6}")
-    if len(points) > 2 * _BINS:
-        bins = _bins(points)
-        group.append(node("polygon", points=places(_band(bins))))
-        group.append(node("polyline", points=places(map(_mean, bins))))
+def _axes(chart: Chart | Histogram, points: Points) -> tuple[_Axis, _Axis]:
+    (left, bottom), (right, top) = points.min(axis=0), points.max(axis=0)
+    left, right = min(0.0, left), max(1.0, right)
+    if isinstance(chart, Histogram):
+        right = chart.edges[-1]
+        marks = [mark for mark in ticks(0.0, max(1.0, top)) if mark == int(mark)]
     else:
-        group.append(node("polyline", points=places(points)))
-    for x, y in points if len(points) <= _DOTS else []:
-        hint = node("title", f"{x:,.10g}: {console.number(y)}")
-        dot = node("circle", hint, cx=x_axis.position(x), cy=y_axis.position(y), r=2.5)
-        group.append(dot)
-    return group
+        marks = (log_ticks if chart.log else ticks)(bottom, top)
+    low, high = min(marks[0], bottom), max(marks[-1], top)
+    log = isinstance(chart, Chart) and chart.log
+    return (
+        _Axis(ticks(left, right), left, right, _LEFT, _WIDTH - _RIGHT),
+        _Axis(marks, low, high, _HEIGHT - _BOTTOM, _TOP, log),
+    )
 
 
-def _points(line: Curve, *, log: bool) -> list[tuple[float, float]]:
-    return [
-        (float(x), float(y))
-        for x, y in zip(line.steps, line.values, strict=True)
-        if math.isfinite(y) and (y > 0 or not log)
-    ]
+def _vertical(axis: _Axis) -> str:
+    shapes = "".join(
+        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
+        f'<text x="{_LEFT - 8}" y="{y + 4}">{mark:,.10g}</text>'
+        for mark, y in zip(axis.marks, axis.position(np.array(axis.marks)), strict=True)
+    )
+    return f'<g class="axis end">{shapes}</g>'
 
 
-def _bins(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
-    edges = [i * len(points) // _BINS for i in range(_BINS + 1)]
-    return [points[a:b] for a, b in itertools.pairwise(edges)]
+def _horizontal(axis: _Axis, name: str) -> str:
+    middle, bottom = (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - _BOTTOM
+    marks = [mark for mark in axis.marks if axis.low <= mark <= axis.high]
+    shapes = "".join(
+        f'<text x="{x}" y="{bottom + 17}">{mark:,.10g}</text>'
+        for mark, x in zip(marks, axis.position(np.array(marks)), strict=True)
+    )
+    shapes += f'<text x="{middle}" y="{_HEIGHT - 8}">{html.escape(name)}</text>'
+    return f'<g class="axis middle">{shapes}</g>'
 
 
-def _band(bins: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """Returns the outline of what lies between least and largest value of each bin."""
-    steps = [_mean(b)[0] for b in bins]
-    lower = zip(steps, [min(y for _, y in b) for b in bins], strict=True)
-    upper = zip(steps, [max(y for _, y in b) for b in bins], strict=True)
-    return [*lower, *reversed(list(upper))]
+def _curve(points: Points, x_axis: _Axis, y_axis: _Axis) -> str:
+    """Returns one curve: with dots if short, as mean and range of bins if long."""
+    if len(points) > 2 * _BINS:
+        bins = np.array_split(points, _BINS)
+        means = np.array([part.mean(axis=0) for part in bins])
+        low, high = means.copy(), means.copy()
+        low[:, 1] = [part[:, 1].min() for part in bins]
+        high[:, 1] = [part[:, 1].max() for part in bins]
+        band = np.concatenate([low, high[::-1]])
+        return _shape("polygon", band, x_axis, y_axis) + _shape(
+            "polyline", means, x_axis, y_axis
+        )
+    dots = points if len(points) <= _DOTS else points[:0]
+    return _shape("polyline", points, x_axis, y_axis) + "".join(
+        f'<circle cx="{cx}" cy="{cy}" r="2.5"><title>{x:,.10g}: {console.number(y)}'
+        "</title></circle>"
+        for (x, y), (cx, cy) in zip(
+            dots.tolist(), _positions(dots, x_axis, y_axis), strict=True
+        )
+    )
 
 
-def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
-    xs, ys = zip(*points, strict=True)
-    return statistics.fmean(xs), statistics.fmean(ys)
+def _shape(tag: str, points: Points, x_axis: _Axis, y_axis: _Axis) -> str:
+    places = " ".join(f"{x},{y}" for x, y in _positions(points, x_axis, y_axis))
+    return f'<{tag} points="{places}"/>'
+
+
+def _positions(points: Points, x_axis: _Axis, y_axis: _Axis) -> Points:
+    return np.stack([x_axis.position(points[:, 0]), y_axis.position(points[:, 1])], 1)
+
+
+def _points(curve: Curve, *, log: bool) -> Points:
+    points = np.array([curve.steps, curve.values], np.float64).T
+    shown = np.isfinite(points[:, 1]) & ((points[:, 1] > 0) | (not log))
+    return points[shown]
+
+
+def _outline(edges: Sequence[float], counts: Sequence[int]) -> Points:
+    """Returns the corners of the bars of a histogram, from left to right."""
+    heights = np.repeat([0.0, *counts, 0.0], 2)[1:-1]
+    return np.stack([np.repeat(edges, 2), heights], axis=1)

@@ -76,10 +76,14 @@ def write_outcome(folder: pathlib.Path, outcome: Outcome) -> None:
 
 def read_outcome(folder: pathlib.Path) -> Outcome:
     """Returns the outcome of the trial in a run folder."""
-    path, config = folder / OUTCOME, json.loads((folder / "config.json").read_text())
+    path, config_path = folder / OUTCOME, folder / "config.json"
+    config = configs.from_saved(
+        json.loads(config_path.read_text()), where=str(config_path)
+    )
+    options = configs.to_dict(config)
     if path.exists():
-        return Outcome(**json.loads(path.read_text()))
-    return best_of(folder, config, "unfinished")
+        return Outcome(**json.loads(path.read_text()) | {"config": options})
+    return best_of(folder, options, "unfinished")
 
 
 def best_of(
@@ -98,7 +102,6 @@ def is_done(folder: pathlib.Path, config: ExperimentConfig) -> bool:
     """Returns whether a trial has ended, and with this very configuration."""
     if not (folder / OUTCOME).exists():
         return False
-    # Parsed again: JSON has no tuples, and an older trial lacks newer options.
     return configs.from_dict(read_outcome(folder).config) == config
 
 

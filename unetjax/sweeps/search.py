@@ -12,7 +12,6 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unetjax import settings
 from unetjax.files import folders
 from unetjax.reporting import records
 from unetjax.sweeps import results, trials, workers
@@ -202,7 +201,7 @@ def _check(base: ExperimentConfig, space: Space) -> None:
     """Checks that the ends of every range, and all choices, are legal values."""
     options = configs.to_dict(base)
     for name, values in space.items():
-        settings.check_name(name, options)
+        configs.check_name(name)
         is_int = isinstance(trials.value_of(options, name), int)
         ends = values if isinstance(values, list) else [values.low, values.high]
         for value in ends:

@@ -13,10 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from unetjax.data import splits
 from unetjax.data.batch import Transform
 from unetjax.data.device_dataset import DeviceDataset
-from unetjax.data.splits import Split
 from unetjax.devices import parallel
 from unetjax.training import checkpoints, loop, programs, run_folder, stopping
 from unetjax.training.checkpoints import Manager
@@ -37,11 +35,6 @@ def shared(config: ExperimentConfig) -> ExperimentConfig:
     return replace(
         config, seed=0, optimizer=replace(config.optimizer, learning_rate=0.0)
     )
-
-
-def contents(split: Split) -> list[list[str]]:
-    """Returns digests of the images of a split, equal for equal images."""
-    return [[splits.content_hash(e) for e in part or ()] for part in split]
 
 
 def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFiniteError | None]:
@@ -71,12 +64,8 @@ def train_side_by_side(runs: Sequence[Run]) -> list[stopping.NotFiniteError | No
         )
     if any(run.transform is not runs[0].transform for run in runs):
         raise ValueError("runs side by side must have one transform.")
-    others = [run.split for run in runs if run.split is not runs[0].split]
-    if any(contents(split) != contents(runs[0].split) for split in others):
-        raise ValueError(
-            "runs side by side must have the same images; name the validation images, "
-            "as each seed would draw others."
-        )
+    if any(run.split is not runs[0].split for run in runs):
+        raise ValueError("runs side by side must have one split, the same object.")
     with contextlib.ExitStack() as stack:
         managers = [stack.enter_context(run_folder.open_run(run)) for run in runs]
         return _train(runs, managers)

@@ -91,17 +91,14 @@ def override(base: ExperimentConfig, overrides: Overrides) -> ExperimentConfig:
     Raises:
       ValueError: If an option is unknown, or has an illegal value.
     """
-    options = configs.to_dict(base)
+    options = dict(settings.flatten(configs.to_dict(base)))
     for name, value in overrides.items():
-        settings.check_name(name, options)
-        *path, last = name.split(".")
-        section = options
-        for part in path:
-            section = section[part]
-        if isinstance(value, str) and not isinstance(section[last], str):
-            value = _literal(value)
-        section[last] = value
-    return configs.from_dict(options)
+        configs.check_name(name)
+        is_text = isinstance(options[name], str)
+        options[name] = (
+            _literal(value) if isinstance(value, str) and not is_text else value
+        )
+    return configs.from_dict(settings.unflatten(options))
 
 
 def value_of(options: Mapping[str, Any], name: str) -> object:

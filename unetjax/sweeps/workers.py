@@ -233,21 +233,12 @@ def _claim_some(
 
 def _companions(first: Trial, others: Sequence[Trial]) -> list[Trial]:
     """Returns the trials that can be trained in one program with the first."""
-    alike = [
+    shared = side_by_side.shared(first.config)
+    return [
         trial
         for trial in others
-        if trial != first
-        and side_by_side.shared(trial.config) == side_by_side.shared(first.config)
+        if trial != first and side_by_side.shared(trial.config) == shared
     ]
-    data = first.config.data
-    if not alike or data.validation or data.validation_images:
-        return alike  # images that are named do not depend on the seed
-
-    def images(trial: Trial) -> object:
-        return side_by_side.contents(experiment.open_split(trial.config))
-
-    expected = images(first)
-    return [trial for trial in alike if images(trial) == expected]
 
 
 def _train_together(sweep: Sweep, group: Sequence[Trial]) -> None:

@@ -12,6 +12,7 @@ from unetjax.data.sampling import SamplingSettings
 from unetjax.instances.settings import InstanceSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.metrics import cells
+from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting.writers import WriterName
@@ -31,13 +32,6 @@ FREE_TO_CHANGE = frozenset(
         "tune_instances",
     }
 )
-
-# Old names of options, in the config.json of older run folders.
-RENAMED = {
-    "sinks": "writers",
-    "scaling": "input_scaling.method",
-    "clip": "input_scaling.clip",
-}
 
 
 @dataclass(frozen=True)
@@ -145,17 +139,77 @@ class ExperimentConfig:
             )
 
 
+# Options of earlier versions, as the files of old run folders still have them.
+RENAMED = {
+    "sinks": "writers",
+    "scaling": "input_scaling.method",
+    "clip": "input_scaling.clip",
+    "data.holdout": "data.validation_fraction",
+    "weight_map.ridge": "weight_map.separation_border",
+}
+RENAMED_VALUES = {
+    "model.kernel_init": initializers.RENAMED,
+    "optimizer.l2_scope": {"tf_unet": "blocks"},
+}
+
+
 def from_dict(options: Mapping[str, Any]) -> ExperimentConfig:
     """Returns the configuration of nested options; missing ones have their defaults.
 
     Raises:
       ValueError: If an option is unknown or its value is not accepted.
     """
-    values = dict(settings.flatten(options))
-    for old, new in RENAMED.items():
-        if old in values:
-            values[new] = values.pop(old)
-    return settings.build(ExperimentConfig, settings.unflatten(values), where="config")
+    for name, _ in settings.flatten(options):
+        _refuse_renamed(name)
+    return settings.build(ExperimentConfig, options, where="config")
+
+
+def from_saved(options: Mapping[str, Any], *, where: str) -> ExperimentConfig:
+    """Returns the configuration of a file that an earlier version may have written.
+
+    Args:
+      options: The nested options in the file.
+      where: Path of the file, for messages.
+
+    Raises:
+      ValueError: If an option or its value is not accepted any more.
+    """
+    flat = settings.flatten(options)
+    values = {RENAMED.get(name, name): value for name, value in flat}
+    for name, renamed in RENAMED_VALUES.items():
+        if values.get(name) in renamed:
+            values[name] = renamed[values[name]]
+    named = ("data.validation", "data.validation_images")
+    if "data.seed" not in values and not any(values.get(name) for name in named):
+        values["data.seed"] = values.get("seed", 0)  # which drew the split as well
+    try:
+        return from_dict(settings.unflatten(values))
+    except ValueError as error:
+        raise ValueError(
+            f"{where} was written by another version of unetjax: {error}"
+        ) from None
+
+
+def check_name(name: str) -> None:
+    """Refuses the dotted name of an option that does not exist.
+
+    Raises:
+      ValueError: If there is no such option; the message suggests the nearest.
+
+    Example:
+      >>> check_name("optimizer.learning_rate")
+    """
+    _refuse_renamed(name)
+    known = [known for known, _ in settings.flatten(to_dict(ExperimentConfig()))]
+    if name not in known:
+        raise ValueError(
+            f"config has no option {name!r}; {settings.suggest(name, known)}"
+        )
+
+
+def _refuse_renamed(name: str) -> None:
+    if name in RENAMED:
+        raise ValueError(f"config.{name} is now called config.{RENAMED[name]}.")
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:

@@ -38,9 +38,7 @@ class Outcome(NamedTuple):
 
 def open_split(config: ExperimentConfig) -> Split:
     """Returns the images of an experiment; see `data.open_data.open_split`."""
-    return open_data.open_split(
-        config.data, seed=config.seed, num_classes=config.model.num_classes
-    )
+    return open_data.open_split(config.data, num_classes=config.model.num_classes)
 
 
 def run(

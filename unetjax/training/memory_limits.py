@@ -11,7 +11,7 @@ from typing import Literal
 
 import jax
 
-from unetjax.data.examples import Source
+from unetjax.data.examples import Example
 from unetjax.devices import memory
 from unetjax.training import dry_run
 from unetjax.training.config import ExperimentConfig
@@ -23,7 +23,7 @@ _MOST_TILES = 1024  # on a device
 
 def largest_that_fits(
     config: ExperimentConfig,
-    train: Source,
+    train: Sequence[Example],
     *,
     what: Largest,
     limit: int | None = None,
@@ -43,7 +43,7 @@ def largest_that_fits(
       ValueError: If not even the smallest one fits, or the device does not say how much
         memory there is or a program takes.
     """
-    shapes = [train[i].image.shape for i in range(len(train))]
+    shapes = [example.image.shape for example in train]
     channels = shapes[0][-1]
     data = sum(height * width for height, width, _ in shapes) * (
         dry_run.BYTES_A_PIXEL + dry_run.BYTES_A_CHANNEL * channels

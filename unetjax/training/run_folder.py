@@ -106,9 +106,8 @@ def agree_on_config(
     """
     options = configs.to_dict(config)
     if path.exists():
-        # Built anew, so that options younger than the file have their defaults.
-        old = configs.to_dict(configs.from_dict(json.loads(path.read_text())))
-        changed = configs.differences(old, options)
+        old = configs.from_saved(json.loads(path.read_text()), where=str(path))
+        changed = configs.differences(configs.to_dict(old), options)
         if changed:
             raise ValueError(
                 f"{path.parent} holds {holder} with another config "

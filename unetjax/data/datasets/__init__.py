@@ -1,9 +1,9 @@
-"""Public data sets as TensorFlow Datasets builders, without TensorFlow."""
+"""Public data sets, as TensorFlow Datasets builders that need no TensorFlow."""
 
 import os
 from typing import Literal, get_args
 
-from unetjax.data.examples import Source
+from unetjax.data.examples import Example
 from unetjax.settings import check_choice
 
 DatasetName = Literal["isbi2012", "dsb2018", "phc_u373", "dic_hela", "fluo_sim"]
@@ -18,20 +18,20 @@ def load(
     split: str,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
-) -> Source:
-    """Returns the examples of a public data set, read from disk one by one.
+) -> list[Example]:
+    """Returns the examples of a public data set.
 
-    The first call prepares the data set in `data_dir`: it takes the archive from
-    `manual_dir` or, where that is None, downloads it.
+    The first call prepares the data set in `data_dir`, from the archive in `manual_dir`
+    or, if that is None, from a downloaded one.
 
     Args:
       name: One of `NAMES`.
-      split: A split or a slice of it as TensorFlow Datasets spells them, such as
+      split: A split or a slice of it in the notation of TensorFlow Datasets, such as
         "train", "train[:20]" or "train[80%:]".
       data_dir: Folder of prepared data sets; None is that of TensorFlow Datasets, the
         environment variable TFDS_DATA_DIR or ~/tensorflow_datasets.
       manual_dir: Folder with the archive or its contents, for machines without
-        internet; nothing is downloaded then, and nothing written there.
+        internet access. Nothing is downloaded then, and nothing is written there.
 
     Raises:
       ValueError: If there is no such data set or split, or the archive is damaged.

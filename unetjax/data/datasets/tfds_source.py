@@ -1,6 +1,5 @@
-"""Data sets on disk: prepared once, then read example by example."""
+"""Public data sets prepared on disk by TensorFlow Datasets, and read from there."""
 
-import dataclasses
 import os
 import pathlib
 import sys
@@ -9,7 +8,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from unetjax.data.datasets import cell_tracking, download, dsb2018, isbi2012
-from unetjax.data.examples import Example, Source, from_instances, from_labels
+from unetjax.data.examples import Example, from_instances, from_labels
 
 FILE_FORMAT = "parquet" if sys.platform == "win32" else "array_record"
 
@@ -19,7 +18,7 @@ Builder = isbi2012.Isbi2012 | dsb2018.Dsb2018 | cell_tracking.CellTracking
 
 def load(
     name: str, *, split: str, data_dir: Path | None, manual_dir: Path | None
-) -> Source:
+) -> list[Example]:
     """See `unetjax.data.datasets.load`."""
     builder = make_builder(name, data_dir)
     if not builder.is_prepared():
@@ -30,7 +29,7 @@ def load(
             f"split must be one of {', '.join(splits)} of {name} or a slice such as "
             f"{splits[0]}[:20], got {split}."
         )
-    return _Prepared(builder.as_data_source(split=split))
+    return list(map(_to_example, builder.as_data_source(split=split)))
 
 
 def make_builder(name: str, data_dir: Path | None) -> Builder:
@@ -45,7 +44,7 @@ def make_builder(name: str, data_dir: Path | None) -> Builder:
 
 
 def prepare(builder: Builder, manual_dir: Path | None) -> None:
-    """Writes a data set, from `manual_dir` alone where there is one."""
+    """Prepares a data set on disk; with a `manual_dir`, without any download."""
     origin = builder.origin
     if manual_dir and not download.in_manual_dir(origin, pathlib.Path(manual_dir)):
         raise FileNotFoundError(
@@ -56,19 +55,8 @@ def prepare(builder: Builder, manual_dir: Path | None) -> None:
     builder.download_and_prepare(download_config=config)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    """Records of TensorFlow Datasets as a `Source`."""
-
-    records: Any
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int, /) -> Example:
-        # A range counts negative indices from the end and stops a loop at it.
-        record = self.records[range(len(self))[index]]
-        name = record["name"].decode()
-        if "instances" in record:
-            return from_instances(record["image"], record["instances"], name)
-        return from_labels(record["image"], record["label"], name)
+def _to_example(record: dict[str, Any]) -> Example:
+    name = record["name"].decode()
+    if "instances" in record:
+        return from_instances(record["image"], record["instances"], name)
+    return from_labels(record["image"], record["label"], name)
