@@ -30,11 +30,11 @@ class Alarm(list):
 
     sent = False
 
-    def __getitem__(self, index):
-        if isinstance(index, int) and not self.sent:
+    def __iter__(self):
+        if not self.sent:
             self.sent = True
             signal.raise_signal(signal.SIGTERM)
-        return super().__getitem__(index)
+        return super().__iter__()
 
 
 def make_split(validation=list):

@@ -91,7 +91,7 @@ def test_instance_settings_are_chosen_after_the_last_step_and_once(
     assert_equal_runs(tmp_path / "r", uninterrupted)
     shutil.copytree(uninterrupted / "model", tmp_path / "copy")
     validation, metric = make_split().validation, config.best_metric
-    expected = postprocessing_search.tune(
+    expected = postprocessing_search.store_best(
         tmp_path / "copy", validation, best_metric=metric
     )
     trained = model_folder.load(tmp_path / "r")
