@@ -1,15 +1,15 @@
-"""Draws what a training sees of its first image, or what runs make of held-out ones.
+"""Draws augmented training tiles of a config, or predictions of several runs.
 
 python -m experiments.pictures --config=ml_collections_configs/smoke.py --out=pictures
 
-fields.png shows both kinds of elastic deformation, tiles.png augmented tiles with the
-borders of their labels and their weight maps. With --runs=runs/a --runs=runs/b
-runs.png shows held-out images instead, their truth, and what the best model of each run
-makes of them; --config.num_pictures says how many.
+fields.png shows both kinds of elastic deformation of the first training image,
+tiles.png augmented tiles with outlined labels and their weight maps. With
+--runs=runs/a --runs=runs/b, runs.png shows validation images instead, with their truth
+and the prediction of the best model of each run; --config.num_pictures sets how many.
 """
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -25,17 +25,17 @@ from unetjax.training.config import ExperimentConfig
 OUT = flags.DEFINE_string("out", None, "Folder for the pictures.", required=True)
 TILES = flags.DEFINE_integer("tiles", 3, "Number of tiles.", lower_bound=1)
 RUNS = flags.DEFINE_multi_string(
-    "runs", [], "Run or model folder to compare; once for each."
+    "runs", [], "Run or model folder to compare; repeat for each."
 )
 
 
 def main(config: ExperimentConfig) -> None:
-    """Writes the pictures and names them."""
+    """Writes the pictures and prints their paths."""
     split = experiment.open_split(config)
     folder = pathlib.Path(OUT.value)
     if RUNS.value:
         shown = split.validation[: config.num_pictures]
-        picture = panels.comparison(shown, list(_found(shown)))
+        picture = panels.comparison(shown, _predictions(shown))
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / "runs.png"]
         pictures.write_png(paths[0], picture)
@@ -46,11 +46,13 @@ def main(config: ExperimentConfig) -> None:
     print(*paths, sep="\n")
 
 
-def _found(examples: Sequence[Example]) -> Iterator[tuple[str, list[Segmentation]]]:
-    """Of every run its name and what its best model makes of the images."""
+def _predictions(examples: Sequence[Example]) -> dict[str, list[Segmentation]]:
+    """Returns the predictions of the best model of each run, by the run's name."""
+    predictions = {}
     for folder in map(pathlib.Path, RUNS.value):
         trained = model_folder.load(folder)
-        yield folder.name, [segment(trained, e.image) for e in examples]
+        predictions[folder.name] = [segment(trained, e.image) for e in examples]
+    return predictions
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def get_config(machine: str = "") -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict(
         dict(features=64, depth=3, dropout_rate=0.2)
     )
-    config.weight_map = ml_collections.ConfigDict(dict(ridge="two_sided"))  # ours
+    config.weight_map = ml_collections.ConfigDict(
+        dict(separation_border="two_sided")
+    )  # ours
     config.optimizer = ml_collections.ConfigDict(
         dict(name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=50)
     )

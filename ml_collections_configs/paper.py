@@ -74,7 +74,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.weight_map.sigma = 5.0  # pixels; Sec. 3
     config.weight_map.near = 0.0  # no such term
     config.weight_map.near_sigma = 10.0  # pixels
-    config.weight_map.ridge = "one_sided"  # ours
+    config.weight_map.separation_border = "one_sided"  # ours
     config.weight_map.class_balance = "inverse"  # ours
 
     config.augmentation = ml_collections.ConfigDict()

@@ -29,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout_rate = 0.25  # to drop; "dropout" there is what is kept
     config.model.dropout_sites = "every_conv"
     config.model.up_activation = True
-    config.model.kernel_init = "tf_unet"
+    config.model.kernel_init = "truncated_he"
     config.model.bias_init = 0.1
 
     config.loss = ml_collections.ConfigDict()
@@ -45,7 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.weight_map = ml_collections.ConfigDict()
     config.weight_map.w0 = 0.0  # no border term
-    config.weight_map.ridge = "none"
+    config.weight_map.separation_border = "none"
     config.weight_map.class_balance = "none"
 
     config.augmentation = ml_collections.ConfigDict()

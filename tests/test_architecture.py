@@ -90,8 +90,8 @@ def test_no_module_imports_itself_in_the_end():
     graph = {
         module: [
             m
-            for m in MODULES
             for n in imports(path)
+            for m in MODULES
             if f"{n}.".startswith(f"unetjax.{m}.")
         ]
         for module, path in MODULES.items()

@@ -18,8 +18,8 @@ from experiments.benchmarks.plan import Plan
 from unetjax.weight_maps import device, reference
 from unetjax.weight_maps.settings import PAPER
 
-# Without the ridge, which public snippets do not know: the same work for all.
-SETTINGS = replace(PAPER, ridge="none")
+# Without the separation border, which public snippets lack: the same work for all.
+SETTINGS = replace(PAPER, separation_border="none")
 _CLASS_WEIGHTS = (1.0, 1.0)
 
 

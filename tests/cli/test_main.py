@@ -19,7 +19,7 @@ from unetjax.cli import main
 from unetjax.data import synthetic
 from unetjax.files import images
 from unetjax.inference.predict import predict
-from unetjax.metrics import em
+from unetjax.metrics.em import EmMetric
 from unetjax.model_io import model_folder, openvino
 from unetjax.network.unet import UNet
 
@@ -138,12 +138,12 @@ def test_out_holds_something_else(capsys, annotated):
     assert "thesis holds files and no run of unetjax" in message
 
 
-def test_prediction_is_never_written_over(capsys, annotated, model):
+def test_predictions_are_never_overwritten(capsys, annotated, model):
     words = ("predict", model, annotated / "images", "--out", annotated / "out")
     assert main.main([str(word) for word in words]) == 0
     assert "0_mask.png" in {path.name for path in (annotated / "out").iterdir()}
     message = refused(capsys, annotated, *words)
-    assert "0_overlay.png exists and is not written over; name another" in message
+    assert "0_overlay.png exists and is not overwritten; name another" in message
 
 
 def test_models_and_versions_are_averaged(annotated, model):
@@ -322,7 +322,7 @@ def test_evaluate_probabilities_of_membranes(capsys, membranes, model):
     probs = images.read_image(membranes / "out" / "0_probs.tif")
     assert probs.shape == (48, 56, 2)
     label = images.read_labels(membranes / "membranes" / "0.tif") // 255
-    expected = em.summary(em.score(label, probs[..., 1]))
+    expected = EmMetric.from_image(label, probs[..., 1]).compute()
     line = re.search(r"^ *0.tif (.*)$", printed, re.MULTILINE)[1].split()
     names = ("v_rand", "v_info", "warping_error", "rand_error", "pixel_error")
     for text, name in zip(line, names, strict=True):

@@ -140,7 +140,7 @@ def test_images_without_a_choice_are_sampled_evenly(image, background):
 
 
 def test_tiles_are_centered_on_annotated_pixels():
-    """The middle of every tile is annotated, the ridge counting as background."""
+    """The middle of every tile is annotated; separation borders are background."""
     label = np.full((40, 31), -1, np.int32)
     instances = np.zeros((40, 31), np.int32)
     label[10:14, 20:26], instances[10:14, 20:23], instances[10:14, 23:26] = 1, 1, 2
@@ -149,7 +149,7 @@ def test_tiles_are_centered_on_annotated_pixels():
         [Example(image, label, instances, "a corner")],
         scaling="none",
         num_classes=2,
-        weight_map=WeightMapSettings(ridge="one_sided"),
+        weight_map=WeightMapSettings(separation_border="one_sided"),
         sampling=SamplingSettings("weighted", background=0.0),
     )
     batch = draw(data, range(64))

@@ -6,52 +6,11 @@ from unetjax.data.examples import IGNORED
 from unetjax.evaluation import panels
 from unetjax.inference.segment import Segmentation
 from unetjax.reporting import pictures
-from unetjax.training import run_log
 from unetjax.weight_maps.settings import PAPER
-
-
-def warning(confusion, probs=()):
-    return run_log.collapse_warning(
-        np.array(confusion), list(probs), step=500, learning_rate=0.01
-    )
 
 
 def probabilities(foreground):
     return np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("confusion", "collapsed"),
-    [
-        ([[900, 0], [100, 0]], True),  # all background
-        ([[0, 900], [0, 100]], True),  # all foreground
-        ([[900, 0], [99, 1]], False),  # a hundredth of the cells is something
-        ([[1000, 0], [0, 0]], False),  # there is no cell to be found
-        ([[0, 0], [0, 0]], False),  # nobody annotated
-        ([[800, 0, 0], [100, 0, 0], [100, 0, 0]], True),
-        ([[800, 0, 0], [100, 0, 0], [0, 0, 100]], False),  # one class is told apart
-    ],
-)
-def test_only_a_single_class_is_a_collapse(confusion, collapsed):
-    assert bool(warning(confusion)) == collapsed
-
-
-def test_a_collapse_says_which_class_and_how_much_of_it_is_right():
-    text = warning([[0, 900], [0, 100]])
-    assert text.startswith(
-        "step 500: nearly every validation pixel is predicted as class"
-    )
-    assert "class 1, which is the true class of 10.0%" in text
-
-
-def test_dead_and_hesitant_networks_get_different_advice():
-    """A dead one does not follow the image: waiting would be in vain."""
-    confusion = [[900, 0], [100, 0]]
-    dead = warning(confusion, [probabilities(np.full((4, 4), 0.2))])
-    assert "the activations are dead: lower optimizer.learning_rate (now 0.01)" in dead
-    alive = warning(confusion, [probabilities(np.linspace(0, 0.4, 16).reshape(4, 4))])
-    assert "This is common early in training, and the output does follow" in alive
-    assert "weight_map.class_balance" in alive
 
 
 def test_a_strip_has_a_row_for_each_image_and_shows_errors():
@@ -94,8 +53,8 @@ def test_models_are_compared_image_by_image():
         Segmentation(np.eye(2)[0 * e.label], 0 * e.label, 0 * e.instances)
         for e in examples
     ]
-    picture = panels.comparison(examples, [("right", right), ("nothing", nothing)])
-    one = panels.comparison(examples[:1], [("right", right)])
+    picture = panels.comparison(examples, {"right": right, "nothing": nothing})
+    one = panels.comparison(examples[:1], {"right": right})
     height, width, _ = picture.shape
     assert height > 1.8 * one.shape[0]
     assert width > 1.25 * one.shape[1]

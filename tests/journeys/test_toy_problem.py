@@ -43,6 +43,6 @@ def test_fewer_pixels_are_wrong_than_published(tmp_path):
         )
         truth = example.label[20:-20, 20:-20]
         counts += overlap.confusion(truth, class_map(probs), num_classes=2)
-    error = overlap.error_rate(counts)
+    error = 100 * (1 - overlap.accuracy(counts))
     print(f"{error:.2f} % of the pixels are wrong.")
     assert error < 2.55

@@ -285,3 +285,8 @@ def test_bounds_of_grey_values_are_kept_and_older_folders_have_none(tmp_path):
     rewrite(tmp_path / "a", lambda fields: fields.update(clip=[2.0, 1.0]))
     with pytest.raises(ValueError, match="cannot be used: clip must be a least grey"):
         load(tmp_path / "a")
+
+
+def test_a_rule_of_initial_kernels_has_its_new_name(folder):
+    rewrite(folder, lambda fields: fields["architecture"].update(kernel_init="tf_unet"))
+    assert load(folder).model.kernel_init == "truncated_he"

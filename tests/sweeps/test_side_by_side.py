@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training.test_loop import final_state
+from tests.training.runs import final_state
 from unetjax.data import open_data
 from unetjax.model_io import model_folder
 from unetjax.reporting import records

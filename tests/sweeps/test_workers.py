@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.training.test_loop import assert_equal_runs
+from tests.training.runs import assert_equal_runs
 from unetjax.data import open_data
 from unetjax.model_io import model_folder
 from unetjax.reporting import environment

@@ -99,7 +99,7 @@ BAD_VALUES = [
     ("weight_map.sigma", 0.0, "above 0"),
     ("weight_map.near", NAN, "a number and finite"),
     ("weight_map.near_sigma", -1.0, "above 0"),
-    ("weight_map.ridge", "thick", "one of none, one_sided, two_sided"),
+    ("weight_map.separation_border", "thick", "one of none, one_sided, two_sided"),
     ("weight_map.class_balance", "equal", "one of inverse, sqrt_inverse, none or a li"),
     ("weight_map.class_balance", (1.0, -1.0), "at least 0"),
     ("weight_map.class_balance", (1.0, NAN), "one of inverse, sqrt_inverse, none or a"),
@@ -288,9 +288,11 @@ def new_config():
         scaling="percentile",
         clip=(0, 4000),
         writers=("tensorboard",),
-        model=UNet(features=4, depth=1, kernel_init="tf_unet"),
-        optimizer=OptimizerSettings(weight_decay=1e-4, l2_scope="tf_unet"),
-        weight_map=WeightMapSettings(ridge="two_sided", class_balance=(0.5, 1.0)),
+        model=UNet(features=4, depth=1, kernel_init="truncated_he"),
+        optimizer=OptimizerSettings(weight_decay=1e-4, l2_scope="blocks"),
+        weight_map=WeightMapSettings(
+            separation_border="two_sided", class_balance=(0.5, 1.0)
+        ),
         data=DataSettings(
             images="images", masks="masks", validation_fraction=0.3, seed=3
         ),

@@ -123,7 +123,7 @@ def test_the_old_penalty_is_half_the_sum_of_squares_over_the_blocks():
         return 0.01 * sum((v**2).sum() for v in values) / 2
 
     settings = OptimizerSettings(
-        learning_rate=1.0, momentum=0.0, weight_decay=0.01, l2_scope="tf_unet"
+        learning_rate=1.0, momentum=0.0, weight_decay=0.01, l2_scope="blocks"
     )
     after = apply(settings, [jax.tree.map(jnp.zeros_like, params)], params)
     expected = jax.tree.map(jnp.subtract, params, jax.grad(penalty)(params))

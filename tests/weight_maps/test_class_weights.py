@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unetjax.weight_maps.class_weights import class_counts, class_weights
-from unetjax.weight_maps.separation import cut_ridge
+from unetjax.weight_maps.separation import cut_separation_border
 
 COUNTS = st.lists(st.integers(0, 10**12), min_size=2, max_size=5)
 
@@ -34,9 +34,9 @@ def test_counts_add_over_maps_and_leave_out_ignored_pixels():
     np.testing.assert_array_equal(class_counts(iter(maps), 4), [3, 2, 1, 0])
 
 
-def test_ridge_pixels_count_as_background():
+def test_separation_border_pixels_count_as_background():
     instances = np.array([[1, 1, 2, 2]])
-    labels = [cut_ridge(np.sign(instances), instances)]
+    labels = [cut_separation_border(np.sign(instances), instances)]
     weights = class_weights(class_counts(labels, 2))
     np.testing.assert_allclose(weights, [2, 2 / 3])
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests import recipes
 from unetjax.weight_maps import device, reference
 from unetjax.weight_maps.class_weights import class_counts, class_weights
-from unetjax.weight_maps.separation import cut_ridge
-from unetjax.weight_maps.settings import FALK2019, PAPER, WeightMapSettings
+from unetjax.weight_maps.separation import cut_separation_border
+from unetjax.weight_maps.settings import PAPER, WeightMapSettings
 
 # Relative to the weight, and to 1: float32 inside against float64.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
@@ -20,7 +21,8 @@ close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
 BOTH = pytest.mark.parametrize(
     "weigh", [reference.label_and_weight, device.label_and_weight]
 )
-TWO_SIDED = replace(PAPER, ridge="two_sided")
+FALK2019 = recipes.FALK2019.weight_map
+TWO_SIDED = replace(PAPER, separation_border="two_sided")
 NARROW = WeightMapSettings(sigma=0.7, near=0.3, near_sigma=0.9)  # sees 5 pixels far
 MAPS = hnp.arrays(
     np.int32, (13, 17), elements=st.sampled_from([0, 0, 0, 0, 1, 2, 255, 70_000])
@@ -52,7 +54,9 @@ ROWS = [
 @pytest.mark.parametrize(("options", "row", "label", "weight"), ROWS)
 def test_rows_of_the_specification(weigh, options, row, label, weight):
     instances, label = (np.array([[int(c) for c in text]]) for text in (row, label))
-    separated = cut_ridge(np.sign(instances), instances, options.ridge)
+    separated = cut_separation_border(
+        np.sign(instances), instances, options.separation_border
+    )
     w_c = class_weights(class_counts([separated], 2), options.class_balance)
     actual = weigh(np.sign(instances), instances, w_c, settings=options)
     np.testing.assert_array_equal(actual[0], label)
@@ -155,7 +159,7 @@ def test_numbering_of_the_cells_changes_no_bit(instances, seed):
 @given(instances=MAPS)
 @settings(deadline=None, max_examples=10)
 def test_flips_and_transposes_commute(turn, instances):
-    """With the two-sided ridge; the one-sided rule prefers a direction by intention."""
+    """With the two-sided border; the one-sided rule depends on the direction."""
     weight = functools.partial(device.separation_weight_map, settings=TWO_SIDED)
     np.testing.assert_array_equal(
         weight(turn(instances).copy()), turn(weight(instances))

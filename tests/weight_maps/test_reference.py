@@ -1,11 +1,9 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unetjax.weight_maps import reference
-from unetjax.weight_maps.settings import WeightMapSettings
 
 MAPS = hnp.arrays(np.int64, (9, 11), elements=st.sampled_from([0, 0, 0, 1, 5, 10**12]))
 
@@ -55,11 +53,3 @@ def test_border_terms_of_several_classes_are_summed():
     terms = [10 * np.exp(-(np.array(d) ** 2) / 50) for d in sums.values()]
     np.testing.assert_allclose(weight[label == 0], 1 + sum(terms), rtol=1e-6)
     np.testing.assert_array_equal(weight[label > 0], [0.5, 0.5, 0.25, 0.25])
-
-
-def test_settings_out_of_range_are_refused():
-    cells = np.array([[1, 0, 2]])
-    with pytest.raises(ValueError, match="sigma 0"):
-        reference.label_and_weight(
-            cells, cells, (1.0, 1.0), settings=WeightMapSettings(sigma=0.0)
-        )

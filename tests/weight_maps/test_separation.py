@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from unetjax.weight_maps.separation import cell_numbers, cut_ridge, ridge
+from unetjax.weight_maps.separation import (
+    cell_numbers,
+    cut_separation_border,
+    separation_border,
+)
 
 MAPS = hnp.arrays(np.int32, (5, 6), elements=st.sampled_from([0, 1, 2, 70_000]))
 BEFORE = [(-1, -1), (-1, 0), (-1, 1), (0, -1)]
@@ -29,54 +33,65 @@ def by_definition(instances, neighbours):
     ("rule", "row"),
     [("none", [1, 1, 1, 1]), ("one_sided", [1, 1, 0, 1]), ("two_sided", [1, 0, 0, 1])],
 )
-def test_ridge_between_two_touching_cells(rule, row):
+def test_separation_border_between_two_touching_cells(rule, row):
     instances = np.array([[1, 1, 2, 2]])
-    np.testing.assert_array_equal(cut_ridge(np.sign(instances), instances, rule), [row])
+    np.testing.assert_array_equal(
+        cut_separation_border(np.sign(instances), instances, rule), [row]
+    )
 
 
 @pytest.mark.parametrize(
     ("rule", "pixels"), [("one_sided", [(2, 2)]), ("two_sided", [(1, 1), (2, 2)])]
 )
-def test_ridge_where_cells_touch_by_a_corner(rule, pixels):
+def test_separation_border_where_cells_touch_by_a_corner(rule, pixels):
     instances = np.kron([[1, 0], [0, 2]], np.ones((2, 2), int))
-    assert list(zip(*np.nonzero(ridge(instances, rule)), strict=True)) == pixels
+    assert (
+        list(zip(*np.nonzero(separation_border(instances, rule)), strict=True))
+        == pixels
+    )
 
 
 @given(MAPS)
 @settings(deadline=None, max_examples=50)
 def test_equals_the_definition(instances):
     """Pixels are judged on the original map, never on the one being written."""
-    np.testing.assert_array_equal(ridge(instances), by_definition(instances, BEFORE))
     np.testing.assert_array_equal(
-        ridge(instances, "two_sided"), by_definition(instances, AROUND)
+        separation_border(instances), by_definition(instances, BEFORE)
+    )
+    np.testing.assert_array_equal(
+        separation_border(instances, "two_sided"), by_definition(instances, AROUND)
     )
 
 
 def test_same_under_jit_and_vmap():
     batch = np.random.default_rng(0).integers(0, 4, (3, 5, 6))
-    each = np.stack([ridge(instances) for instances in batch])
-    np.testing.assert_array_equal(jax.jit(jax.vmap(ridge))(batch), each)
+    each = np.stack([separation_border(instances) for instances in batch])
+    np.testing.assert_array_equal(jax.jit(jax.vmap(separation_border))(batch), each)
     assert 0 < each.sum() < each.size
 
 
 def test_only_cells_of_one_class_are_separated():
-    """A nucleus in a cell body needs no ridge, nor does a region without cells."""
+    """A nucleus in a cell body needs no border, nor does a region without cells."""
     label, instances = np.array([[1, 1, 2, 2, 2]]), np.array([[1, 2, 0, 3, 4]])
-    np.testing.assert_array_equal(cut_ridge(label, instances), [[1, 0, 2, 2, 0]])
+    np.testing.assert_array_equal(
+        cut_separation_border(label, instances), [[1, 0, 2, 2, 0]]
+    )
     instances = np.array([[1, 2, 3, 3, 3]])
-    np.testing.assert_array_equal(cut_ridge(label, instances), [[1, 0, 2, 2, 2]])
+    np.testing.assert_array_equal(
+        cut_separation_border(label, instances), [[1, 0, 2, 2, 2]]
+    )
 
 
 def test_ignored_pixels_stay_ignored():
     label, instances = np.array([[-1, -1]]), np.array([[1, 2]])
-    np.testing.assert_array_equal(cut_ridge(label, instances), [[-1, -1]])
+    np.testing.assert_array_equal(cut_separation_border(label, instances), [[-1, -1]])
 
 
 @pytest.mark.usefixtures("as_installed")
 def test_unknown_rule_is_refused():
-    message = "ridge must be one of none, one_sided, two_sided, got 'thick'"
+    message = "separation_border must be one of none, one_sided, two_sided, got 'thick'"
     with pytest.raises(ValueError, match=message):
-        ridge(np.array([[1, 2]]), "thick")
+        separation_border(np.array([[1, 2]]), "thick")
 
 
 def test_numbers_beyond_int32_are_refused():

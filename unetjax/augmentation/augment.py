@@ -64,7 +64,6 @@ class AugmentationSettings:
 
 
 PAPER = AugmentationSettings()
-FALK2019 = AugmentationSettings(flip=False, elastic="bspline", curve_points=5)
 OFF = AugmentationSettings(rotation=0.0, flip=False, elastic_sigma=0.0, contrast=0.0)
 
 

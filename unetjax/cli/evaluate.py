@@ -11,9 +11,11 @@ from unetjax.data import folder, mask_formats
 from unetjax.data.checks import in_pixels
 from unetjax.data.examples import Example
 from unetjax.data.mask_formats import MaskFormat
-from unetjax.evaluation import score_sets
+from unetjax.evaluation import comparison
+from unetjax.evaluation.score_sets import SCORE_SETS
 from unetjax.files import images
 from unetjax.inference.segment import Segmentation
+from unetjax.metrics.metric import merge_all
 from unetjax.reporting import console
 
 _PROBABILITIES = ("_probs", "", "_mask", "_masks")  # endings, in order of preference
@@ -33,7 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("truth", type=pathlib.Path, help="folder, or one file")
     parser.add_argument(
         "--scores",
-        choices=list(score_sets.SCORE_SETS),
+        choices=list(SCORE_SETS),
         default="cells",
         help="cells: IoU, Dice, AP (default); em: V_rand, V_info, warping, Rand and "
         "pixel error of membranes, as in the ISBI 2012 challenge; tracking: SEG, DET, "
@@ -44,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     """Prints a line an image, and the scores of all."""
-    score_set = score_sets.SCORE_SETS[options.scores]
+    score_set = SCORE_SETS[options.scores]
     membranes = options.scores == "em"
     naming = folder.FileNaming(endings=_PROBABILITIES) if membranes else folder.USUAL
     pairs = folder.pair(options.truth, options.predicted, naming=naming)
@@ -52,28 +54,27 @@ def run(options: argparse.Namespace) -> int:
     paths = [pair.mask for pair in pairs]
     if membranes:
         _refuse_cells(meaning, str(options.truth))
-        predicted = [found for path in paths for found in _probabilities(path)]
+        named = [prediction for path in paths for prediction in _probabilities(path)]
     else:
         examples, _ = _examples(paths, str(options.predicted))
-        predicted = [(e.name, _segmentation(e)) for e in examples]
-    for true, (name, found) in zip(truth, predicted, strict=True):
-        _refuse_another_size(true, name, found)
-    counts = [
-        score_set.score(true, found)
-        for true, (_, found) in zip(truth, predicted, strict=True)
-    ]
+        num_classes = max(2, 1 + max(int(e.label.max()) for e in [*examples, *truth]))
+        named = [(e.name, _segmentation(e, num_classes)) for e in examples]
+    for true, (name, prediction) in zip(truth, named, strict=True):
+        _refuse_another_size(true, name, prediction)
+    predictions = [prediction for _, prediction in named]
+    metrics = list(map(score_set.measure, truth, predictions))
     rows = []
-    for true, count in zip(truth, counts, strict=True):
-        values = score_set.summary(count)
-        columns = {name: values[score] for name, score in score_set.columns.items()}
+    for true, metric in zip(truth, metrics, strict=True):
+        scores = metric.compute()
+        columns = {title: scores[name] for title, name in score_set.columns.items()}
         rows.append({"image": true.name, **columns})
     print(console.table(rows, ["image", *score_set.columns]))
     print()
-    scores = {"all": score_sets.total(score_set, counts)}
-    if membranes:  # what these scores are worth shows beside those of no segmentation
-        floor = [score_set.score(true, score_sets.everywhere(true)) for true in truth]
-        scores["cell everywhere"] = score_sets.total(score_set, floor)
-    table = score_sets.beside(score_set, scores)
+    total = {"all": merge_all(metrics).compute()}
+    if membranes:  # the floor of these scores is well above 0
+        everywhere = comparison.cell_everywhere(truth)
+        total["cell everywhere"] = score_set.compute(truth, everywhere)
+    table = score_set.table(total)
     print(console.table(table.rows, table.columns))
     return 0
 
@@ -94,23 +95,23 @@ def _examples(
     return examples, meaning
 
 
-def _segmentation(example: Example) -> Segmentation:
-    """A mask or label image as what a network would have found."""
-    classes = np.eye(max(2, 1 + int(example.label.max())), dtype=np.float32)
+def _segmentation(example: Example, num_classes: int) -> Segmentation:
+    """Returns a mask or label image as the prediction of a network."""
+    classes = np.eye(num_classes, dtype=np.float32)
     return Segmentation(
         classes[np.maximum(example.label, 0)], example.label, example.instances
     )
 
 
 def _probabilities(path: pathlib.Path) -> list[tuple[str, Segmentation]]:
-    """The predictions in one file: of probabilities, or masks as such of 0 and 1."""
-    found = []
+    """Returns the predictions in one file: probabilities, or masks as 0 and 1."""
+    predictions = []
     for i, values in enumerate(stack := images.read_stack(path)):
         probability = _probability(values, path)
         probs = np.stack([1 - probability, probability], axis=-1)
         mask = (probability > 0.5).astype(np.int32)
-        found.append((_name(path, i, stack), Segmentation(probs, mask, mask)))
-    return found
+        predictions.append((_name(path, i, stack), Segmentation(probs, mask, mask)))
+    return predictions
 
 
 def _probability(values: np.ndarray, path: pathlib.Path) -> Float[np.ndarray, "H W"]:
@@ -136,12 +137,12 @@ def _refuse_cells(meaning: MaskFormat, where: str) -> None:
         )
 
 
-def _refuse_another_size(true: Example, name: str, found: Segmentation) -> None:
-    if true.label.shape != found.label.shape:
+def _refuse_another_size(true: Example, name: str, prediction: Segmentation) -> None:
+    if true.label.shape != prediction.label.shape:
         raise ValueError(
-            f"{name} has {in_pixels(found.label.shape)} pixels, and its truth "
-            f"{true.name} has {in_pixels(true.label.shape)}; a prediction is as large "
-            "as its image."
+            f"{name} has {in_pixels(prediction.label.shape)} pixels, and its truth "
+            f"{true.name} has {in_pixels(true.label.shape)}; a prediction must be as "
+            "large as its image."
         )
 
 

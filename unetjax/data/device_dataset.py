@@ -28,7 +28,7 @@ from unetjax.data.sampling import (
 from unetjax.network.input_scaling import Clip, Scaling, scale
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.device import label_and_weight
-from unetjax.weight_maps.separation import cut_ridge
+from unetjax.weight_maps.separation import cut_separation_border
 from unetjax.weight_maps.settings import WeightMapSettings, reach
 
 _LARGEST = 2**31 - 1  # pixels are addressed by int32
@@ -74,7 +74,7 @@ def load(
       scaling: From stored grey values to network input.
       clip: Bounds of the stored grey values before that.
       num_classes: Number K of classes.
-      weight_map: Its ridge and class balance decide w_c.
+      weight_map: Its separation border and class balance determine w_c.
       sampling: Where tiles may be centred.
 
     Raises:
@@ -96,7 +96,10 @@ def load(
             "fit into one array; train on part of it."
         )
     labels = [
-        np.asarray(cut_ridge(e.label, e.instances, weight_map.ridge)) for e in examples
+        np.asarray(
+            cut_separation_border(e.label, e.instances, weight_map.separation_border)
+        )
+        for e in examples
     ]
     counts = class_counts(labels, num_classes)
     image = np.concatenate(

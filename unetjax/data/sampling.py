@@ -20,8 +20,8 @@ class SamplingSettings:
 
     Attributes:
       centers: `uniform`: on every pixel of the image alike. `weighted`: with density 1
-        on cells, `background` on background, of which the ridge between touching cells
-        is part, and 0 where nobody annotated (Falk et al. 2019).
+        on cells, `background` on background, the separation border between
+        touching cells included, and 0 on ignored pixels (Falk et al. 2019).
       background: Density on background, of `weighted`; at least 0.
       jitter: Largest distance along either axis by which a centre is then moved, in
         pixels. It randomises the phase; half a period in Falk et al. 2019, 8 at depth
@@ -72,8 +72,8 @@ def find_centers(
     is sampled evenly.
 
     Args:
-      labels: Class of every pixel of every image after the ridge was cut, negative
-        where nobody annotated.
+      labels: Class of every pixel of every image after the separation border was cut,
+        negative where ignored.
       settings: The density.
     """
     if settings.centers == "uniform":

@@ -27,7 +27,7 @@ from jaxtyping import PyTree, Shaped
 
 from unetjax.files import manifests
 from unetjax.inference.trained_model import TrainedModel
-from unetjax.network import input_scaling
+from unetjax.network import initializers, input_scaling
 from unetjax.network.input_scaling import Scaling
 from unetjax.network.unet import UNet, num_input_channels
 
@@ -186,7 +186,11 @@ def _from_json(fields: dict[str, Any]) -> tuple[UNet, int, dict[str, Any]]:
                 "get the model folder anew."
             )
     _refuse_unknown(fields["architecture"], _ARCHITECTURE, where="architecture")
-    model = UNet(**fields["architecture"])
+    architecture = dict(fields["architecture"])
+    rule = architecture.get("kernel_init")
+    if rule in initializers.RENAMED:
+        architecture["kernel_init"] = initializers.RENAMED[rule]
+    model = UNet(**architecture)
     if fields["scaling"] not in get_args(Scaling):
         raise ValueError(
             f"scaling must be one of {', '.join(get_args(Scaling))}, got "

@@ -5,7 +5,10 @@ from typing import Literal
 import flax.linen as nn
 from jax.nn.initializers import Initializer
 
-KernelInit = Literal["he", "release2015", "tf_unet"]
+KernelInit = Literal["he", "release2015", "truncated_he"]
+
+# Names of rules in the files of earlier versions.
+RENAMED = {"tf_unet": "truncated_he"}
 
 # Sec. 3: a Gaussian, not truncated, of standard deviation sqrt(2 / N), N being the
 # number of incoming nodes.
@@ -22,21 +25,22 @@ def conv_init(rule: KernelInit, *, kernel_size: int, channels: int) -> Initializ
     """Returns the initialiser of a convolution kernel [k, k, in, out].
 
     Args:
-      rule: `he` is the paper's. `tf_unet` is that of jakeret/tf_unet: truncated at two
-        standard deviations and scaled by the block's `channels` instead of N.
+      rule: `he` and `release2015` are the paper's. `truncated_he` is that of
+        jakeret/tf_unet: truncated at two standard deviations and scaled by the
+        block's `channels` instead of N.
       kernel_size: Side k of the block convolutions.
-      channels: Channels the `tf_unet` rule counts: output channels of an encoder block,
-        concatenated channels of a decoder block.
+      channels: Channels that `truncated_he` counts: the output channels of an encoder
+        block, the concatenated channels of a decoder block.
     """
-    return _tf_unet(kernel_size, channels) if rule == "tf_unet" else _HE
+    return _truncated_he(kernel_size, channels) if rule == "truncated_he" else _HE
 
 
 def up_init(rule: KernelInit, *, kernel_size: int, channels: int) -> Initializer:
     """Returns the initialiser of an up-convolution kernel [2, 2, out, in]."""
-    if rule == "tf_unet":
-        return _tf_unet(kernel_size, channels)
+    if rule == "truncated_he":
+        return _truncated_he(kernel_size, channels)
     return _HE_UP if rule == "he" else _HE
 
 
-def _tf_unet(kernel_size: int, channels: int) -> Initializer:
+def _truncated_he(kernel_size: int, channels: int) -> Initializer:
     return nn.initializers.truncated_normal((2 / (kernel_size**2 * channels)) ** 0.5)

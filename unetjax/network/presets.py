@@ -50,6 +50,6 @@ def tf_unet() -> UNet:
         dropout_rate=0.25,
         dropout_sites="every_conv",
         up_activation=True,
-        kernel_init="tf_unet",
+        kernel_init="truncated_he",
         bias_init=0.1,
     )

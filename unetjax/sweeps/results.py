@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from unetjax import settings
-from unetjax.evaluation.comparison import SHOWN
+from unetjax.evaluation.score_sets import CELLS
 from unetjax.files import folders
 from unetjax.model_io import model_folder
 from unetjax.reporting import charts, console, environment, records, report
@@ -267,8 +267,9 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     if best is None:
         return f"{len(outcomes)} trials: {counts}."
     metric = best.config["best_metric"]
+    title = CELLS.shown.get(metric, metric)
     return (
-        f"{len(outcomes)} trials: {counts}. The best {SHOWN.get(metric, metric)}, "
+        f"{len(outcomes)} trials: {counts}. The best {title}, "
         f"{score_of(best):.4f}, is that of {best.name}; its model is in the folder "
         "best.\n\nThe best of many scores is biased upwards by the choice: evaluate "
         "the model on images that no trial has seen."
@@ -290,7 +291,7 @@ def _charts(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> list[Chart]:
         ]
 
     few = "" if len(shown) == len(outcomes) else f", the {len(shown)} best trials"
-    title = SHOWN.get(metric, metric)
+    title = CELLS.shown.get(metric, metric)
     return [
         Chart(f"{title}, validation images{few}", curves("validation", metric)),
         Chart(f"Loss{few}", curves("train", "loss"), log=True),
@@ -300,7 +301,7 @@ def _charts(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> list[Chart]:
 def _shown(outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Returns the titles of the scores that tables show, `best_metric` first."""
     metric = outcomes[0].config["best_metric"] if outcomes else "mean_iou"
-    return {metric: SHOWN.get(metric, metric), **SHOWN}
+    return {metric: CELLS.shown.get(metric, metric), **CELLS.shown}
 
 
 def _full_csv(outcomes: Sequence[Outcome]) -> str:

@@ -12,7 +12,7 @@ from unetjax.data.sampling import SamplingSettings
 from unetjax.instances.settings import InstanceSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.metrics import cells
-from unetjax.network import input_scaling
+from unetjax.network import initializers, input_scaling
 from unetjax.network.input_scaling import Clip, Scaling
 from unetjax.network.unet import UNet
 from unetjax.reporting.writers import WriterName
@@ -146,6 +146,11 @@ class ExperimentConfig:
 RENAMED = {
     "sinks": "writers",
     "data.holdout": "data.validation_fraction",
+    "weight_map.ridge": "weight_map.separation_border",
+}
+RENAMED_VALUES = {
+    "model.kernel_init": initializers.RENAMED,
+    "optimizer.l2_scope": {"tf_unet": "blocks"},
 }
 
 
@@ -170,14 +175,14 @@ def from_saved(options: Mapping[str, Any], *, where: str) -> ExperimentConfig:
     Raises:
       ValueError: If an option or its value is not accepted any more.
     """
-    values = dict(settings.flatten(options))
-    for old, new in RENAMED.items():
-        if old in values:
-            values[new] = values.pop(old)
-    if "data.seed" not in values and not (
-        values.get("data.validation") or values.get("data.validation_images")
-    ):  # one seed was for all, also for drawn splits
-        values["data.seed"] = values.get("seed", 0)
+    flat = settings.flatten(options)
+    values = {RENAMED.get(name, name): value for name, value in flat}
+    for name, renamed in RENAMED_VALUES.items():
+        if values.get(name) in renamed:
+            values[name] = renamed[values[name]]
+    named = ("data.validation", "data.validation_images")
+    if "data.seed" not in values and not any(values.get(name) for name in named):
+        values["data.seed"] = values.get("seed", 0)  # which drew the split as well
     try:
         return from_dict(settings.unflatten(values))
     except ValueError as error:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from unetjax.settings import check_fields, check_range
 
 Schedule = Literal["constant", "cosine", "staircase"]
-L2Scope = Literal["kernels", "tf_unet"]
+L2Scope = Literal["kernels", "blocks"]
 
 _BLOCKS = ("encoder_", "bottleneck", "decoder_")
 
@@ -34,8 +34,9 @@ class OptimizerSettings:
       decay_steps: Length of its stairs, in steps.
       weight_decay: Factor r of an L2 penalty r / 2 |w|^2; the loss that is reported
         leaves it out.
-      l2_scope: What it is of. `kernels`: all kernels, no biases. `tf_unet`: kernels and
-        biases of the blocks, neither up-convolutions nor head (jakeret/tf_unet).
+      l2_scope: Parameters in that penalty. `kernels`: all kernels, no biases. `blocks`:
+        kernels and biases of the convolution blocks, but neither up-convolutions nor
+        head (jakeret/tf_unet).
       clip_norm: Largest Euclidean norm of a gradient; 0 for no limit.
       bias_rate: Learning rate of the biases, as a multiple of that of the kernels; 2 in
         the authors' later software (Falk et al. 2019).

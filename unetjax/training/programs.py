@@ -19,8 +19,8 @@ from unetjax.training.config import ExperimentConfig
 from unetjax.training.run_folder import Keys, Run
 from unetjax.training.steps import Metrics, TrainState
 
-# Options that no update depends on; see `step_config`.
-_NOT_READ_BY_STEPS = (
+# Options that no update depends on, see `step_config`.
+UNREAD_OPTIONS = (
     *("seed", "log_every", "evaluate_every", "patience", "best_metric"),
     *("tune_instances", "writers", "num_pictures", "histograms", "data"),
 )
@@ -132,7 +132,7 @@ def step_config(config: ExperimentConfig) -> ExperimentConfig:
     # Only the cosine schedule reads the number of steps.
     is_cosine = config.optimizer.schedule == "cosine"
     num_steps = config.num_steps if is_cosine else config.optimizer.warmup_steps + 1
-    fixed = {name: getattr(ExperimentConfig(), name) for name in _NOT_READ_BY_STEPS}
+    fixed = {name: getattr(ExperimentConfig(), name) for name in UNREAD_OPTIONS}
     return replace(config, num_steps=num_steps, **fixed)
 
 

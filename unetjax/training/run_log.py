@@ -16,7 +16,7 @@ from unetjax.evaluation import panels
 from unetjax.inference import tiles
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
-from unetjax.metrics.cells import Scores
+from unetjax.metrics.cells import CellMetric
 from unetjax.network import input_scaling
 from unetjax.network.forward import activations
 from unetjax.reporting import pictures
@@ -140,12 +140,12 @@ def write_activations(run: Run, state: steps.TrainState) -> None:
 
 
 def warn_of_collapse(
-    run: Run, step: int, counts: list[Scores], predictions: list[Segmentation]
+    run: Run, step: int, metric: CellMetric, predictions: list[Segmentation]
 ) -> None:
     """Logs and records a warning where one class is predicted nearly everywhere."""
     text = collapse_warning(
-        np.sum([scores.confusion for scores in counts], axis=0),
-        [segmentation.probs for segmentation in predictions],
+        metric.confusion,
+        [prediction.probs for prediction in predictions],
         step=step,
         learning_rate=_learning_rate(run.config, step),
     )

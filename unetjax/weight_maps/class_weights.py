@@ -18,8 +18,8 @@ def class_counts(
     """Returns the number of annotated pixels of every class, over all label maps.
 
     Args:
-      labels: Class of every pixel, map by map, after the ridge is cut
-        (`separation.cut_ridge`); negative labels are not counted.
+      labels: Class of every pixel, map by map, after the separation border is
+        cut (`separation.cut_separation_border`); negative labels are not counted.
       num_classes: Number of classes K, background included.
 
     Raises:

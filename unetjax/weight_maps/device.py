@@ -30,8 +30,8 @@ def separation_weight_map(
     .. math:: w(x) = w_c(x) + w_0 \exp(-(d_1(x) + d_2(x))^2 / (2 \sigma^2))
 
     d1 and d2 are the distances in pixels to the nearest and second nearest cell. The
-    border term counts on background only, of which the ridge cut between touching cells
-    is part: "the separating background labels between touching cells obtain a large
+    border term counts on background only, the separation border between touching cells
+    included: "the separating background labels between touching cells obtain a large
     weight" (section 1). It is 0 with fewer than two cells. `label_and_weight` returns
     the label that belongs to this map.
 
@@ -41,7 +41,8 @@ def separation_weight_map(
       class_weights: Weights w_c of background and cells. By default the values in
         `settings.class_balance`, or 1 and 1 where that names a rule: one image does not
         know the class frequencies of the training set (`class_weights.class_weights`).
-      settings: Heights and widths of the border term, and the ridge; static under jit.
+      settings: Heights and widths of the border term, and the separation border;
+        static under jit.
 
     Returns:
       Dimensionless float32 map.
@@ -69,7 +70,7 @@ def label_and_weight(
     *,
     settings: WeightMapSettings = PAPER,
 ) -> tuple[Int[Array, "H W"], Float[Array, "H W"]]:
-    """Returns the label after the ridge and its weight map: what a training step needs.
+    """Returns the label with separation borders, and its weight map, Eq. (2).
 
     With several foreground classes the distances are taken among the cells of one class
     and the border terms summed over classes.
@@ -80,7 +81,8 @@ def label_and_weight(
       instances: Cell numbers in any order, 0 where there is no cell; cells of different
         classes have different numbers.
       class_weights: Weight w_c of every class, background first.
-      settings: Heights and widths of the border term, and the ridge; static under jit.
+      settings: Heights and widths of the border term, and the separation border;
+        static under jit.
 
     Returns:
       Label, int32; dimensionless weight, float32.
@@ -106,7 +108,9 @@ def label_and_weight(
     border = jnp.zeros(cells.shape, jnp.float32)
     for k in range(1, len(w_c)):
         border += _border_term(jnp.where(classes == k, cells, 0), settings)
-    separated = separation.cut_ridge(classes, cells, settings.ridge)
+    separated = separation.cut_separation_border(
+        classes, cells, settings.separation_border
+    )
     class_term = w_c.at[separated].get(mode="fill", fill_value=jnp.nan)
     weight = class_term + jnp.where(separated == 0, border, 0)
     return separated, jnp.where(separated < 0, 0, weight)

@@ -19,7 +19,7 @@ def label_and_weight(
     *,
     settings: WeightMapSettings = PAPER,
 ) -> tuple[Int[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
-    """Returns the label after the ridge and its weight map w(x) of Eq. (2).
+    """Returns the label with separation borders and its weight map, Eq. (2).
 
     The same contract as `device.label_and_weight`, from one exact distance transform a
     cell.
@@ -28,7 +28,7 @@ def label_and_weight(
       label: Class of every pixel in [0, K), 0 being background; negative: ignored.
       instances: Cell numbers, 0 where there is no cell.
       class_weights: Weight w_c of every class, background first.
-      settings: Heights and widths of the border term, and the ridge.
+      settings: Heights and widths of the border term, and the separation border.
 
     Returns:
       Label, int32; weight, float32.
@@ -45,7 +45,9 @@ def label_and_weight(
         d1, d2 = nearest_two(np.where(label == k, instances, 0), radius=radius)
         border += settings.w0 * np.exp(-((d1 + d2) ** 2) / (2 * settings.sigma**2))
         border += settings.near * np.exp(-(d1**2) / (2 * settings.near_sigma**2))
-    separated = np.asarray(separation.cut_ridge(label, instances, settings.ridge))
+    separated = np.asarray(
+        separation.cut_separation_border(label, instances, settings.separation_border)
+    )
     weight = np.asarray(class_weights)[separated] + np.where(separated == 0, border, 0)
     return separated, np.where(label < 0, 0, weight).astype(np.float32)
 

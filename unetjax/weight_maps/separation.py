@@ -1,4 +1,4 @@
-"""The one-pixel ridge of background between touching cells."""
+"""Separation borders: one-pixel lines of background between touching cells."""
 
 import functools
 from typing import Literal
@@ -10,16 +10,16 @@ from jaxtyping import Array, Bool, Int, Integer
 
 from unetjax.settings import check_choice
 
-Ridge = Literal["none", "one_sided", "two_sided"]
+SeparationBorder = Literal["none", "one_sided", "two_sided"]
 
 _BEFORE = ((-1, -1), (-1, 0), (-1, 1), (0, -1))  # NW, N, NE, W
 _AFTER = ((0, 1), (1, -1), (1, 0), (1, 1))  # E, SW, S, SE
 _NEIGHBOURS = {"none": (), "one_sided": _BEFORE, "two_sided": _BEFORE + _AFTER}
 
 
-def ridge(
+def separation_border(
     instances: Integer[Array, "H W"] | Integer[np.ndarray, "H W"],
-    rule: Ridge = "one_sided",
+    rule: SeparationBorder = "one_sided",
     *,
     label: Integer[Array, "H W"] | Integer[np.ndarray, "H W"] | None = None,
 ) -> Bool[Array, "H W"]:
@@ -41,36 +41,36 @@ def ridge(
       ValueError: If the rule is unknown, or as `cell_numbers` does.
 
     Example:
-      >>> ridge(np.array([[1, 1, 2, 2]]), "two_sided")
+      >>> separation_border(np.array([[1, 1, 2, 2]]), "two_sided")
       Array([[False,  True,  True, False]], dtype=bool)
     """
-    check_choice("ridge", rule, Ridge)
+    check_choice("separation_border", rule, SeparationBorder)
     cells = cell_numbers(instances)
     classes = jnp.sign(cells) if label is None else jnp.asarray(label, jnp.int32)
     return _touching(cells, classes, offsets=_NEIGHBOURS[rule])
 
 
-def cut_ridge(
+def cut_separation_border(
     label: Integer[Array, "H W"] | Integer[np.ndarray, "H W"],
     instances: Integer[Array, "H W"] | Integer[np.ndarray, "H W"],
-    rule: Ridge = "one_sided",
+    rule: SeparationBorder = "one_sided",
 ) -> Int[Array, "H W"]:
-    """Returns the label with a ridge of background between touching cells of a class.
+    """Returns the label with background between touching cells of one class.
 
     Args:
       label: Class of every pixel, 0 being background; negative labels stay.
       instances: Cell numbers, 0 where there is no cell.
-      rule: As in `ridge`.
+      rule: As in `separation_border`.
 
     Raises:
-      ValueError: As `ridge` does.
+      ValueError: As `separation_border` does.
 
     Example:
-      >>> cut_ridge(np.array([[1, 1, 1, 1]]), np.array([[1, 1, 2, 2]]))
+      >>> cut_separation_border(np.array([[1, 1, 1, 1]]), np.array([[1, 1, 2, 2]]))
       Array([[1, 1, 0, 1]], dtype=int32)
     """
     classes = jnp.asarray(label, jnp.int32)
-    between = ridge(instances, rule, label=label)
+    between = separation_border(instances, rule, label=label)
     return jnp.where(between & (classes > 0), 0, classes)
 
 

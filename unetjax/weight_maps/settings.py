@@ -1,11 +1,11 @@
-"""Settings of the weight map and their two published values."""
+"""`WeightMapSettings`: heights, widths and class balance of the weight map, Eq. (2)."""
 
 import math
 from dataclasses import dataclass
 
 from unetjax.settings import check_fields, check_range
 from unetjax.weight_maps.class_weights import Balance
-from unetjax.weight_maps.separation import Ridge
+from unetjax.weight_maps.separation import SeparationBorder
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class WeightMapSettings:
       sigma: Width of the border term, in pixels.
       near: Height w_n of a term around every cell, dimensionless (Falk et al. 2019).
       near_sigma: Its width, in pixels.
-      ridge: Rule that separates touching cells, see `separation.ridge`.
+      separation_border: Rule that separates touching cells, see
+        `separation.separation_border`.
       class_balance: Rule for w_c or its values, see `class_weights.class_weights`.
     """
 
@@ -30,7 +31,7 @@ class WeightMapSettings:
     sigma: float = 5.0  # section 3: about 5 pixels
     near: float = 0.0  # ours: not in the paper
     near_sigma: float = 10.0
-    ridge: Ridge = "one_sided"  # ours: the paper names no rule
+    separation_border: SeparationBorder = "one_sided"  # ours: the paper names no rule
     class_balance: Balance | tuple[float, ...] = "inverse"  # ours
 
     def __post_init__(self) -> None:
@@ -47,11 +48,6 @@ class WeightMapSettings:
 
 PAPER = WeightMapSettings()
 
-# The authors' later software: v = 0.1 weighs background far from every cell.
-FALK2019 = WeightMapSettings(
-    w0=50.0, sigma=6.0, near=0.9, near_sigma=10.0, class_balance=(0.1, 1.0)
-)
-
 
 def reach(settings: WeightMapSettings, *, tolerance: float = 1e-7) -> int:
     """Returns the distance in pixels beyond which a cell changes no weight.
@@ -64,8 +60,8 @@ def reach(settings: WeightMapSettings, *, tolerance: float = 1e-7) -> int:
       tolerance: Largest change of the weight, dimensionless and positive.
 
     Example:
-      >>> reach(PAPER), reach(FALK2019)
-      (31, 57)
+      >>> reach(PAPER), reach(WeightMapSettings(w0=50.0, sigma=6.0))
+      (31, 38)
     """
     heights = (settings.w0, settings.near)
     widths = (settings.sigma, settings.near_sigma)

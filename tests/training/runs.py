@@ -1,0 +1,70 @@
+"""Small runs that tests train, and comparisons of run folders."""
+
+import signal
+
+import jax
+import numpy as np
+
+from unetjax.data import synthetic
+from unetjax.data.splits import Split
+from unetjax.training import checkpoints, programs
+from unetjax.training import config as configs
+
+CONFIG = configs.from_dict(
+    {
+        "num_steps": 6,
+        "batch_size": 2,
+        "tile_size": 32,
+        "scaling": "percentile",
+        "log_every": 2,
+        "evaluate_every": 3,
+        "model": {"features": 2, "depth": 1},
+        "optimizer": {"name": "adam", "learning_rate": 0.01},
+        "augmentation": {"elastic_sigma": 1.0},
+    }
+)
+
+
+class Alarm(list):
+    """Validation images that send SIGTERM once, when the first of them is scored."""
+
+    sent = False
+
+    def __iter__(self):
+        if not self.sent:
+            self.sent = True
+            signal.raise_signal(signal.SIGTERM)
+        return super().__iter__()
+
+
+def make_split(validation=list):
+    """Two images to train on and one to validate on, in a list of some class."""
+    cells = [
+        synthetic.touching_cells(0, i, size=(40, 48), num_cells=4, radius=6.0)
+        for i in range(3)
+    ]
+    return Split(cells[:2], validation(cells[2:]))
+
+
+def final_state(workdir, config=CONFIG):
+    """The last checkpoint of a run, as arrays with their paths."""
+    like = programs.initial_state(config, jax.random.key(1), channels=1)
+    with checkpoints.open_checkpoints(
+        workdir / "checkpoints", best_metric=config.best_metric
+    ) as manager:
+        state = checkpoints.restore_latest(manager, like)
+    return jax.tree.leaves_with_path(state)
+
+
+def assert_equal_runs(one, other, config=CONFIG):
+    """Compares bit for bit: parameters, optimizer state, records, best model."""
+    states = final_state(one, config), final_state(other, config)
+    for (path, a), (_, b) in zip(*states, strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+    weights = [np.load(run / "model" / "weights.npz") for run in (one, other)]
+    for name in weights[0]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name], err_msg=name)
+    names = ["records.jsonl", "records.csv"]
+    names += sorted(f"pictures/{path.name}" for path in (one / "pictures").iterdir())
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name

@@ -1,0 +1,103 @@
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from tests.training.runs import CONFIG, assert_equal_runs, make_split
+from unetjax.evaluation import postprocessing_search
+from unetjax.files import folders
+from unetjax.model_io import model_folder
+from unetjax.reporting import records
+from unetjax.training import config as configs
+from unetjax.training import loop
+
+
+def test_a_run_leaves_config_records_pictures_and_the_best_model(uninterrupted):
+    options = json.loads((uninterrupted / "config.json").read_text())
+    assert configs.from_dict(options) == CONFIG
+    lines = records.read(uninterrupted / "records.jsonl")
+    assert [(r.step, r.kind) for r in lines if r.kind != "warning"] == [
+        (1, "train"),
+        (2, "train"),
+        (3, "validation"),
+        (4, "train"),
+        (6, "train"),
+        (6, "validation"),
+    ]
+    trained = model_folder.load(uninterrupted / "model")
+    assert trained.model == CONFIG.model
+    assert trained.scaling == "percentile"
+    scores = {r.step: r.values["mean_iou"] for r in lines if r.kind == "validation"}
+    assert trained.about["step"] == max(scores, key=lambda step: scores[step])
+    assert (uninterrupted / "records.csv").read_text() == records.to_csv(lines)
+    assert sorted(path.name for path in (uninterrupted / "pictures").iterdir()) == [
+        "step_00000000.png",
+        "step_00000003.png",
+        "step_00000006.png",
+    ]
+
+
+def test_a_finished_run_is_left_as_it_is(uninterrupted):
+    def changes():
+        files = [path for path in uninterrupted.rglob("*") if path.is_file()]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = changes()
+    loop.train_and_evaluate(CONFIG, make_split(), uninterrupted)
+    changed = {path.name for path, _ in before.items() ^ changes().items()}
+    assert changed <= {"config.json", folders.LOCK}
+
+
+def test_a_run_of_an_older_version_is_resumed(tmp_path):
+    """Its config.json lacks the options that did not exist."""
+    loop.train_and_evaluate(replace(CONFIG, num_steps=3), make_split(), tmp_path / "r")
+    path = tmp_path / "r" / "config.json"
+    options = json.loads(path.read_text())
+    del options["patience"], options["data"]["fold"]
+    path.write_text(json.dumps(options))
+    loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "r")
+    assert json.loads(path.read_text())["patience"] == 0
+
+
+def test_another_config_is_refused_with_the_difference(uninterrupted):
+    other = replace(CONFIG, seed=1, model=CONFIG.model.clone(features=3))
+    with pytest.raises(
+        ValueError, match=r"model.features: 2, now 3; seed: 0, now 1\); use that"
+    ):
+        loop.train_and_evaluate(other, make_split(), uninterrupted)
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("two years of work")
+    with pytest.raises(FileExistsError, match="holds files and no run of unetjax"):
+        loop.train_and_evaluate(CONFIG, make_split(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_workdir(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(FileExistsError, match="is a file; name a new or empty folder"):
+        loop.train_and_evaluate(CONFIG, make_split(), tmp_path / "a")
+
+
+def test_instance_settings_are_chosen_after_the_last_step_and_once(
+    uninterrupted, tmp_path
+):
+    """The choice is the same function of the best model, interrupted or not."""
+    config = replace(CONFIG, tune_instances=True)
+    loop.train_and_evaluate(replace(config, num_steps=3), make_split(), tmp_path / "r")
+    loop.train_and_evaluate(config, make_split(), tmp_path / "r")
+    assert_equal_runs(tmp_path / "r", uninterrupted)
+    shutil.copytree(uninterrupted / "model", tmp_path / "copy")
+    validation, metric = make_split().validation, config.best_metric
+    expected = postprocessing_search.store_best(
+        tmp_path / "copy", validation, best_metric=metric
+    )
+    trained = model_folder.load(tmp_path / "r")
+    assert trained.instances == expected.instances
+    chosen = trained.about["instances_chosen"]
+    assert chosen == expected.about["instances_chosen"]
+    before = (tmp_path / "r" / "model" / "model.json").stat().st_mtime_ns
+    loop.train_and_evaluate(config, make_split(), tmp_path / "r")
+    assert (tmp_path / "r" / "model" / "model.json").stat().st_mtime_ns == before
