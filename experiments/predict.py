@@ -1,38 +1,51 @@
-"""Segments the images that a config holds out with the best model of a run.
+"""Segments the test or validation images of a config with the best model of a run.
 
 python -m experiments.predict --config=ml_collections_configs/smoke.py --workdir=runs/a
 --out=runs/a-predictions
 
-With --average=d4 each image is turned and mirrored, with --with=runs/b the network of
-another run joins; the probabilities of all are averaged.
+--average=d4 averages over rotated and mirrored versions of each image, --with=runs/b
+over the models of several runs.
 """
 
 import pathlib
+import sys
+from collections.abc import Sequence
 
-from absl import flags
-
+from experiments import launch as launching
 from experiments import model_flags
-from experiments.launch import launch
+from experiments.launch import Invocation, launch
+from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import prediction_files
 from unetjax.training import experiment
-from unetjax.training.config import ExperimentConfig
-
-OUT = flags.DEFINE_string(
-    "out", None, "Folder for overlays, label images and more.", required=True
-)
 
 
-def main(config: ExperimentConfig) -> None:
-    """Writes an overlay, a label image and the probabilities of every image."""
-    split = experiment.open_split(config)
-    _, segment = model_flags.load(model_flags.WORKDIR.value)
-    validation = [(pathlib.Path(e.name).stem, e.image) for e in split.validation]
-    folder = pathlib.Path(OUT.value)
-    prediction_files.write_all(
-        segment, validation, folder, labels=True, probabilities=True
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = launching.make_parser("predict", __doc__)
+    model_flags.add_arguments(parser)
+    parser.add_argument(
+        "--out", required=True, type=pathlib.Path, help="folder of the results, new"
     )
-    print(f"{len(validation)} images segmented into {folder}")
+    return parser
+
+
+def run(invocation: Invocation) -> None:
+    """Writes an overlay, a label image and the probabilities of every image."""
+    options = invocation.options
+    split = experiment.open_split(invocation.config)
+    _, segment = model_flags.load(options.workdir, options)
+    images = split.validation if split.test is None else split.test
+    named = [(pathlib.Path(e.name).stem, e.image) for e in images]
+    prediction_files.write_all(
+        segment, named, options.out, labels=True, probabilities=True
+    )
+    print(f"{len(named)} images segmented into {options.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the launcher and returns its exit status, see `launch`."""
+    return launch(run, make_parser(), argv)
 
 
 if __name__ == "__main__":
-    launch(main)
+    sys.exit(main())
