@@ -341,7 +341,7 @@ def test_a_mask_is_a_probability_of_0_and_1(capsys, membranes):
 def test_membranes_are_not_numbered_cells(capsys, membranes):
     words = ("evaluate", membranes / "membranes", membranes / "masks")
     message = refused(capsys, membranes, *words, "--scores", "em")
-    assert "masks has numbered cells; --scores em compares membranes" in message
+    assert "masks has numbered cells, but --scores em compares membranes" in message
 
 
 def test_grey_values_are_no_probabilities(capsys, membranes):
@@ -349,7 +349,7 @@ def test_grey_values_are_no_probabilities(capsys, membranes):
     images.write_image(membranes / "grey_probs.tif", grey)
     words = ("evaluate", membranes / "grey_probs.tif", membranes / "membranes/0.tif")
     message = refused(capsys, membranes, *words, "--scores", "em")
-    assert "grey_probs.tif has 256 whole numbers up to 255, neither" in message
+    assert "grey_probs.tif has 256 integers up to 255, neither" in message
 
 
 @pytest.mark.parametrize("words", [[], ["segment"], ["train"], ["demo", "--step"]])

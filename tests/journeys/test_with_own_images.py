@@ -46,7 +46,7 @@ def trained(home):
 def test_check(home):
     printed = unetjax("check", "images", "masks", cwd=home)
     assert "4 images 150x170 uint16, 1 channel; masks: numbered cells" in printed
-    assert "no problem found" in printed
+    assert "no problems found" in printed
 
 
 def test_train_says_what_it_does_and_leaves_a_report(home, trained):
