@@ -35,11 +35,11 @@ def load(
     folder: str | os.PathLike[str],
 ) -> tuple[TrainedModel, Callable[[np.ndarray], Segmentation]]:
     """Returns the network of a folder, and how it and all other named ones segment."""
-    trained = model_folder.load(folder)
+    trained = model_folder.load_model(folder)
     segment_image = functools.partial(
         segment,
         trained,
-        others=[model_folder.load(folder) for folder in WITH.value],
+        others=[model_folder.load_model(folder) for folder in WITH.value],
         average=cast(Average, AVERAGE.value),
     )
     return trained, segment_image

@@ -6,13 +6,20 @@ from unetjax.cli import main
 
 def test_public_names():
     assert sorted(unetjax.__all__) == [
+        "Geometry",
+        "InputScaling",
+        "InstanceSettings",
+        "Segmentation",
         "TrainState",
+        "TrainedModel",
         "UNet",
         "augment",
-        "load",
+        "load_model",
         "output_size",
         "predict",
         "presets",
+        "save_model",
+        "segment",
         "separation_weight_map",
         "soft_dice",
         "train_step",

@@ -9,7 +9,6 @@ from jaxtyping import Int, Shaped
 
 from unetjax.data.examples import Example
 from unetjax.data.splits import Split
-from unetjax.evaluation.postprocessing_search import CHOSEN
 from unetjax.evaluation.score_sets import ScoreSet
 from unetjax.inference import segment as segmentation
 from unetjax.inference.segment import Segmentation
@@ -69,8 +68,8 @@ def compare(
         predictions[OTSU] = otsu(
             split.train,
             examples,
-            min_size=settings.get("min_size", 0),
-            fill_holes=settings.get("fill_holes", False),
+            min_size=settings.min_size,
+            fill_holes=settings.fill_holes,
         )
     return Comparison(part, examples, predictions)
 
@@ -94,7 +93,7 @@ def select(split: Split, part: Part | None = None) -> tuple[Part, list[Example]]
 def remark(part: Part, split: Split, trained: TrainedModel) -> str:
     """Returns a sentence on what the scores of a part of the images can say."""
     chosen = "the step"
-    if CHOSEN in trained.about:
+    if trained.provenance.instances_chosen:
         chosen += " and the instance settings"
     if part == "test":
         return (
