@@ -14,7 +14,6 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import get_args
 
 from experiments import launch as launching
 from experiments import model_flags
@@ -22,7 +21,7 @@ from experiments.launch import Invocation, launch
 from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison as comparisons
 from unetjax.evaluation import score_sets
-from unetjax.evaluation.comparison import MODEL, Comparison, Part
+from unetjax.evaluation.comparison import MODEL, Comparison
 from unetjax.evaluation.score_sets import ScoreSet
 from unetjax.reporting import console
 from unetjax.reporting.report import Table
@@ -41,11 +40,6 @@ def make_parser() -> ArgumentParser:
         choices=list(score_sets.SCORE_SETS),
         default="cells",
         help="family of scores (default cells)",
-    )
-    parser.add_argument(
-        "--split",
-        choices=get_args(Part),
-        help="images to score (default: test if there are any)",
     )
     return parser
 

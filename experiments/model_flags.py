@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 
+from unetjax.evaluation.comparison import Part
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.inference.tta import Average
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Average),
         default="none",
         help="versions of each image to average over (default none)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=get_args(Part),
+        help="images to use (default: test if there are any)",
     )
 
 

@@ -1,10 +1,11 @@
-"""Segments the test or validation images of a config with the best model of a run.
+"""Segments the test images of a config with the best model of a run.
 
 python -m experiments.predict --config=ml_collections_configs/smoke.py --workdir=runs/a
 --out=runs/a-predictions
 
---average=d4 averages over rotated and mirrored versions of each image, --with=runs/b
-over the models of several runs.
+Without test images the validation images are segmented, as with --split=validation.
+--average=d4 averages the probabilities over the 8 rotations and reflections of each
+image, --with=runs/b over the models of several runs.
 """
 
 import pathlib
@@ -15,7 +16,7 @@ from experiments import launch as launching
 from experiments import model_flags
 from experiments.launch import Invocation, launch
 from unetjax.cli.command import ArgumentParser
-from unetjax.evaluation import prediction_files
+from unetjax.evaluation import comparison, prediction_files
 from unetjax.training import experiment
 
 
@@ -34,12 +35,12 @@ def run(invocation: Invocation) -> None:
     options = invocation.options
     split = experiment.open_split(invocation.config)
     _, segment = model_flags.load(options.workdir, options)
-    images = split.validation if split.test is None else split.test
-    named = [(pathlib.Path(e.name).stem, e.image) for e in images]
+    part, examples = comparison.select(split, options.split)
+    images = [(pathlib.Path(e.name).stem, e.image) for e in examples]
     prediction_files.write_all(
-        segment, named, options.out, labels=True, probabilities=True
+        segment, images, options.out, labels=True, probabilities=True
     )
-    print(f"{len(named)} images segmented into {options.out}")
+    print(f"predictions of {len(images)} {part} images: {options.out}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

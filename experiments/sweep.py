@@ -55,7 +55,7 @@ def make_parser() -> ArgumentParser:
         default=1,
         metavar="N",
         help="train up to N trials that differ in seed or learning rate in one "
-        "compiled program; for small networks on a GPU (on a CPU, one by one is faster)",
+        "compiled program, for small networks on a GPU; on a CPU, one by one is faster",
     )
     parser.add_argument(
         "--search",

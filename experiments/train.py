@@ -80,9 +80,7 @@ def _describe(config: ExperimentConfig, channels: int, largest: Largest | None) 
 
 def _open(config: ExperimentConfig) -> Split:
     split = experiment.open_split(config)
-    counts = f"{len(split.train)} training and {len(split.validation)} validation"
-    test = f", {len(split.test)} test" if split.test else ""
-    print(f"{counts}{test} images", flush=True)
+    print(experiment.describe(split), flush=True)
     return split
 
 

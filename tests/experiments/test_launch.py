@@ -42,7 +42,12 @@ def test_arguments_are_separated_from_the_config():
             ValueError,
             r"no option 'learning_rate'; did you mean optimizer.learning_rate",
         ),
-        (SMOKE, ["--config.num_steps=many"], ValueError, "must be an integer, got 'many'"),
+        (
+            SMOKE,
+            ["--config.num_steps=many"],
+            ValueError,
+            "must be an integer, got 'many'",
+        ),
         (SMOKE, ["--config.tile_size=90"], ValueError, "got 90; try 88 or 92"),
     ],
 )

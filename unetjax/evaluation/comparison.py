@@ -60,13 +60,7 @@ def compare(
     Raises:
       ValueError: If `part` is "test" and there are no test images.
     """
-    part = part or ("validation" if split.test is None else "test")
-    examples = split.validation if part == "validation" else split.test
-    if examples is None:
-        raise ValueError(
-            "part must be 'validation', as there are no test images; name some by "
-            "config.data.test."
-        )
+    part, examples = select(split, part)
     segment = segment or functools.partial(segmentation.segment, trained)
     predictions = {MODEL: [segment(example.image) for example in examples]}
     if trained.model.num_classes == 2:
@@ -78,6 +72,22 @@ def compare(
             fill_holes=settings.fill_holes,
         )
     return Comparison(part, examples, predictions)
+
+
+def select(split: Split, part: Part | None = None) -> tuple[Part, list[Example]]:
+    """Returns the images of a part; by default the test images, if there are any.
+
+    Raises:
+      ValueError: If `part` is "test" and there are no test images.
+    """
+    part = part or ("validation" if split.test is None else "test")
+    examples = split.validation if part == "validation" else split.test
+    if examples is None:
+        raise ValueError(
+            "part must be 'validation', as there are no test images; select some by "
+            "config.data.test or config.data.test_fraction."
+        )
+    return part, examples
 
 
 def remark(part: Part, split: Split, trained: TrainedModel) -> str:

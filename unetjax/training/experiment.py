@@ -41,6 +41,20 @@ def open_split(config: ExperimentConfig) -> Split:
     return open_data.open_split(config.data, num_classes=config.model.num_classes)
 
 
+def describe(split: Split) -> str:
+    """Returns the number of images in each part.
+
+    Example:
+      >>> describe(Split([], []))
+      'images: 0 for training, 0 for validation, none for testing'
+    """
+    test = "none" if split.test is None else len(split.test)
+    return (
+        f"images: {len(split.train)} for training, {len(split.validation)} for "
+        f"validation, {test} for testing"
+    )
+
+
 def run(
     config: ExperimentConfig,
     split: Split,
