@@ -130,10 +130,3 @@ def test_a_wrong_argument_ends_in_one_sentence(arg, message):
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_finished_run_says_so(workdir):
-    args = (CONFIG, f"--workdir={workdir}", "--config.optimizer.learning_rate=1e-4")
-    done = launch("train", *args)
-    assert done.returncode == 0
-    assert "finished" in done.stdout
