@@ -67,7 +67,7 @@ def _drawn(model: UNet, plan: Plan, batch_size: int) -> Contender:
     ]
     data = device_dataset.load(
         examples,
-        scaling=config.scaling,
+        input_scaling=config.input_scaling,
         num_classes=model.num_classes,
         weight_map=config.weight_map,
     )

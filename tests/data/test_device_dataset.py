@@ -9,6 +9,7 @@ from unetjax.augmentation.augment import OFF, PAPER
 from unetjax.data import device_dataset, sampling
 from unetjax.data.examples import Example, from_instances, from_labels
 from unetjax.data.sampling import SamplingSettings
+from unetjax.network.input_scaling import InputScaling
 from unetjax.weight_maps.device import label_and_weight
 from unetjax.weight_maps.settings import WeightMapSettings
 
@@ -30,7 +31,10 @@ EXAMPLES = [make_example(0, 30, 41), make_example(1, 17, 18), make_example(2, 64
 @pytest.fixture(scope="module")
 def data():
     return device_dataset.load(
-        EXAMPLES, scaling="unit", num_classes=2, weight_map=WeightMapSettings()
+        EXAMPLES,
+        input_scaling=InputScaling("unit"),
+        num_classes=2,
+        weight_map=WeightMapSettings(),
     )
 
 
@@ -147,7 +151,7 @@ def test_tiles_are_centered_on_annotated_pixels():
     image = np.arange(40 * 31, dtype=np.uint16).reshape(40, 31, 1)
     data = device_dataset.load(
         [Example(image, label, instances, "a corner")],
-        scaling="none",
+        input_scaling=InputScaling("none"),
         num_classes=2,
         weight_map=WeightMapSettings(separation_border="one_sided"),
         sampling=SamplingSettings("weighted", background=0.0),
@@ -169,7 +173,7 @@ def test_jitter_moves_the_centre_within_its_range():
     example = Example(image, label, np.maximum(label, 0), "a point")
     data = device_dataset.load(
         [example],
-        scaling="none",
+        input_scaling=InputScaling("none"),
         num_classes=2,
         weight_map=WeightMapSettings(),
         sampling=SamplingSettings("weighted"),
@@ -193,7 +197,7 @@ def test_a_batch_is_a_function_of_seed_and_item(rule, jitter):
     """
     data = device_dataset.load(
         EXAMPLES,
-        scaling="unit",
+        input_scaling=InputScaling("unit"),
         num_classes=2,
         weight_map=WeightMapSettings(),
         sampling=rule,
@@ -216,7 +220,10 @@ def test_ignored_pixels_weigh_nothing():
     example = from_labels(np.zeros((30, 30, 1), np.uint8), label, "half")
     weight_map = WeightMapSettings()
     data = device_dataset.load(
-        [example], scaling="unit", num_classes=2, weight_map=weight_map
+        [example],
+        input_scaling=InputScaling("unit"),
+        num_classes=2,
+        weight_map=weight_map,
     )
     batch = draw(data, range(4), augmentation=PAPER)
     assert (batch["label"] == -1).any()
@@ -241,7 +248,10 @@ def test_ignored_pixels_weigh_nothing():
 def test_unusable_sets_are_refused(examples, message):
     with pytest.raises(ValueError, match=message):
         device_dataset.load(
-            examples, scaling="unit", num_classes=2, weight_map=WeightMapSettings()
+            examples,
+            input_scaling=InputScaling("unit"),
+            num_classes=2,
+            weight_map=WeightMapSettings(),
         )
 
 
@@ -269,8 +279,7 @@ def test_a_transform_comes_last_with_a_key_of_its_own(data):
 def test_images_are_clipped_before_they_are_scaled():
     loaded = device_dataset.load(
         EXAMPLES[:1],
-        scaling="minmax",
-        clip=(1000, 30_000),
+        input_scaling=InputScaling("minmax", (1000, 30_000)),
         num_classes=2,
         weight_map=WeightMapSettings(),
     )

@@ -6,13 +6,16 @@ from PIL import Image
 
 from unetjax.augmentation.augment import OFF
 from unetjax.data import synthetic
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting import pictures
 from unetjax.training import augmentation_pictures
 from unetjax.training.config import ExperimentConfig
 
 CONFIG = ExperimentConfig(
-    model=UNet(features=2, depth=1), tile_size=66, scaling="percentile"
+    model=UNet(features=2, depth=1),
+    tile_size=66,
+    input_scaling=InputScaling("percentile"),
 )
 EXAMPLE = synthetic.touching_cells(0, size=(60, 70), num_cells=6, radius=6.0)
 

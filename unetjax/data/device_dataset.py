@@ -25,7 +25,7 @@ from unetjax.data.sampling import (
     draw_weighted_center,
     find_centers,
 )
-from unetjax.network.input_scaling import Clip, Scaling, scale
+from unetjax.network.input_scaling import InputScaling, scale
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.device import label_and_weight
 from unetjax.weight_maps.separation import cut_separation_border
@@ -61,8 +61,7 @@ class DeviceDataset(NamedTuple):
 def load(
     examples: Sequence[Example],
     *,
-    scaling: Scaling,
-    clip: Clip = (None, None),
+    input_scaling: InputScaling,
     num_classes: int,
     weight_map: WeightMapSettings,
     sampling: SamplingSettings = UNIFORM,
@@ -71,8 +70,7 @@ def load(
 
     Args:
       examples: Examples of one number of channels, of any sizes.
-      scaling: From stored grey values to network input.
-      clip: Bounds of the stored grey values before that.
+      input_scaling: From stored grey values to network input.
       num_classes: Number K of classes.
       weight_map: Its separation border and class balance determine w_c.
       sampling: Where tiles may be centred.
@@ -102,9 +100,8 @@ def load(
         for e in examples
     ]
     counts = class_counts(labels, num_classes)
-    image = np.concatenate(
-        [scale(e.image, scaling, clip).reshape(-1, e.image.shape[-1]) for e in examples]
-    )
+    scaled = [scale(e.image, input_scaling) for e in examples]
+    image = np.concatenate([x.reshape(-1, x.shape[-1]) for x in scaled])
     return DeviceDataset(
         image=jnp.asarray(image),
         label=jnp.asarray(np.concatenate([e.label.ravel() for e in examples])),

@@ -73,7 +73,7 @@ def tiles(config: ExperimentConfig, example: Example, *, num_tiles: int) -> Pict
     """Returns the image and tiles of it above their weight maps."""
     data = device_dataset.load(
         [example],
-        scaling=config.scaling,
+        input_scaling=config.input_scaling,
         num_classes=config.model.num_classes,
         weight_map=config.weight_map,
         sampling=config.sampling,

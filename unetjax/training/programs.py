@@ -31,8 +31,7 @@ def load_data(run: Run) -> DeviceDataset:
     config = run.config
     return device_dataset.load(
         run.split.train,
-        scaling=config.scaling,
-        clip=config.clip,
+        input_scaling=config.input_scaling,
         num_classes=config.model.num_classes,
         weight_map=config.weight_map,
         sampling=config.sampling,
