@@ -75,11 +75,11 @@ def test_the_csv_holds_every_score():
     assert (rows[3]["mean_iou"], rows[3]["ap50"]) == ("0.8", "")
 
 
-def tested(score, test_score, **overrides):
+def with_test(score, test_score, **overrides):
     return outcome(score, **overrides)._replace(test_scores={"mean_iou": test_score})
 
 
-TESTED = [tested(score, score - 0.1, seed=i) for i, score in enumerate((0.8, 0.6))]
+TESTED = [with_test(score, score - 0.1, seed=i) for i, score in enumerate((0.8, 0.6))]
 
 
 def test_test_scores_are_shown_and_validation_scores_rank():
