@@ -11,7 +11,7 @@ deviation over seeds or folds.
 """
 
 import pathlib
-from typing import cast, get_args
+from typing import cast
 
 from absl import flags
 
@@ -30,9 +30,6 @@ from unetjax.training.config import ExperimentConfig
 
 SCORES = flags.DEFINE_enum(
     "scores", "cells", list(score_sets.SCORE_SETS), "Which family of scores."
-)
-SPLIT = flags.DEFINE_enum(
-    "split", None, get_args(Part), "Images to score; default: test if there are any."
 )
 
 
@@ -56,7 +53,7 @@ def _compare(folder: pathlib.Path, config: ExperimentConfig) -> tuple[Comparison
     """Segments the images of a config; returns also what the scores can say."""
     trained, segment = model_flags.load(folder)
     split = experiment.open_split(config)
-    part = cast(Part | None, SPLIT.value)
+    part = cast(Part | None, model_flags.SPLIT.value)
     comparison = comparisons.compare(trained, split, part=part, segment=segment)
     return comparison, comparisons.remark(comparison.part, split, trained)
 

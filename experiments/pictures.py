@@ -55,7 +55,7 @@ def _predictions(examples: Sequence[Example]) -> dict[str, list[Segmentation]]:
     """Returns the predictions of the best model of each run, by the run's name."""
     predictions = {}
     for folder in map(pathlib.Path, RUNS.value):
-        trained = model_folder.load(folder)
+        trained = model_folder.load_model(folder)
         predictions[folder.name] = [segment(trained, e.image) for e in examples]
     return predictions
 

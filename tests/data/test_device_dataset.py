@@ -11,6 +11,7 @@ from unetjax.data import device_dataset, sampling
 from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.examples import Example, from_instances, from_labels
 from unetjax.data.sampling import SamplingSettings
+from unetjax.network.input_scaling import InputScaling
 from unetjax.weight_maps.device import label_and_weight
 
 TILE, OUTPUT = 60, 20  # depth 2
@@ -142,7 +143,7 @@ def test_tiles_are_centered_on_annotated_pixels():
     sampling = SamplingSettings("weighted", background=0.0)
     data = device_dataset.load(
         [Example(image, label, instances, "a corner")],
-        replace(PIPELINE, scaling="none", sampling=sampling),
+        replace(PIPELINE, input_scaling=InputScaling("none"), sampling=sampling),
     )
     batch = draw(data, range(64))
     middle = (TILE - 1) // 2
@@ -161,7 +162,8 @@ def test_jitter_moves_the_centre_within_its_range():
     example = Example(image, label, np.maximum(label, 0), "a point")
     sampling = SamplingSettings("weighted")
     data = device_dataset.load(
-        [example], replace(PIPELINE, scaling="none", sampling=sampling)
+        [example],
+        replace(PIPELINE, input_scaling=InputScaling("none"), sampling=sampling),
     )
     middle = (TILE - 1) // 2
     still = draw(data, range(100))["image"][:, middle, middle, 0]
@@ -245,7 +247,7 @@ def test_a_transform_comes_last_with_a_key_of_its_own(data):
 
 
 def test_images_are_clipped_before_they_are_scaled():
-    pipeline = replace(PIPELINE, scaling="minmax", clip=(1000, 30_000))
+    pipeline = replace(PIPELINE, input_scaling=InputScaling("minmax", (1000, 30_000)))
     loaded = device_dataset.load(EXAMPLES[:1], pipeline)
     values = np.clip(EXAMPLES[0].image.astype(np.float32), 1000, 30_000)
     np.testing.assert_allclose(

@@ -8,9 +8,12 @@ from unetjax.augmentation.augment import OFF
 from unetjax.data import synthetic
 from unetjax.data.device_dataset import DataPipeline
 from unetjax.evaluation import augmentation_pictures
+from unetjax.network.input_scaling import InputScaling
 from unetjax.reporting import pictures
 
-PIPELINE = DataPipeline(tile_size=66, output_size=50, scaling="percentile")
+PIPELINE = DataPipeline(
+    tile_size=66, output_size=50, input_scaling=InputScaling("percentile")
+)
 EXAMPLE = synthetic.touching_cells(0, size=(60, 70), num_cells=6, radius=6.0)
 
 
@@ -65,12 +68,13 @@ def test_tiles_are_those_of_training():
 
 def test_tiles_are_clipped_as_in_training():
     """Bounds below all grey values leave nothing to see."""
-    blank = replace(PIPELINE, scaling="minmax", clip=(0, 1), augmentation=OFF)
+    blank = InputScaling("minmax", (0, 1))
+    blank = replace(PIPELINE, input_scaling=blank, augmentation=OFF)
     picture = augmentation_pictures.tiles(blank, EXAMPLE, num_tiles=1)
     outlines = (picture == pictures.ORANGE).all(axis=-1)
     tile = (slice(28, 28 + 50), slice(8 + 70 + 8, 8 + 70 + 8 + 50))
     seen = picture[tile][~outlines[tile]]
     assert len(np.unique(seen)) == 1
-    clear = replace(blank, clip=(None, None))
+    clear = replace(blank, input_scaling=InputScaling("minmax"))
     seen = augmentation_pictures.tiles(clear, EXAMPLE, num_tiles=1)[tile]
     assert len(np.unique(seen)) > 20

@@ -9,7 +9,8 @@ from unetjax.evaluation import comparison, scoring
 from unetjax.evaluation.comparison import MODEL, OTSU
 from unetjax.evaluation.score_sets import CELLS, SCORE_SETS
 from unetjax.inference.segment import Segmentation, segment
-from unetjax.inference.trained_model import TrainedModel
+from unetjax.inference.trained_model import Provenance, TrainedModel
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 
 
@@ -17,7 +18,12 @@ def make_model(num_classes=2, **about):
     unet = UNet(num_classes=num_classes, features=2, depth=1)
     init = jax.jit(unet.init, static_argnames="train")
     params = init(jax.random.key(0), jnp.zeros((1, 20, 20, 1)), train=False)
-    return TrainedModel(unet, params["params"], {}, "percentile", (), {}, about)
+    return TrainedModel(
+        unet,
+        params["params"],
+        input_scaling=InputScaling("percentile"),
+        provenance=Provenance(**about),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,7 @@ def test_validation_images_are_scored_without_test_images(trained, split):
 
 
 def test_absent_test_images_cannot_be_scored(trained, split):
-    with pytest.raises(ValueError, match="as there are no test images; name some by"):
+    with pytest.raises(ValueError, match="as there are no test images; select some by"):
         comparison.compare(trained, split._replace(test=None), part="test")
 
 

@@ -6,9 +6,11 @@ import pytest
 from unetjax.data import synthetic
 from unetjax.data.examples import from_instances
 from unetjax.evaluation import postprocessing_search
+from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics import matching
 from unetjax.model_io import model_folder
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 
 
@@ -93,24 +95,25 @@ def test_settings_are_compared_by_the_pooled_score_of_all_images():
 def test_the_settings_of_a_model_are_chosen_once(tmp_path):
     unet = UNet(features=2, depth=1)
     params = unet.init(jax.random.key(0), jnp.zeros((1, 20, 20, 1)), train=False)
-    old = {"threshold": 0.5, "min_size": 0, "fill_holes": False}  # of earlier versions
-    trained = model_folder.TrainedModel(
-        unet, params["params"], {}, "percentile", (), old, {"step": 7}
+    trained = TrainedModel(
+        unet,
+        params["params"],
+        input_scaling=InputScaling("percentile"),
+        provenance=Provenance(step=7),
     )
-    model_folder.save(tmp_path / "model", trained)
+    model_folder.save_model(tmp_path / "model", trained)
     cells = [synthetic.touching_cells(0, size=(40, 48), num_cells=4, radius=6.0)]
     store_best = postprocessing_search.store_best
     best = store_best(tmp_path / "model", cells, best_metric="mean_iou")
-    loaded = model_folder.load(tmp_path / "model")
+    loaded = model_folder.load_model(tmp_path / "model")
     assert loaded.instances == best.instances
-    assert InstanceSettings(**loaded.instances)
-    text = loaded.about["instances_chosen"]
+    text = loaded.provenance.instances_chosen
     assert text.startswith(
         "among 60 settings on the validation images, mean_ap_pooled "
     )
     assert text in (tmp_path / "model" / "README.md").read_text()
-    assert loaded.about["step"] == 7
+    assert loaded.provenance.step == 7
     again = postprocessing_search.store_best(
         tmp_path / "model", cells, best_metric="ap50"
     )
-    assert again.about == loaded.about
+    assert again.provenance == loaded.provenance

@@ -15,7 +15,7 @@ CONFIG = configs.from_dict(
         "num_steps": 6,
         "batch_size": 2,
         "tile_size": 32,
-        "scaling": "percentile",
+        "input_scaling": {"method": "percentile"},
         "log_every": 2,
         "evaluate_every": 3,
         "model": {"features": 2, "depth": 1},

@@ -61,8 +61,9 @@ def test_validation_images_choose_the_model_and_test_images_do_not(
     without_test, with_test
 ):
     one, other = without_test.trained, with_test.trained
-    assert one.about["step"] == other.about["step"]
-    assert one.about["instances_chosen"] == other.about["instances_chosen"]
+    chosen = one.provenance.instances_chosen, other.provenance.instances_chosen
+    assert one.provenance.step == other.provenance.step
+    assert chosen[0] == chosen[1]
     assert one.instances == other.instances
     weights = [
         np.load(outcome.report.parent / "model" / "weights.npz")

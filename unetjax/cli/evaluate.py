@@ -1,4 +1,4 @@
-"""unetjax evaluate: score segmentations against the truth."""
+"""unetjax evaluate: score predicted masks or label images against the truth."""
 
 import argparse
 import pathlib
@@ -19,20 +19,33 @@ from unetjax.metrics.metric import merge_all
 from unetjax.reporting import console
 
 _PROBABILITIES = ("_probs", "", "_mask", "_masks")  # endings, in order of preference
+_DESCRIPTION = """\
+Score predicted masks or label images against the truth. The prediction for a.tif of the
+truth is a.tif, a_mask.png or a_labels.tif; with --scores em it is a_probs.tif, written
+by unetjax predict --probabilities, or a mask of 0 and 255.
+"""
+_EXAMPLES = """\
+examples:
+  unetjax evaluate out/ masks/
+  unetjax evaluate out/ membranes/ --scores em
+"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "evaluate",
-        help="score segmentations against the truth",
-        description="Score masks or label images against true ones. For a.tif of the "
-        "truth, a.tif, a_mask.png or a_labels.tif among the predictions is compared; "
-        "with --scores em a_probs.tif, which unetjax predict --probabilities writes, "
-        "or a mask of 0 and 255.",
+        help="score predictions against the truth",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("predicted", type=pathlib.Path, help="folder, or one file")
-    parser.add_argument("truth", type=pathlib.Path, help="folder, or one file")
+    parser.add_argument(
+        "predicted", type=pathlib.Path, help="folder of predictions, or one file"
+    )
+    parser.add_argument(
+        "truth", type=pathlib.Path, help="folder of true masks, or one file"
+    )
     parser.add_argument(
         "--scores",
         choices=list(SCORE_SETS),
@@ -45,22 +58,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a line an image, and the scores of all."""
+    """Prints the scores of each image and of all images together."""
     score_set = SCORE_SETS[options.scores]
     membranes = options.scores == "em"
     naming = folder.FileNaming(endings=_PROBABILITIES) if membranes else folder.USUAL
     pairs = folder.pair(options.truth, options.predicted, naming=naming)
-    truth, meaning = _examples([pair.image for pair in pairs], str(options.truth))
+    truth, mask_format = _examples([pair.image for pair in pairs], str(options.truth))
     paths = [pair.mask for pair in pairs]
     if membranes:
-        _refuse_cells(meaning, str(options.truth))
+        _check_is_membranes(mask_format, str(options.truth))
         named = [prediction for path in paths for prediction in _probabilities(path)]
     else:
         examples, _ = _examples(paths, str(options.predicted))
         num_classes = max(2, 1 + max(int(e.label.max()) for e in [*examples, *truth]))
         named = [(e.name, _segmentation(e, num_classes)) for e in examples]
     for true, (name, prediction) in zip(truth, named, strict=True):
-        _refuse_another_size(true, name, prediction)
+        _check_size(true, name, prediction)
     predictions = [prediction for _, prediction in named]
     metrics = list(map(score_set.measure, truth, predictions))
     rows = []
@@ -82,17 +95,19 @@ def run(options: argparse.Namespace) -> int:
 def _examples(
     paths: Sequence[pathlib.Path], where: str
 ) -> tuple[list[Example], MaskFormat]:
-    """The label images, all of them read with one meaning."""
+    """Reads label images, all in the same format, and returns that as well."""
     stacks = [images.read_label_stack(path) for path in paths]
-    meaning = mask_formats.infer_mask_format(
+    mask_format = mask_formats.infer_mask_format(
         [m for s in stacks for m in s], where=where
     )
     examples = [
-        mask_formats.to_example(mask[..., None], mask, _name(path, i, stack), meaning)
+        mask_formats.to_example(
+            mask[..., None], mask, _name(path, i, stack), mask_format
+        )
         for path, stack in zip(paths, stacks, strict=True)
         for i, mask in enumerate(stack)
     ]
-    return examples, meaning
+    return examples, mask_format
 
 
 def _segmentation(example: Example, num_classes: int) -> Segmentation:
@@ -115,13 +130,13 @@ def _probabilities(path: pathlib.Path) -> list[tuple[str, Segmentation]]:
 
 
 def _probability(values: np.ndarray, path: pathlib.Path) -> Float[np.ndarray, "H W"]:
-    """The probability of cells, of one channel or as the sum of all but the first."""
+    """Returns the probability of cells: the only channel, or all but the first."""
     present = np.unique(values) if values.dtype.kind in "iu" else np.zeros(0)
     if values.dtype.kind in "iu" and not (
         set(present) <= {0, 1} or set(present) <= {0, 255}
     ):
         raise ValueError(
-            f"{path} has {len(present)} whole numbers up to {present.max()}, neither "
+            f"{path} has {len(present)} integers up to {present.max()}, neither "
             "probabilities from 0 to 1 nor a mask of 0 and 255; write probabilities "
             "with  unetjax predict --probabilities, or divide 8-bit ones by 255."
         )
@@ -129,15 +144,15 @@ def _probability(values: np.ndarray, path: pathlib.Path) -> Float[np.ndarray, "H
     return cells.sum(axis=-1, dtype=np.float64) / max(1, present.max(initial=1))
 
 
-def _refuse_cells(meaning: MaskFormat, where: str) -> None:
-    if meaning.mask_type == "instances":
+def _check_is_membranes(mask_format: MaskFormat, where: str) -> None:
+    if mask_format.mask_type == "instances":
         raise ValueError(
-            f"{where} has numbered cells; --scores em compares membranes, which are 0 "
-            "in masks of 0 and 255. Use --scores cells or tracking."
+            f"{where} has numbered cells, but --scores em compares membranes, which "
+            "are 0 in masks of 0 and 255; use --scores cells or tracking."
         )
 
 
-def _refuse_another_size(true: Example, name: str, prediction: Segmentation) -> None:
+def _check_size(true: Example, name: str, prediction: Segmentation) -> None:
     if true.label.shape != prediction.label.shape:
         raise ValueError(
             f"{name} has {in_pixels(prediction.label.shape)} pixels, and its truth "

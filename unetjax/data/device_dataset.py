@@ -25,7 +25,7 @@ from unetjax.data.sampling import (
     draw_weighted_center,
     find_centers,
 )
-from unetjax.network.input_scaling import Clip, Scaling, scale
+from unetjax.network.input_scaling import InputScaling, scale
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.device import label_and_weight
 from unetjax.weight_maps.separation import cut_separation_border
@@ -42,8 +42,7 @@ class DataPipeline:
       tile_size: Side of the tiles, in pixels.
       output_size: Side of the network's output for a tile, in pixels.
       num_classes: Number K of classes.
-      scaling: From stored grey values to network input.
-      clip: Bounds of the stored grey values before that.
+      input_scaling: From stored grey values to network input.
       weight_map: Weight map, Eq. (2).
       augmentation: Strengths of the random transformations.
       sampling: Where tiles are centred.
@@ -53,8 +52,7 @@ class DataPipeline:
     tile_size: int
     output_size: int
     num_classes: int = 2
-    scaling: Scaling = "unit"
-    clip: Clip = (None, None)
+    input_scaling: InputScaling = InputScaling()
     weight_map: WeightMapSettings = WeightMapSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -110,7 +108,7 @@ def load(examples: Sequence[Example], pipeline: DataPipeline) -> DeviceDataset:
             f"the training set has {pixels.sum()} pixels, of which at most {_LARGEST} "
             "fit into one array; train on part of it."
         )
-    scaled = [scale(e.image, pipeline.scaling, pipeline.clip) for e in examples]
+    scaled = [scale(e.image, pipeline.input_scaling) for e in examples]
     weight_map = pipeline.weight_map
     # Class frequencies and tile centres are those of the labels that the loss sees.
     labels = [

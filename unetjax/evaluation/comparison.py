@@ -9,7 +9,6 @@ from jaxtyping import Int, Shaped
 
 from unetjax.data.examples import Example
 from unetjax.data.splits import Split
-from unetjax.evaluation.postprocessing_search import CHOSEN
 from unetjax.evaluation.score_sets import ScoreSet
 from unetjax.inference import segment as segmentation
 from unetjax.inference.segment import Segmentation
@@ -61,13 +60,7 @@ def compare(
     Raises:
       ValueError: If `part` is "test" and there are no test images.
     """
-    part = part or ("validation" if split.test is None else "test")
-    examples = split.validation if part == "validation" else split.test
-    if examples is None:
-        raise ValueError(
-            "part must be 'validation', as there are no test images; name some by "
-            "config.data.test."
-        )
+    part, examples = select(split, part)
     segment = segment or functools.partial(segmentation.segment, trained)
     predictions = {MODEL: [segment(example.image) for example in examples]}
     if trained.model.num_classes == 2:
@@ -75,16 +68,32 @@ def compare(
         predictions[OTSU] = otsu(
             split.train,
             examples,
-            min_size=settings.get("min_size", 0),
-            fill_holes=settings.get("fill_holes", False),
+            min_size=settings.min_size,
+            fill_holes=settings.fill_holes,
         )
     return Comparison(part, examples, predictions)
+
+
+def select(split: Split, part: Part | None = None) -> tuple[Part, list[Example]]:
+    """Returns the images of a part; by default the test images, if there are any.
+
+    Raises:
+      ValueError: If `part` is "test" and there are no test images.
+    """
+    part = part or ("validation" if split.test is None else "test")
+    examples = split.validation if part == "validation" else split.test
+    if examples is None:
+        raise ValueError(
+            "part must be 'validation', as there are no test images; select some by "
+            "config.data.test or config.data.test_fraction."
+        )
+    return part, examples
 
 
 def remark(part: Part, split: Split, trained: TrainedModel) -> str:
     """Returns a sentence on what the scores of a part of the images can say."""
     chosen = "the step"
-    if CHOSEN in trained.about:
+    if trained.provenance.instances_chosen:
         chosen += " and the instance settings"
     if part == "test":
         return (

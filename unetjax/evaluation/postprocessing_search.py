@@ -21,8 +21,6 @@ from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.metric import merge_all
 from unetjax.model_io import model_folder
 
-CHOSEN = "instances_chosen"  # key in `about` of a model
-
 _METRICS = ("ap50", "f1_50", "mean_ap_pooled", "mean_ap_per_image")
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 _METHODS: tuple[dict[str, Any], ...] = (
@@ -63,28 +61,27 @@ def store_best(
     Args:
       folder: A model folder.
       validation: Annotated images that the model was not trained on. Their scores are
-        optimistic afterwards; `about["instances_chosen"]` records that.
+        optimistic afterwards; `provenance.instances_chosen` records that.
       best_metric: The score that chose the model. If instances do not affect it, as
         `mean_iou`, the settings are chosen by `mean_ap_pooled`.
     """
-    trained = model_folder.load(folder)
-    if CHOSEN in trained.about or not validation:
+    trained = model_folder.load_model(folder)
+    if trained.provenance.instances_chosen or not validation:
         return trained
     probs = [segment(trained, example.image).probs for example in validation]
     choice = search(
         validation,
         probs,
-        InstanceSettings(**trained.instances),
+        trained.instances,
         metric=best_metric if best_metric in _METRICS else "mean_ap_pooled",
     )
     text = (
         f"among {choice.num_tried} settings on the validation images, "
         f"{choice.metric} {choice.after:.4f} there ({choice.before:.4f} before)"
     )
-    trained = trained._replace(
-        instances=dict(vars(choice.settings)), about=trained.about | {CHOSEN: text}
-    )
-    model_folder.save(folder, trained)
+    provenance = replace(trained.provenance, instances_chosen=text)
+    trained = replace(trained, instances=choice.settings, provenance=provenance)
+    model_folder.save_model(folder, trained)
     return trained
 
 
@@ -113,7 +110,7 @@ def search(
         for example, p, label, cache in zip(
             examples, probs, labels, known, strict=True
         ):
-            instances = components.instances_from_probs(p, **vars(candidate))
+            instances = components.instances_from_probs(p, candidate)
             # Many settings yield the same instances, which are measured once.
             key = hashlib.sha256(instances.tobytes()).digest()
             if key not in cache:

@@ -7,6 +7,7 @@ import math
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from unetjax import settings
@@ -90,8 +91,10 @@ def best_of(
 ) -> Outcome:
     """Returns an outcome with the scores of the best model so far."""
     path = folder / "model" / model_folder.MODEL
-    about = json.loads(path.read_text())["about"] if path.exists() else {}
-    step, scores = about.get("step", 0), about.get("scores", {})
+    if not path.exists():
+        return Outcome(folder.name, config, state, 0, {}, note)
+    origin = model_folder.read_provenance(path)
+    step, scores = origin.step or 0, dict(origin.scores)
     return Outcome(folder.name, config, state, step, scores, note)
 
 
@@ -250,14 +253,14 @@ def _keep_best(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> None:
     best = next((o for o in outcomes if o.scores), None)
     if best is None:
         return
-    path, origin = folder / "best" / model_folder.MODEL, [best.name, best.step]
+    path = folder / "best" / model_folder.MODEL
     if path.exists():
-        about = json.loads(path.read_text())["about"]
-        if [about.get("trial"), about.get("step")] == origin:
+        kept = model_folder.read_provenance(path)
+        if (kept.trial, kept.step) == (best.name, best.step):
             return
-    trained = model_folder.load(folder / best.name)
-    about = trained.about | {"trial": best.name}
-    model_folder.save(folder / "best", trained._replace(about=about))
+    trained = model_folder.load_model(folder / best.name)
+    provenance = replace(trained.provenance, trial=best.name)
+    model_folder.save_model(folder / "best", replace(trained, provenance=provenance))
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from unetjax.data import open_data
 from unetjax.data.splits import Split
 from unetjax.evaluation import comparison as comparisons
-from unetjax.evaluation import postprocessing_search, scoring
+from unetjax.evaluation import scoring
 from unetjax.evaluation.comparison import Comparison
 from unetjax.evaluation.score_sets import CELLS
 from unetjax.inference.trained_model import TrainedModel
@@ -39,6 +39,20 @@ class Outcome(NamedTuple):
 def open_split(config: ExperimentConfig) -> Split:
     """Returns the images of an experiment; see `data.open_data.open_split`."""
     return open_data.open_split(config.data, num_classes=config.model.num_classes)
+
+
+def describe(split: Split) -> str:
+    """Returns the number of images in each part.
+
+    Example:
+      >>> describe(Split([], []))
+      'images: 0 for training, 0 for validation, none for testing'
+    """
+    test = "none" if split.test is None else len(split.test)
+    return (
+        f"images: {len(split.train)} for training, {len(split.validation)} for "
+        f"validation, {test} for testing"
+    )
 
 
 def run(
@@ -80,7 +94,7 @@ def run(
         metric, _ = scoring.evaluate(trained, split.validation)
         scores[_VALIDATION] = metric.compute()
     remark = comparisons.remark(comparison.part, split, trained)
-    chosen = trained.about.get(postprocessing_search.CHOSEN)
+    chosen = trained.provenance.instances_chosen
     report = run_report.write(
         folder,
         config,
@@ -88,7 +102,7 @@ def run(
         scores,
         title=title,
         summary=f"The best model by {config.best_metric} is that of step "
-        f"{trained.about['step']} of {config.num_steps}. {remark}"
+        f"{trained.provenance.step} of {config.num_steps}. {remark}"
         + (f"\n\nThe instance settings were chosen {chosen}." if chosen else ""),
         class_names=trained.class_names,
         command=command,

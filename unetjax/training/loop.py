@@ -5,7 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import jax
@@ -77,7 +77,7 @@ def train_and_evaluate(
         _train(run, manager)
         folder = run.workdir / "model"
         if not config.tune_instances:
-            return model_folder.load(folder)
+            return model_folder.load_model(folder)
         return postprocessing_search.store_best(
             folder, split.validation, best_metric=config.best_metric
         )
@@ -315,7 +315,7 @@ def evaluate_and_save(
     """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
-    trained = run_log.as_model_folder(run, state)
+    trained = run_log.as_trained_model(run, state)
     metric, predictions = scoring.evaluate(
         trained, run.split.validation, keep=config.num_pictures
     )
@@ -328,8 +328,10 @@ def evaluate_and_save(
         run_log.write_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
-        about = trained.about | {"step": step, "scores": _finite(scores)}
-        model_folder.save(run.workdir / "model", trained._replace(about=about))
+        provenance = replace(trained.provenance, step=step, scores=_finite(scores))
+        model_folder.save_model(
+            run.workdir / "model", replace(trained, provenance=provenance)
+        )
     checkpoints.save(manager, state, checkpoints.as_metrics(scores))
     if run.watch is not None:
         run.watch(step, scores)

@@ -9,6 +9,7 @@ from unetjax.augmentation.augment import AugmentationSettings
 from unetjax.data.examples import Example
 from unetjax.geometry import Geometry
 from unetjax.instances.settings import InstanceSettings
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.optimizers import OptimizerSettings
@@ -52,7 +53,7 @@ def plan_training(
         num_steps=num_steps,
         batch_size=1,
         tile_size=tile_size,
-        scaling="percentile",
+        input_scaling=InputScaling("percentile"),
         log_every=10,
         evaluate_every=max(num_steps // 10, 1),
         best_metric="mean_ap_pooled" if areas.size else "mean_iou",
