@@ -12,7 +12,8 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
 FLOORS = (
     {"geometry", "settings"},
     {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},
-    {"devices", "files"},
+    {"files"},
+    {"devices"},
     {"data", "inference", "reporting"},
     {"model_io"},
     {"evaluation"},
