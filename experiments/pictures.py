@@ -15,11 +15,12 @@ from absl import flags
 
 from experiments.launch import launch
 from unetjax.data.examples import Example
-from unetjax.evaluation import panels
+from unetjax.evaluation import augmentation_pictures, panels
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.model_io import model_folder
 from unetjax.reporting import pictures
-from unetjax.training import augmentation_pictures, experiment
+from unetjax.training import config as configs
+from unetjax.training import experiment
 from unetjax.training.config import ExperimentConfig
 
 OUT = flags.DEFINE_string("out", None, "Folder for the pictures.", required=True)
@@ -41,7 +42,11 @@ def main(config: ExperimentConfig) -> None:
         pictures.write_png(paths[0], picture)
     else:
         paths = augmentation_pictures.write_all(
-            config, split.train[0], folder, num_tiles=TILES.value
+            configs.data_pipeline(config),
+            split.train[0],
+            folder,
+            num_tiles=TILES.value,
+            seed=config.seed,
         )
     print(*paths, sep="\n")
 
