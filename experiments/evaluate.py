@@ -89,7 +89,7 @@ def _score_trials(
             scores = score_set.compute(
                 comparison.examples, comparison.predictions[MODEL]
             )
-            scored.append(outcome._replace(scores={**scores}))
+            scored.append(outcome._replace(scores={**scores}, test_scores=None))
     if not scored:
         raise ValueError(
             f"{folder} has no finished trial yet; resume the sweep and try again."

@@ -16,11 +16,12 @@ from experiments import launch as launching
 from experiments.launch import Invocation, launch
 from unetjax.cli.command import ArgumentParser
 from unetjax.data.examples import Example
-from unetjax.evaluation import panels
+from unetjax.evaluation import augmentation_pictures, panels
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.model_io import model_folder
 from unetjax.reporting import pictures
-from unetjax.training import augmentation_pictures, experiment
+from unetjax.training import config as configs
+from unetjax.training import experiment
 
 
 def make_parser() -> ArgumentParser:
@@ -54,7 +55,11 @@ def run(invocation: Invocation) -> None:
         pictures.write_png(paths[0], picture)
     else:
         paths = augmentation_pictures.write_all(
-            config, split.train[0], options.out, num_tiles=options.tiles
+            configs.data_pipeline(config),
+            split.train[0],
+            options.out,
+            num_tiles=options.tiles,
+            seed=config.seed,
         )
     print(*paths, sep="\n")
 

@@ -12,7 +12,8 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
 FLOORS = (
     {"geometry", "settings"},
     {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},
-    {"devices", "files"},
+    {"files"},
+    {"devices"},
     {"data", "inference", "reporting"},
     {"model_io"},
     {"evaluation"},
@@ -28,7 +29,7 @@ HOME = {  # libraries that may be named in some places only
     "tifffile": ("files",),
     "PIL": ("files", "reporting"),
     "scipy": ("weight_maps.reference", "metrics", "instances"),
-    "skimage": ("instances", "data"),
+    "skimage": ("instances", "data", "reporting.pictures"),
     "argparse": ("cli",),
     "mlflow": ("reporting",),
     "onnx": ("model_io.onnx",),

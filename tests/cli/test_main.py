@@ -68,7 +68,7 @@ def refused(capsys, folder, *words):
     assert main.main([str(word) for word in words]) == 2
     message = capsys.readouterr().err
     assert "Traceback" not in message
-    assert message.startswith("unetjax: ")
+    assert message.startswith("error: ")
     assert files(folder) == before
     return message
 
@@ -220,7 +220,7 @@ def test_wrong_channel_count_at_prediction(capsys, annotated, model):
     images.write_image(annotated / "rgb.tif", np.zeros((30, 30, 3), np.uint8))
     words = ("predict", model, annotated / "rgb.tif", "--out", annotated / "out")
     message = refused(capsys, annotated, *words)
-    assert message.startswith("unetjax: rgb: image must be [H, W] or [H, W, 1]")
+    assert message.startswith("error: rgb: image must be [H, W] or [H, W, 1]")
 
 
 def test_no_such_image(capsys, annotated, model):

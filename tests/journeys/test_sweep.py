@@ -108,7 +108,10 @@ def test_all_trials_are_scored_at_once(tmp_path):
     [
         ([], "smoke.py has no function sweep; say what to vary"),
         (["--search=seed=1..2", "--seeds=2"], "--search chooses the trials itself"),
-        (["--search=seed=1.."], "--search must be of the form optimizer.learning_rate=1e-5"),
+        (
+            ["--search=seed=1.."],
+            "--search must be of the form optimizer.learning_rate=1e-5",
+        ),
         (["--seeds=-1"], "--seeds must be at least 0, got -1."),
     ],
 )

@@ -310,7 +310,7 @@ def test_files_of_earlier_versions_are_read():
     named["data"]["validation"] = ":2"
     assert config.from_saved(named, where="config.json").data.seed == 0
     with pytest.raises(
-        ValueError, match=r"^config.sinks is now called config.writers\.$"
+        ValueError, match=r"^config.scaling is now called config.input_scal"
     ):
         config.from_dict(OLD)
 

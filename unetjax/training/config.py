@@ -7,6 +7,8 @@ from typing import Any
 
 from unetjax import settings
 from unetjax.augmentation.augment import AugmentationSettings
+from unetjax.data.batch import Transform
+from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.open_data import DataSettings
 from unetjax.data.sampling import SamplingSettings
 from unetjax.instances.settings import InstanceSettings
@@ -220,6 +222,27 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
 def output_size(config: ExperimentConfig) -> int:
     """Returns the side of the network's output for the tiles of the config."""
     return config.model.geometry.output_size(config.tile_size)
+
+
+def data_pipeline(
+    config: ExperimentConfig, *, transform: Transform | None = None
+) -> DataPipeline:
+    """Returns how training batches are made of images.
+
+    Args:
+      config: The experiment.
+      transform: A custom augmentation of every tile, see `data.batch.Transform`.
+    """
+    return DataPipeline(
+        tile_size=config.tile_size,
+        output_size=output_size(config),
+        num_classes=config.model.num_classes,
+        input_scaling=config.input_scaling,
+        weight_map=config.weight_map,
+        augmentation=config.augmentation,
+        sampling=config.sampling,
+        transform=transform,
+    )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
