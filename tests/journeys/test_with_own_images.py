@@ -55,7 +55,7 @@ def test_train_says_what_it_does_and_leaves_a_report(home, trained):
     assert "Otsu + components" in trained
     report = (home / "mymodel" / "report.html").read_text()
     assert report.count("<img") >= 5
-    assert "settings on the held-out images" in report  # which flatters the scores
+    assert "settings on the validation images" in report  # which raises the scores
     assert "://" not in report.replace("http://www.w3.org", "")  # self-contained
 
 
