@@ -75,13 +75,13 @@ def test_every_run_of_a_sweep_applies(path):
             assert (config[section] if section else config)[option] == value
 
 
-def test_paper_spells_every_default():
+def test_paper_config_holds_every_default():
     """The paper's numbers live in two places, which must agree."""
     spelled = launch.load_file(str(FOLDER / "paper.py"))
     assert spelled == configs.to_dict(ExperimentConfig())
 
 
-def test_every_file_says_how_to_run_it():
+def test_every_config_documents_its_command():
     for path in FILES:
         doc = inspect.cleandoc(runpy.run_path(str(path))["__doc__"])
         assert f"--config=ml_collections_configs/{path.name}" in doc, path

@@ -38,7 +38,7 @@ def test_uniform_logits_cost_log_k(classes):
     np.testing.assert_allclose(loss, np.log(classes), rtol=1e-6)
 
 
-def test_scale_of_the_weights():
+def test_the_scale_of_the_weights_matters_to_sums_only():
     """Scaling w leaves the weighted mean and scales the sum."""
     mean = losses.build_loss()
     total = losses.build_loss("cross_entropy", "sum")
@@ -70,7 +70,7 @@ def test_ignored_pixels_change_nothing(name, reduction):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
-def test_nothing_annotated_is_finite(name):
+def test_the_loss_without_annotation_is_0(name):
     loss = losses.build_loss(name)
     value, slope = jax.value_and_grad(
         lambda z: loss.value(loss.sums(z, -jnp.ones(2, int), WEIGHTS))

@@ -103,7 +103,7 @@ def test_half_of_the_images_are_mirrored(ramp):
 
 
 @pytest.mark.parametrize("settings", [PAPER, replace(FALK2019, interpolation="cubic")])
-def test_labels_stay_labels(cells, settings):
+def test_labels_are_not_interpolated(cells, settings):
     draw = jax.vmap(
         lambda key: augment(key, jnp.zeros((*SHAPE, 1)), cells, settings=settings)[1]
     )
