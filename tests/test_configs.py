@@ -68,8 +68,8 @@ def test_config_traces_one_step(path, argument):
 def test_every_run_of_a_sweep_applies(path):
     namespace = runpy.run_path(str(path))
     for overrides in namespace.get("sweep", list)():
-        words = [f"--config.{name}={value}" for name, value in overrides.items()]
-        config = configs.to_dict(launch.read_config(str(path), words))
+        args = [f"--config.{name}={value}" for name, value in overrides.items()]
+        config = configs.to_dict(launch.read_config(str(path), args))
         for name, value in overrides.items():
             section, _, option = name.rpartition(".")
             assert (config[section] if section else config)[option] == value

@@ -93,7 +93,7 @@ def test_soft_dice_measures_overlap():
     np.testing.assert_allclose(losses.soft_dice(perfect, TRUE), 0, atol=1e-6)
     # Not minus the mean probability of the true class, which is -0.5 here.
     assert losses.soft_dice(jnp.zeros((8, 2)), TRUE) > 0
-    # An absent class scores 1 when nobody predicts it, so three classes lose less.
+    # A class that is absent and not predicted has coefficient 1.
     absent = losses.soft_dice(jnp.pad(perfect, ((0, 0), (0, 1))) - 500, TRUE)
     np.testing.assert_allclose(absent, 0, atol=1e-6)
 

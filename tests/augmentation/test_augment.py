@@ -70,7 +70,7 @@ def test_image_and_annotations_move_alike(key, ramp, settings):
 
 @pytest.mark.parametrize("field", vars(AugmentationSettings()))
 def test_every_setting_does_something(field, ramp):
-    """Seen over several images, as some settings change every second one."""
+    """Over several images, as some settings change only half of them."""
     others = {
         "elastic": (replace(OFF, elastic_sigma=3.0), "bspline"),
         "elastic_grid": (replace(OFF, elastic_sigma=3.0), 5),

@@ -35,7 +35,7 @@ def test_three_classes_one_hot_and_as_numbers(dtype):
 
 
 def test_one_hot_masks_may_lack_classes():
-    """Numbers 0 and 2 alone would mean nothing; one-hot says that 1 is absent."""
+    """Integers 0 and 2 would fit no format; a one-hot mask shows that 1 is absent."""
     mask = np.where(LABEL == 2, 2, 0)
     np.testing.assert_array_equal(label_of(np.eye(3)[mask]), mask)
 
@@ -52,9 +52,9 @@ def test_a_generator_of_images_of_several_sizes():
         for side in (3, 5):
             yield np.full((side, 4, 3), side, np.uint8), np.zeros((side, 4), bool)
 
-    examples = arrays.from_pairs(pairs(), name="mine")
+    examples = arrays.from_pairs(pairs(), name="own")
     assert [e.image.shape for e in examples] == [(3, 4, 3), (5, 4, 3)]
-    assert [e.name for e in examples] == ["mine-000", "mine-001"]
+    assert [e.name for e in examples] == ["own-000", "own-001"]
     assert examples[0].image.dtype == np.uint8
 
 

@@ -19,9 +19,9 @@ GOOD = [example("a"), example("bb"), example("ccc")]
 
 
 def only(problems, severity):
-    """The text of the one problem there is."""
-    ((found, text),) = problems
-    assert found == severity
+    """Returns the text of the only problem."""
+    ((actual, text),) = problems
+    assert actual == severity
     assert text.endswith(".")
     return text
 

@@ -54,8 +54,8 @@ def tree(tmp_path, monkeypatch):
 )
 def test_masks_are_found_by_name(tree, mask):
     tree(["images/a.tif"], [f"masks/{mask}", "masks/ab.png", "masks/b_a.tif"])
-    ((image, found),) = folder.pair("images", "masks")
-    assert (image, found) == (
+    ((image, paired),) = folder.pair("images", "masks")
+    assert (image, paired) == (
         pathlib.Path("images/a.tif"),
         pathlib.Path("masks") / mask,
     )
@@ -197,7 +197,7 @@ def test_pages_of_a_stack_are_images(tree):
 
 
 def test_all_errors_of_a_folder_are_reported_at_once(tree):
-    """Every file is looked at, also after the first broken one."""
+    """All files are read, also after the first broken one."""
     tree(
         [f"images/{name}.png" for name in "abcdef"], [f"masks/{n}.tif" for n in "abcd"]
     )
@@ -240,7 +240,7 @@ SWAPPED = "holds label images and .* photographs: are the two folders swapped?"
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_swapped_folders_are_named(tree, channels):
-    """Photographs in colour are no label images at all; grey ones are bad ones."""
+    """Photographs in colour cannot be label images; grey ones are unlikely to be."""
     tree([], ["masks/a.png"])
     save(pathlib.Path("images/a.png"), photograph(0, 16, 20, *channels))
     assert len(folder.load("images", "masks")) == 1
@@ -276,14 +276,14 @@ def test_real_data_sets_are_summarised(shared_data, name, summary):
         folder.load(masks, images)
 
 
-MINE = folder.FileNaming("_img.png", "_seg.tif")
+CUSTOM = folder.FileNaming("_img.png", "_seg.tif")
 
 
 def test_custom_suffixes(tree):
     """Suffixes of file names only; neither folders nor other files count."""
     tree(["x_img.png/a_img.png", "x_img.png/b_img.png", "x_img.png/b.png"])
     tree([], ["m/a_seg.tif", "m/b_seg.tif", "m/a_img.png", "m/a_img_seg.tif"])
-    pairs = folder.pair("x_img.png", "m", naming=MINE)
+    pairs = folder.pair("x_img.png", "m", naming=CUSTOM)
     assert [(pair.image.name, pair.mask.name) for pair in pairs] == [
         ("a_img.png", "a_seg.tif"),
         ("b_img.png", "b_seg.tif"),
@@ -307,7 +307,7 @@ def test_every_mask_that_a_suffix_misses_is_named(tree):
     with pytest.raises(
         ValueError, match=r"a_img.png has no mask: looked for .*a_seg.tif"
     ) as e:
-        folder.pair("i", "m", naming=MINE)
+        folder.pair("i", "m", naming=CUSTOM)
     assert "c_img.png has no mask" in str(e.value)
     with pytest.raises(ValueError, match=r"i holds no image whose name ends in '.jpg'"):
         folder.pair("i", "m", naming=folder.FileNaming(".jpg"))

@@ -109,7 +109,7 @@ def test_adam_takes_the_rate_as_its_step():
 
 
 def test_the_blocks_penalty_is_half_the_sum_of_their_squares():
-    """The update is the slope of r / 2 sum(v^2), biases included, head left out."""
+    """The update is the gradient of r / 2 sum(v^2) over kernels and biases."""
     rng = np.random.default_rng(0)
     shapes = {"kernel": (3, 3, 2, 2), "bias": (2,)}
     params = {
