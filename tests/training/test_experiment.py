@@ -1,4 +1,4 @@
-"""A run as the doors start it, from its config to its report."""
+"""An experiment from its config to its report."""
 
 from dataclasses import replace
 
@@ -15,14 +15,14 @@ def test_an_interrupted_run_has_a_report_until_it_is_finished(tmp_path):
     with pytest.raises(stopping.Interrupted):
         experiment.run(CONFIG, make_split(Alarm), workdir, **ABOUT)
     page = (workdir / "report.html").read_text()
-    for words in (
+    for text in (
         "Not finished: stopped at step 3 of 6; run the same command again",
         "The best model so far, by mean_iou, is that of step 3",
         "Held out, after step 3.",
         "Learning rate",
         "python -m a_run",
     ):
-        assert words in page, words
+        assert text in page, text
     outcome = experiment.run(CONFIG, make_split(), workdir, **ABOUT)
     assert outcome.report == workdir / "report.html"
     assert "Not finished" not in outcome.report.read_text()
