@@ -1,21 +1,25 @@
-"""Scores the best model of a run on the images that its config holds out.
+"""Scores the best model of a run, or of every run of a sweep, on its test images.
 
 python -m experiments.evaluate --config=ml_collections_configs/smoke.py --workdir=runs/a
 
-With --scores=em those of the ISBI 2012 challenge (V_rand, V_info, warping error), with
+Without test images the validation images are scored, as with --split=validation.
+--scores=em gives the scores of the ISBI 2012 challenge (V_rand, V_info, warping error),
 --scores=tracking SEG, DET and OP_CSB of the Cell Tracking Challenge. --average and
---with as in experiments.predict. Where --workdir is the folder of a sweep, every
-finished trial is scored on the images that its own config holds out, with mean and
-standard deviation over seeds or folds.
+--with are those of experiments.predict. If --workdir is the folder of a sweep, every
+finished trial is scored on the images of its own config, with mean and standard
+deviation over seeds or folds.
 """
 
 import pathlib
+from typing import cast
 
 from absl import flags
 
 from experiments import model_flags
 from experiments.launch import launch
+from unetjax.evaluation import comparison as comparisons
 from unetjax.evaluation import score_sets
+from unetjax.evaluation.comparison import MODEL, Comparison, Part
 from unetjax.evaluation.score_sets import ScoreSet
 from unetjax.reporting import console
 from unetjax.reporting.report import Table
@@ -30,42 +34,53 @@ SCORES = flags.DEFINE_enum(
 
 
 def main(config: ExperimentConfig) -> None:
-    """Prints the scores beside those of no model, or those of all trials of a sweep."""
+    """Prints the scores of a model and of baselines, or those of all trials."""
     score_set = score_sets.SCORE_SETS[SCORES.value]
     folder = pathlib.Path(model_flags.WORKDIR.value)
     if (folder / results.SWEEP).exists():
-        tables = _of_trials(folder, score_set)
+        tables, remark = _score_trials(folder, score_set)
     else:
-        trained, segment = model_flags.load(folder)
-        split = experiment.open_split(config)
-        tables = [score_sets.compare(score_set, trained, split, segment=segment)]
+        comparison, remark = _compare(folder, config)
+        scores = comparison.scores(score_set)
+        everywhere = comparisons.cell_everywhere(comparison.examples)
+        scores["cell everywhere"] = score_set.compute(comparison.examples, everywhere)
+        tables = [score_set.table(scores)]
     print("\n\n".join(console.table(t.rows, t.columns) for t in tables))
+    print(remark)
 
 
-def _of_trials(folder: pathlib.Path, score_set: ScoreSet) -> list[Table]:
-    """One row a finished trial; means with their spread, if a seed is repeated.
+def _compare(folder: pathlib.Path, config: ExperimentConfig) -> tuple[Comparison, str]:
+    """Segments the images of a config; returns also what the scores can say."""
+    trained, segment = model_flags.load(folder)
+    split = experiment.open_split(config)
+    part = cast(Part | None, model_flags.SPLIT.value)
+    comparison = comparisons.compare(trained, split, part=part, segment=segment)
+    return comparison, comparisons.remark(comparison.part, split, trained)
 
-    Each is scored on the images that itself held out: those of another seed or fold
-    may have trained it.
+
+def _score_trials(folder: pathlib.Path, score_set: ScoreSet) -> tuple[list[Table], str]:
+    """Returns a row for each finished trial, and means if seeds or folds differ.
+
+    Every trial is scored on the images of its own config, as those of another seed or
+    fold may be among its training images.
     """
-    scored = []
+    scored, remark = [], ""
     for outcome in results.read_outcomes(folder):
         if outcome.state == "finished":
-            validation = experiment.open_split(
-                configs.from_dict(outcome.config)
-            ).validation
-            _, segment = model_flags.load(folder / outcome.name)
-            counts = [
-                score_set.score(example, segment(example.image))
-                for example in validation
-            ]
-            total = score_sets.total(score_set, counts)
-            scored.append(outcome._replace(scores={**total}))
+            config = configs.from_dict(outcome.config)
+            comparison, remark = _compare(folder / outcome.name, config)
+            scores = score_set.compute(
+                comparison.examples, comparison.predictions[MODEL]
+            )
+            scored.append(outcome._replace(scores={**scores}))
     if not scored:
-        raise ValueError(f"{folder} has no finished trial yet; let the sweep go on.")
+        raise ValueError(
+            f"{folder} has no finished trial yet; resume the sweep and try again."
+        )
     means = results.mean_table(scored, score_set.shown)
     table = results.trial_table(scored, score_set.shown)
-    return [table] if means is None else [table, results.with_spread(means)]
+    tables = [table] if means is None else [table, results.with_spread(means)]
+    return tables, remark
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import cast, get_args
 import numpy as np
 from absl import flags
 
+from unetjax.evaluation.comparison import Part
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.inference.tta import Average
@@ -17,7 +18,13 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Run folder or model folder.", required=True
 )
 WITH = flags.DEFINE_multi_string(
-    "with", [], "Further run or model folder to average with; once for each."
+    "with", [], "Further run or model folder to average with; repeat for each."
+)
+SPLIT = flags.DEFINE_enum(
+    "split",
+    None,
+    get_args(Part),
+    "Images to use; default: test if there are any.",
 )
 AVERAGE = flags.DEFINE_enum(
     "average", "none", get_args(Average), "Turned versions of an image to average over."
@@ -28,11 +35,11 @@ def load(
     folder: str | os.PathLike[str],
 ) -> tuple[TrainedModel, Callable[[np.ndarray], Segmentation]]:
     """Returns the network of a folder, and how it and all other named ones segment."""
-    trained = model_folder.load(folder)
+    trained = model_folder.load_model(folder)
     segment_image = functools.partial(
         segment,
         trained,
-        others=[model_folder.load(folder) for folder in WITH.value],
+        others=[model_folder.load_model(folder) for folder in WITH.value],
         average=cast(Average, AVERAGE.value),
     )
     return trained, segment_image

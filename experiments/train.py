@@ -66,7 +66,7 @@ def _describe(config: ExperimentConfig) -> None:
 
 def _open(config: ExperimentConfig) -> Split:
     split = experiment.open_split(config)
-    print(f"{len(split.train)} images to learn from, {len(split.validation)} held out")
+    print(experiment.describe(split))
     return split
 
 

@@ -16,7 +16,8 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.num_steps = 30_000  # ours
     config.evaluate_every = 1_000  # steps
-    config.scaling = "percentile"  # ours: exposure differs between movies
+    config.input_scaling = ml_collections.ConfigDict()
+    config.input_scaling.method = "percentile"  # ours: exposure differs between movies
     config.best_metric = "mean_ap_pooled"  # ours
 
     config.data = ml_collections.ConfigDict()

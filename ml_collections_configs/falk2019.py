@@ -16,7 +16,8 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.num_steps = 600_000  # the most
     config.evaluate_every = 2_000  # steps; ours
-    config.scaling = "minmax"  # to [0, 1]; less 0.5, see model.input_shift
+    config.input_scaling = ml_collections.ConfigDict()
+    config.input_scaling.method = "minmax"  # to [0, 1]; less 0.5, see model.input_shift
 
     config.model = ml_collections.ConfigDict()
     config.model.negative_slope = 0.1  # leaky ReLU

@@ -28,7 +28,8 @@ def get_config(machine: str = "") -> ml_collections.ConfigDict:
     config.evaluate_every = 1_000  # steps
     config.batch_size = 8  # tiles; ours
     config.tile_size = 348  # pixels, of which 260 are learned; ours
-    config.scaling = "percentile"  # ours: exposure differs between frames
+    config.input_scaling = ml_collections.ConfigDict()
+    config.input_scaling.method = "percentile"  # ours: exposure differs between frames
     config.best_metric = "mean_ap_pooled"  # ours
     config.model = ml_collections.ConfigDict(
         dict(features=64, depth=3, dropout_rate=0.2)

@@ -17,8 +17,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.num_steps = 10_000  # ours
     config.batch_size = 1  # tiles of an update, over all devices; Sec. 3
     config.tile_size = 572  # pixels; 388 after the valid convolutions; Fig. 1
-    config.scaling = "unit"  # ours: stored values by the largest of their type
-    config.clip = (None, None)  # stored grey values; no bound
     config.log_every = 50  # steps; ours
     config.log_grad_norms = False  # of every array
     config.evaluate_every = 500  # steps; ours
@@ -29,6 +27,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.writers = ()  # of tensorboard, wandb, mlflow
     config.num_pictures = 3  # validation images drawn at every evaluation
     config.histograms = False  # of activations, for metric writers
+
+    config.input_scaling = ml_collections.ConfigDict()
+    config.input_scaling.method = "unit"  # ours: divided by the largest of the type
+    config.input_scaling.clip = (None, None)  # stored grey values; no bound
 
     config.model = ml_collections.ConfigDict()
     config.model.num_classes = 2

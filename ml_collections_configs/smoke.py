@@ -20,5 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer = ml_collections.ConfigDict(dict(name="adam", learning_rate=1e-3))
     config.augmentation = ml_collections.ConfigDict(dict(elastic_sigma=4.0))  # pixels
     config.data = ml_collections.ConfigDict(dict(name="synthetic", num_images=4))
-    config.scaling = "percentile"
+    config.input_scaling = ml_collections.ConfigDict()
+    config.input_scaling.method = "percentile"
     return config

@@ -20,7 +20,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate_every = STEPS
     config.batch_size = 1  # tiles
     config.tile_size = 572  # pixels, of which 532 are learned
-    config.scaling = "minmax"
+    config.input_scaling = ml_collections.ConfigDict()
+    config.input_scaling.method = "minmax"
     config.best_metric = "accuracy"  # ours: no best model is kept there
 
     config.model = ml_collections.ConfigDict()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import launch
+from tests import recipes
 from unetjax import settings
 from unetjax.network import presets
 from unetjax.training import config as configs
@@ -16,11 +16,6 @@ from unetjax.training import config as configs
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 PRESETS = ("paper", "release2015", "falk2019", "tf_unet")
-
-
-def load(name):
-    path = ROOT / "ml_collections_configs" / f"{name}.py"
-    return configs.from_dict(launch.load_file(str(path)))
 
 
 def num_parameters(config):
@@ -33,7 +28,7 @@ def num_parameters(config):
 
 def preset_table():
     """One row for every option in which a preset differs from the paper's."""
-    loaded = [load(name) for name in PRESETS]
+    loaded = [recipes.load(name) for name in PRESETS]
     options = [dict(settings.flatten(configs.to_dict(config))) for config in loaded]
     lines = [f"| option | {' | '.join(PRESETS)} |", "|---" * (len(PRESETS) + 1) + "|"]
     for name, value in options[0].items():
@@ -51,7 +46,7 @@ def preset_table():
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_config_holds_the_network_of_its_preset(name):
     """The two places where a preset is written down must agree."""
-    assert load(name).model == getattr(presets, name)()
+    assert recipes.load(name).model == getattr(presets, name)()
 
 
 def test_the_table_of_presets_is_that_of_the_configs():

@@ -1,7 +1,7 @@
-"""Losses in two halves: sums over pixels, and a number made of those sums.
+"""Losses: weighted cross-entropy, Eq. (1), and soft Dice, as sums and a final value.
 
-Sums add over pixels, batches and devices; the number is made once, from the global
-sums, so that uneven shards cannot bias it.
+A loss has two parts: sums over pixels, which add over batches and devices, and a value
+computed once from the global sums, so that uneven shards cannot bias it.
 """
 
 import functools
@@ -18,7 +18,8 @@ from unetjax.settings import check_choice
 LossName = Literal["cross_entropy", "soft_dice"]
 Reduction = Literal["weighted_mean", "sum", "mean"]
 
-_EPS = 1e-5  # of soft Dice, in pixels: an absent class that nobody predicts scores 1
+# Of soft Dice, in pixels: a class that is absent and not predicted has coefficient 1.
+_EPS = 1e-5
 
 
 def weighted_cross_entropy(
@@ -30,8 +31,8 @@ def weighted_cross_entropy(
 
     .. math:: -w(x) \, \log p_{\ell(x)}(x)
 
-    The paper prints Eq. (1) without its minus sign; the energy is minimised, so it is
-    here. Class weights are a weight map as well: `class_weights[labels]`.
+    The paper prints Eq. (1) without the minus sign, which a loss to be minimised needs.
+    Class weights are a weight map as well: `class_weights[labels]`.
 
     Args:
       logits: Activations a_k(x), before the softmax.
@@ -46,11 +47,11 @@ def weighted_cross_entropy(
       >>> weighted_cross_entropy(jnp.zeros((1, 2)), jnp.array([1]), jnp.array([5.0]))
       Array([3.465736], dtype=float32)
     """
-    weights = counted(labels, weights)
+    weights = valid_weights(labels, weights)
     pixels = optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), jnp.maximum(labels, 0)
     )
-    # A pixel that does not count must not poison the sum, whatever its logits.
+    # Not just a product: 0 * inf or 0 * NaN at an ignored pixel would spoil the sum.
     return jnp.where(weights > 0, weights * pixels, 0.0)
 
 
@@ -64,8 +65,9 @@ def soft_dice(
     .. math:: 1 - \frac1K \sum_k \frac{2 \sum_x w p_k y_k + \epsilon}
               {\sum_x w p_k + \sum_x w y_k + \epsilon}
 
-    Sums run over the whole batch and measure the overlap of each class with itself;
-    for a perfect one-hot prediction the loss is 0.
+    The sums run over the whole batch. A perfect one-hot prediction has loss 0. Unlike
+    `optax.losses.dice_loss` it has pixel weights and ignored pixels, and its sums can
+    be added over devices.
 
     Args:
       logits: Activations a_k(x), before the softmax.
@@ -82,11 +84,11 @@ def soft_dice(
 
 
 class Loss(NamedTuple):
-    """A loss that any number of devices can share.
+    """A loss that can be computed over any number of devices.
 
     Attributes:
-      sums: From logits, labels and weights to sums over pixels; sums of shards add.
-      value: From the global sums to the number that is minimised.
+      sums: From logits, labels and weights to sums over pixels, which add over shards.
+      value: From the global sums to the loss.
     """
 
     sums: Callable[[Array, Array, Array], PyTree[Float[Array, "..."]]]
@@ -100,9 +102,9 @@ def build_loss(
 
     Args:
       name: `cross_entropy` (Eq. 1) or `soft_dice`.
-      reduction: Of the cross-entropy; soft Dice is a ratio of sums already.
-        `weighted_mean`: summed loss over summed weight, whatever tile size and weight
-        scale. `sum`: Eq. (1) literally. `mean`: summed loss over the number of pixels.
+      reduction: Of the cross-entropy; soft Dice has none. `weighted_mean`: summed loss
+        over summed weight, independent of tile size and of the scale of the weights.
+        `sum`: Eq. (1) literally. `mean`: summed loss over the number of pixels.
 
     Raises:
       ValueError: If a name is unknown.
@@ -116,7 +118,7 @@ def build_loss(
 
 
 class PixelSums(NamedTuple):
-    """Sums over the counted pixels of a batch."""
+    """Sums over the pixels of a batch that are not ignored."""
 
     loss: Float[Array, ""]
     weight: Float[Array, ""]
@@ -124,14 +126,14 @@ class PixelSums(NamedTuple):
 
 
 def weighted_mean(sums: PixelSums) -> Float[Array, ""]:
-    """Returns summed loss over summed weight; 0 where nothing is annotated."""
+    """Returns summed loss over summed weight; 0 if no pixel is annotated."""
     return sums.loss / jnp.where(sums.weight > 0, sums.weight, 1.0)
 
 
-def counted(
+def valid_weights(
     labels: Int[Array, "*batch"], weights: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-    """Returns the weights, 0 where the label is negative: nobody annotated there."""
+    """Returns the weights, set to 0 at ignored pixels, whose label is negative."""
     return jnp.where(labels >= 0, weights, 0.0)
 
 
@@ -145,7 +147,7 @@ def _pixel_mean(sums: PixelSums) -> Float[Array, ""]:
 
 def _cross_entropy_sums(logits: Array, labels: Array, weights: Array) -> PixelSums:
     pixels = weighted_cross_entropy(logits, labels, weights)
-    weights = counted(labels, weights)
+    weights = valid_weights(labels, weights)
     return PixelSums(pixels.sum(), weights.sum(), (weights > 0).sum(dtype=jnp.float32))
 
 
@@ -157,7 +159,7 @@ class _DiceSums(NamedTuple):
 
 def _dice_sums(logits: Array, labels: Array, weights: Array) -> _DiceSums:
     num_classes = logits.shape[-1]
-    weight = counted(labels, weights)[..., None]
+    weight = valid_weights(labels, weights)[..., None]
     probs = jax.nn.softmax(logits.astype(jnp.float32))
     one_hot = jax.nn.one_hot(labels, num_classes)  # all zero at negative labels
     total = functools.partial(jnp.sum, axis=tuple(range(labels.ndim)))

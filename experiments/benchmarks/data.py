@@ -11,6 +11,7 @@ from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.data import device_dataset, synthetic
 from unetjax.network.unet import UNet
+from unetjax.training import config as configs
 from unetjax.training import programs, run_folder
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.optimizers import OptimizerSettings
@@ -65,12 +66,7 @@ def _drawn(model: UNet, plan: Plan, batch_size: int) -> Contender:
         synthetic.touching_cells(0, i, size=(side, side), num_cells=side**2 // 2500)
         for i in range(4)
     ]
-    data = device_dataset.load(
-        examples,
-        scaling=config.scaling,
-        num_classes=model.num_classes,
-        weight_map=config.weight_map,
-    )
+    data = device_dataset.load(examples, configs.data_pipeline(config))
     keys = run_folder.make_keys(0)
     state = programs.initial_state(config, keys.init, channels=1)
     step = jax.jit(programs.build_step(config), donate_argnums=0)

@@ -11,6 +11,7 @@ from experiments.benchmarks import machine, measuring, network
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.inference.predict import Engine, predict
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import openvino
 from unetjax.network.unet import UNet
 
@@ -24,11 +25,11 @@ def predictions(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
         image = np.random.default_rng(0).standard_normal((side, side))
         image = image.astype(np.float32)
         contenders = [
-            _ours(model.clone(dtype=precision), params, image)
+            _ours(TrainedModel(model.clone(dtype=precision), params), image)
             for precision in plan.precisions
         ]
         contenders += [
-            _openvino(model.clone(dtype=precision), params, image)
+            _openvino(TrainedModel(model.clone(dtype=precision), params), image)
             for precision in plan.precisions
         ]
         contenders += [
@@ -38,32 +39,29 @@ def predictions(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
         yield measuring.measure(case, contenders, plan.effort)
 
 
-def _openvino(
-    model: UNet, params: PyTree, image: Float32[np.ndarray, "H W"]
-) -> Contender:
+def _openvino(trained: TrainedModel, image: Float32[np.ndarray, "H W"]) -> Contender:
     name = f"{OURS}, OpenVINO"
     try:
-        engine = openvino.compile_network(model, params)
+        engine = openvino.compile_network(trained)
     except (ModuleNotFoundError, ValueError) as error:
-        return machine.absent(name, str(model.dtype), str(error))
-    return _ours(model, params, image, name, engine)
+        return machine.absent(name, str(trained.model.dtype), str(error))
+    return _ours(trained, image, name, engine)
 
 
 def _ours(
-    model: UNet,
-    params: PyTree,
+    trained: TrainedModel,
     image: Float32[np.ndarray, "H W"],
     name: str = OURS,
     engine: Engine | None = None,
 ) -> Contender:
     counts = list[int]()
-    work = functools.partial(predict, model, params, image, engine=engine)
+    work = functools.partial(predict, trained, image, engine=engine)
     first = measuring.seconds(
         lambda _: work(progress=lambda _, total: counts.append(total))
     )
     note = f"{counts[-1]} tile{'s' if counts[-1] > 1 else ''}, first call {first:.1f} s"
     return Contender(
-        name, lambda n: [work() for _ in range(n)], str(model.dtype), note=note
+        name, lambda n: [work() for _ in range(n)], str(trained.model.dtype), note=note
     )
 
 

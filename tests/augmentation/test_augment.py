@@ -1,5 +1,4 @@
 import functools
-import pathlib
 from dataclasses import replace
 from typing import get_args
 
@@ -8,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import launch
+from tests import recipes
 from unetjax.augmentation import warp
 from unetjax.augmentation.augment import (
-    FALK2019,
     OFF,
     PAPER,
     AugmentationSettings,
@@ -20,7 +18,7 @@ from unetjax.augmentation.augment import (
 from unetjax.augmentation.elastic import Elastic
 
 SHAPE = (40, 52)
-CONFIGS = pathlib.Path(__file__).parents[2] / "ml_collections_configs"
+FALK2019 = recipes.FALK2019.augmentation
 
 
 @pytest.fixture
@@ -133,8 +131,3 @@ def test_pure_under_jit_and_vmap(key, ramp, cells):
     compiled = jax.jit(run)(key, ramp / 50, cells)
     np.testing.assert_allclose(compiled[0], plain[0], atol=1e-4)
     assert np.mean(compiled[1] != plain[1]) < 0.01
-
-
-def test_constants_are_those_of_the_config_files():
-    options = launch.load_file(str(CONFIGS / "falk2019.py"))
-    assert AugmentationSettings(**options["augmentation"]) == FALK2019

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import interpolate, ndimage
 
+from tests import recipes
 from unetjax.augmentation import grey_values
-from unetjax.augmentation.augment import FALK2019
 
 X = jnp.linspace(-0.5, 1.5, 201).reshape(1, -1, 1)
 
@@ -46,7 +46,7 @@ def test_curve_is_the_library_interpolation(points):
 def test_curves_keep_to_their_ranges(points):
     """Falk et al. 2019: black, white and slopes of their five control points."""
     keys = jax.random.split(jax.random.key(0), 1000)
-    contrast = FALK2019.contrast
+    contrast = recipes.FALK2019.augmentation.contrast
     values, slopes = jax.vmap(
         lambda key: grey_values.random_curve(key, contrast, points)
     )(keys)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,10 @@ from unetjax.cli import main
 from unetjax.data import synthetic
 from unetjax.files import images
 from unetjax.inference.predict import predict
-from unetjax.metrics import em
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.metrics.em import EmMetric
 from unetjax.model_io import model_folder, openvino
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 
 
@@ -40,10 +43,11 @@ def save_model(folder, seed, names=("background", "cell")):
     """Writes an untrained network, and returns it."""
     unet = UNet(features=2, depth=1, num_classes=len(names))
     params = unet.init(jax.random.key(seed), jnp.zeros((1, 20, 20, 1)), train=False)
-    trained = model_folder.TrainedModel(
-        unet, params["params"], {}, "percentile", names, {}, {}
+    scaling = InputScaling("percentile")
+    trained = TrainedModel(
+        unet, params["params"], input_scaling=scaling, class_names=names
     )
-    model_folder.save(folder, trained)
+    model_folder.save_model(folder, trained)
     return trained
 
 
@@ -138,12 +142,12 @@ def test_out_holds_something_else(capsys, annotated):
     assert "thesis holds files and no run of unetjax" in message
 
 
-def test_prediction_is_never_written_over(capsys, annotated, model):
+def test_predictions_are_never_overwritten(capsys, annotated, model):
     words = ("predict", model, annotated / "images", "--out", annotated / "out")
     assert main.main([str(word) for word in words]) == 0
     assert "0_mask.png" in {path.name for path in (annotated / "out").iterdir()}
     message = refused(capsys, annotated, *words)
-    assert "0_overlay.png exists and is not written over; name another" in message
+    assert "0_overlay.png exists and is not overwritten; name another" in message
 
 
 def test_models_and_versions_are_averaged(annotated, model):
@@ -155,14 +159,8 @@ def test_models_and_versions_are_averaged(annotated, model):
     assert main.main([str(word) for word in words]) == 0
     expected = np.mean(
         [
-            predict(
-                each.model,
-                each.params,
-                images.read_image(image),
-                scaling=each.scaling,
-                average="d4",
-            )
-            for each in (model_folder.load(model), other)
+            predict(each, images.read_image(image), average="d4")
+            for each in (model_folder.load_model(model), other)
         ],
         axis=0,
     )
@@ -194,12 +192,10 @@ def test_dtype_is_that_of_the_computation(annotated, model):
     words = ("predict", model, annotated / "images" / "0.tif", "--out", annotated / "a")
     words += ("--probabilities", "--dtype", "bfloat16")
     assert main.main([str(word) for word in words]) == 0
-    trained = model_folder.load(model)
+    trained = model_folder.load_model(model)
     expected = predict(
-        trained.model.clone(dtype="bfloat16"),
-        trained.params,
+        replace(trained, model=trained.model.clone(dtype="bfloat16")),
         images.read_image(annotated / "images" / "0.tif"),
-        scaling=trained.scaling,
     )
     probs = images.read_image(annotated / "a" / "0_probs.tif")
     np.testing.assert_allclose(probs, expected, atol=1e-6)
@@ -322,7 +318,7 @@ def test_evaluate_probabilities_of_membranes(capsys, membranes, model):
     probs = images.read_image(membranes / "out" / "0_probs.tif")
     assert probs.shape == (48, 56, 2)
     label = images.read_labels(membranes / "membranes" / "0.tif") // 255
-    expected = em.summary(em.score(label, probs[..., 1]))
+    expected = EmMetric.from_image(label, probs[..., 1]).compute()
     line = re.search(r"^ *0.tif (.*)$", printed, re.MULTILINE)[1].split()
     names = ("v_rand", "v_info", "warping_error", "rand_error", "pixel_error")
     for text, name in zip(line, names, strict=True):
@@ -341,7 +337,7 @@ def test_a_mask_is_a_probability_of_0_and_1(capsys, membranes):
 def test_membranes_are_not_numbered_cells(capsys, membranes):
     words = ("evaluate", membranes / "membranes", membranes / "masks")
     message = refused(capsys, membranes, *words, "--scores", "em")
-    assert "masks has numbered cells; --scores em compares membranes" in message
+    assert "masks has numbered cells, but --scores em compares membranes" in message
 
 
 def test_grey_values_are_no_probabilities(capsys, membranes):
@@ -349,7 +345,7 @@ def test_grey_values_are_no_probabilities(capsys, membranes):
     images.write_image(membranes / "grey_probs.tif", grey)
     words = ("evaluate", membranes / "grey_probs.tif", membranes / "membranes/0.tif")
     message = refused(capsys, membranes, *words, "--scores", "em")
-    assert "grey_probs.tif has 256 whole numbers up to 255, neither" in message
+    assert "grey_probs.tif has 256 integers up to 255, neither" in message
 
 
 @pytest.mark.parametrize("words", [[], ["segment"], ["train"], ["demo", "--step"]])

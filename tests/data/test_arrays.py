@@ -63,7 +63,7 @@ def test_a_generator_of_images_of_several_sizes():
     [
         (IMAGE, np.ones((3, 4, 2)), "array-000 has a mask with 12 pixels of no class"),
         (IMAGE, np.zeros((3, 4, 2)), "12 pixels of no class or of several"),
-        (IMAGE, LABEL / 2, r"no whole numbers, such as 0.5; give classes, or mask"),
+        (IMAGE, LABEL / 2, r"not integers, such as 0.5; give classes, or mask"),
         (IMAGE, LABEL[0], r"mask of shape \[4\]; accepted are \[H, W\], and"),
         (IMAGE, LABEL[..., None], r"mask of shape \[3, 4, 1\]; accepted"),
         (IMAGE[0], LABEL, r"image of shape \[4\]; accepted are \[H, W\] and"),

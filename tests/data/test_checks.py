@@ -39,18 +39,18 @@ def test_no_images_at_all():
     [
         (
             example("dddd", channels=3),
-            "Numbers of channels differ: 3 of 4 images have 1, not so dddd (3); "
+            "Numbers of channels differ: 3 of 4 images have 1, but not dddd (3); "
             "convert all to grey or all to RGB.",
         ),
         (
             example("dddd", dtype=np.uint16),
-            "Types of the grey values differ: 3 of 4 images have uint8, not so dddd "
+            "Types of the grey values differ: 3 of 4 images have uint8, but not dddd "
             "(uint16); save all images in one type.",
         ),
         (
             example("dddd")._replace(label=CELLS[:4, :4]),
-            "dddd is 8x9 but its mask 4x4; both must have one size: export the mask "
-            "without scaling or cropping.",
+            "dddd is 8x9 but its mask 4x4; both must have the same size: export the "
+            "mask without scaling or cropping.",
         ),
         (
             example("dddd")._replace(label=CELLS),
@@ -79,7 +79,7 @@ def test_pixels_that_are_no_numbers():
     [
         (
             example("dddd", cells=np.zeros_like(CELLS)),
-            "1 of 4 masks are empty: dddd; leave out images that nobody annotated.",
+            "1 of 4 masks are empty: dddd; remove images that are not annotated.",
         ),
         (
             GOOD[0]._replace(name="again"),

@@ -1,4 +1,5 @@
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +8,14 @@ import pytest
 
 from unetjax.augmentation.augment import OFF, PAPER
 from unetjax.data import device_dataset, sampling
+from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.examples import Example, from_instances, from_labels
 from unetjax.data.sampling import SamplingSettings
+from unetjax.network.input_scaling import InputScaling
 from unetjax.weight_maps.device import label_and_weight
-from unetjax.weight_maps.settings import WeightMapSettings
 
 TILE, OUTPUT = 60, 20  # depth 2
+PIPELINE = DataPipeline(TILE, OUTPUT, augmentation=OFF)
 
 
 def make_example(seed, height, width):
@@ -29,23 +32,15 @@ EXAMPLES = [make_example(0, 30, 41), make_example(1, 17, 18), make_example(2, 64
 
 @pytest.fixture(scope="module")
 def data():
-    return device_dataset.load(
-        EXAMPLES, scaling="unit", num_classes=2, weight_map=WeightMapSettings()
+    return device_dataset.load(EXAMPLES, PIPELINE)
+
+
+def draw(data, items, key=None, jitter=0.0, **changes):
+    sampling = SamplingSettings(jitter=jitter)
+    pipeline = replace(PIPELINE, sampling=sampling, **changes)
+    return jax.jit(functools.partial(device_dataset.draw_batch, pipeline=pipeline))(
+        data, jax.random.key(0) if key is None else key, jnp.asarray(items)
     )
-
-
-def draw(data, items, key=None, augmentation=OFF, jitter=0.0, transform=None):
-    return jax.jit(
-        functools.partial(
-            device_dataset.draw_batch,
-            tile_size=TILE,
-            output_size=OUTPUT,
-            weight_map=WeightMapSettings(),
-            augmentation=augmentation,
-            sampling=SamplingSettings(jitter=jitter),
-            transform=transform,
-        )
-    )(data, jax.random.key(0) if key is None else key, jnp.asarray(items))
 
 
 def test_a_plain_tile_is_a_window_of_the_mirrored_image(data):
@@ -145,12 +140,10 @@ def test_tiles_are_centered_on_annotated_pixels():
     instances = np.zeros((40, 31), np.int32)
     label[10:14, 20:26], instances[10:14, 20:23], instances[10:14, 23:26] = 1, 1, 2
     image = np.arange(40 * 31, dtype=np.uint16).reshape(40, 31, 1)
+    sampling = SamplingSettings("weighted", background=0.0)
     data = device_dataset.load(
         [Example(image, label, instances, "a corner")],
-        scaling="none",
-        num_classes=2,
-        weight_map=WeightMapSettings(separation_border="one_sided"),
-        sampling=SamplingSettings("weighted", background=0.0),
+        replace(PIPELINE, input_scaling=InputScaling("none"), sampling=sampling),
     )
     batch = draw(data, range(64))
     middle = (TILE - 1) // 2
@@ -167,12 +160,10 @@ def test_jitter_moves_the_centre_within_its_range():
     label = np.full((201, 201), -1, np.int32)
     label[100, 100] = 1
     example = Example(image, label, np.maximum(label, 0), "a point")
+    sampling = SamplingSettings("weighted")
     data = device_dataset.load(
         [example],
-        scaling="none",
-        num_classes=2,
-        weight_map=WeightMapSettings(),
-        sampling=SamplingSettings("weighted"),
+        replace(PIPELINE, input_scaling=InputScaling("none"), sampling=sampling),
     )
     middle = (TILE - 1) // 2
     still = draw(data, range(100))["image"][:, middle, middle, 0]
@@ -191,13 +182,7 @@ def test_a_batch_is_a_function_of_seed_and_item(rule, jitter):
 
     Up to rounding, as another batch size is another program.
     """
-    data = device_dataset.load(
-        EXAMPLES,
-        scaling="unit",
-        num_classes=2,
-        weight_map=WeightMapSettings(),
-        sampling=rule,
-    )
+    data = device_dataset.load(EXAMPLES, replace(PIPELINE, sampling=rule))
     run = functools.partial(draw, data, augmentation=PAPER, jitter=jitter)
     whole = run([5, 6, 7, 8])
     parts = [run(pair) for pair in ([5, 6], [7, 8])]
@@ -214,10 +199,7 @@ def test_ignored_pixels_weigh_nothing():
     label = np.zeros((30, 30), np.int32)
     label[:, 15:] = -1
     example = from_labels(np.zeros((30, 30, 1), np.uint8), label, "half")
-    weight_map = WeightMapSettings()
-    data = device_dataset.load(
-        [example], scaling="unit", num_classes=2, weight_map=weight_map
-    )
+    data = device_dataset.load([example], PIPELINE)
     batch = draw(data, range(4), augmentation=PAPER)
     assert (batch["label"] == -1).any()
     np.testing.assert_array_equal(batch["weight"] == 0, batch["label"] == -1)
@@ -226,7 +208,7 @@ def test_ignored_pixels_weigh_nothing():
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        ([], "holds no image; give at least one"),
+        ([], "has no image; give at least one"),
         (
             [
                 EXAMPLES[0],
@@ -240,9 +222,7 @@ def test_ignored_pixels_weigh_nothing():
 )
 def test_unusable_sets_are_refused(examples, message):
     with pytest.raises(ValueError, match=message):
-        device_dataset.load(
-            examples, scaling="unit", num_classes=2, weight_map=WeightMapSettings()
-        )
+        device_dataset.load(examples, PIPELINE)
 
 
 def test_a_transform_comes_last_with_a_key_of_its_own(data):
@@ -267,13 +247,8 @@ def test_a_transform_comes_last_with_a_key_of_its_own(data):
 
 
 def test_images_are_clipped_before_they_are_scaled():
-    loaded = device_dataset.load(
-        EXAMPLES[:1],
-        scaling="minmax",
-        clip=(1000, 30_000),
-        num_classes=2,
-        weight_map=WeightMapSettings(),
-    )
+    pipeline = replace(PIPELINE, input_scaling=InputScaling("minmax", (1000, 30_000)))
+    loaded = device_dataset.load(EXAMPLES[:1], pipeline)
     values = np.clip(EXAMPLES[0].image.astype(np.float32), 1000, 30_000)
     np.testing.assert_allclose(
         loaded.image.ravel(), (values.ravel() - 1000) / 29_000, atol=1e-6

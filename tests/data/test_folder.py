@@ -160,7 +160,7 @@ def test_what_was_understood_fits_one_line(tree):
     np.testing.assert_array_equal(examples[1].image[..., 0], photograph(1))
     np.testing.assert_array_equal(examples[1].instances, CELLS)
     assert str(summary) == (
-        "2 images 16x20 uint8, 1 channel; masks: numbered cells, 2 to 2 in an image"
+        "2 images 16x20 uint8, 1 channel; masks: numbered cells, 2 to 2 per image"
     )
     save(pathlib.Path("images/c.png"), photograph(0, 18, 20, 3))
     save(pathlib.Path("masks/c.png"), np.pad(CELLS, ((1, 1), (0, 0))))
@@ -309,5 +309,5 @@ def test_every_mask_that_a_suffix_misses_is_named(tree):
     ) as e:
         folder.pair("i", "m", naming=MINE)
     assert "c_img.png has no mask" in str(e.value)
-    with pytest.raises(ValueError, match=r"i holds no image that ends in '.jpg'"):
+    with pytest.raises(ValueError, match=r"i holds no image whose name ends in '.jpg'"):
         folder.pair("i", "m", naming=folder.FileNaming(".jpg"))

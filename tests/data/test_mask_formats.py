@@ -14,25 +14,25 @@ CLASSES[2::4] = 2
 
 
 @pytest.mark.parametrize(
-    ("masks", "mask_type", "meant", "num_classes", "words"),
+    ("masks", "mask_type", "inferred", "num_classes", "description"),
     [
         ([CELLS > 0], "auto", "classes", 2, "0/1 read as background and foreground"),
         ([255 * (CELLS > 0)], "auto", "classes", 2, "0/255 read as background and fo"),
-        ([CELLS, CELLS > 1], "auto", "instances", 2, "numbered cells, 1 to 2 in an im"),
+        ([CELLS, CELLS > 1], "auto", "instances", 2, "numbered cells, 1 to 2 per"),
         ([CLASSES], "auto", "classes", 3, "0 to 2 read as 3 classes"),
-        ([CLASSES + 1], "instances", "instances", 2, "numbered cells, 3 to 3 in"),
+        ([CLASSES + 1], "instances", "instances", 2, "numbered cells, 3 to 3 per"),
         ([CELLS], "classes", "classes", 3, "0 to 2 read as 3 classes"),
         ([255 * (CELLS > 0)], "instances", "instances", 2, "numbered cells, 1 to 1"),
         ([CELLS * 0], "auto", "classes", 2, "0/1 read as"),
         ([np.where(CLASSES == 2, -1, CLASSES)], "auto", "classes", 2, "0/1 read as"),
     ],
 )
-def test_what_masks_mean(masks, mask_type, meant, num_classes, words):
+def test_formats_are_inferred(masks, mask_type, inferred, num_classes, description):
     masks = [mask.astype(np.int32) for mask in masks]
-    meaning = mask_formats.infer_mask_format(masks, mask_type)
-    assert meaning.mask_type == meant
-    assert meaning.num_classes == num_classes
-    assert meaning.words.startswith(words)
+    mask_format = mask_formats.infer_mask_format(masks, mask_type)
+    assert mask_format.mask_type == inferred
+    assert mask_format.num_classes == num_classes
+    assert mask_format.description.startswith(description)
 
 
 def test_the_whole_data_set_decides():
@@ -52,10 +52,14 @@ def test_the_whole_data_set_decides():
         ),
         (CELLS + 1, "auto", "values 1, 2, 3: neither"),
         (CELLS * 2, "classes", r"masks/ has masks with the values 0, 2, 4: neither"),
-        (CELLS - 1, "instances", "masks/ has masks with -1; cells are numbered from 1"),
+        (
+            CELLS - 1,
+            "instances",
+            "masks/ has masks with the value -1; cells are numbere",
+        ),
     ],
 )
-def test_masks_without_meaning_are_refused(mask, mask_type, message):
+def test_masks_of_no_format_are_refused(mask, mask_type, message):
     with pytest.raises(ValueError, match=message):
         mask_formats.infer_mask_format(
             [mask.astype(np.int32)], mask_type, where="masks/"
@@ -63,7 +67,7 @@ def test_masks_without_meaning_are_refused(mask, mask_type, message):
 
 
 def test_an_unknown_type_is_refused():
-    """Called without the type checker of the tests, as people do."""
+    """Called without the run-time type checks of the tests."""
     infer_mask_format = inspect.unwrap(mask_formats.infer_mask_format)
     with pytest.raises(ValueError, match="of auto, instances, classes, got 'cells'"):
         infer_mask_format([CELLS], "cells")
@@ -75,7 +79,7 @@ def test_many_values_are_listed_in_short():
         mask_formats.infer_mask_format([noise])
 
 
-def test_examples_follow_the_meaning():
+def test_examples_follow_the_format():
     image = np.zeros((8, 8, 1), np.uint8)
     cells = mask_formats.to_example(
         image, CELLS, "a", mask_formats.MaskFormat("instances", 2, 1, "")

@@ -104,7 +104,7 @@ def test_the_background_is_dark_uneven_and_noisy():
     ("arguments", "message"),
     [
         ({"radius": 2.5}, "radius must be at least 3 pixels, got 2.5"),
-        ({"size": (40, 40)}, "room in 40 x 40 pixels, got 40 of radius 11; try [1-9]"),
+        ({"size": (40, 40)}, "fit into 40 x 40 pixels, got 40 of radius 11; try [1-9]"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(arguments, message):
@@ -177,7 +177,7 @@ def test_discs_in_colour_show_the_same_objects():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": (300, 184)}, "at least 185 pixels, .* got 300 x 184; or lower"),
+        ({"size": (300, 184)}, "at least 185 pixels, .* got 300 x 184; or reduce"),
         ({"channels": 2}, "channels must be 1 .* or 3 .*, got 2"),
     ],
 )

@@ -53,8 +53,8 @@ def test_models_are_compared_image_by_image():
         Segmentation(np.eye(2)[0 * e.label], 0 * e.label, 0 * e.instances)
         for e in examples
     ]
-    picture = panels.comparison(examples, [("right", right), ("nothing", nothing)])
-    one = panels.comparison(examples[:1], [("right", right)])
+    picture = panels.comparison(examples, {"right": right, "nothing": nothing})
+    one = panels.comparison(examples[:1], {"right": right})
     height, width, _ = picture.shape
     assert height > 1.8 * one.shape[0]
     assert width > 1.25 * one.shape[1]

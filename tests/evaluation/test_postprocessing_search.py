@@ -6,9 +6,11 @@ import pytest
 from unetjax.data import synthetic
 from unetjax.data.examples import from_instances
 from unetjax.evaluation import postprocessing_search
+from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics import matching
 from unetjax.model_io import model_folder
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 
 
@@ -24,36 +26,36 @@ def probs_of(foreground):
     return np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
 
 
-def test_a_threshold_that_parts_cells_is_found():
+def test_a_threshold_that_separates_cells_is_chosen():
     example = blocks()
     blurred = np.where(example.label, 0.95, 0.0)
     blurred[2:6, 6] = 0.55  # the gap
-    choice = postprocessing_search.choose(
+    choice = postprocessing_search.search(
         [example], [probs_of(blurred)], InstanceSettings(), metric="mean_ap_pooled"
     )
     assert choice.before < choice.after == 1
     assert choice.settings.threshold > 0.5
-    assert choice.tried == 60
+    assert choice.num_tried == 60
 
 
 def test_specks_are_dropped_where_they_cost_precision():
     example = blocks()
     dirty = example.label.astype(float)
     dirty[10, 15:17] = 1
-    choice = postprocessing_search.choose(
+    choice = postprocessing_search.search(
         [example], [probs_of(dirty)], InstanceSettings(), metric="ap50"
     )
     assert (choice.before, choice.after) == (pytest.approx(2 / 3), 1)
     assert choice.settings == InstanceSettings(min_size=10)
 
 
-def test_a_watershed_is_chosen_where_no_threshold_parts_cells():
-    """Two discs that overlap: only their shape tells them apart."""
+def test_a_watershed_is_chosen_where_no_threshold_separates_cells():
+    """Two discs that overlap: only their shape separates them."""
     y, x = np.indices((24, 40))
     left, right = ((y - 12) ** 2 + (x - u) ** 2 <= 36 for u in (12, 23))
     cells = np.where(left & (x < 18), 1, np.where(right, 2, 0)).astype(np.int32)
     example = from_instances(np.zeros((24, 40, 1)), cells, "discs")
-    choice = postprocessing_search.choose(
+    choice = postprocessing_search.search(
         [example],
         [probs_of((cells > 0) * 0.99)],
         InstanceSettings(),
@@ -64,50 +66,54 @@ def test_a_watershed_is_chosen_where_no_threshold_parts_cells():
     assert choice.after > choice.before == 0.05
 
 
-def test_nothing_better_changes_nothing():
+def test_the_given_settings_are_kept_unless_others_are_better():
     example = blocks()
     own = InstanceSettings(threshold=0.45, min_size=3, fill_holes=True)
-    choice = postprocessing_search.choose(
+    choice = postprocessing_search.search(
         [example], [probs_of(example.label)], own, metric="mean_ap_pooled"
     )
     assert choice.settings == own
     assert choice.before == choice.after == 1
 
 
-def test_the_value_is_the_pooled_score_of_all_images():
+def test_settings_are_compared_by_the_pooled_score_of_all_images():
     examples = [blocks(4), blocks(3)]
     probs = [probs_of(example.label) for example in examples]
-    probs[1][2:5, 5] = [0.1, 0.9]  # a gap that no threshold finds
-    choice = postprocessing_search.choose(
+    probs[1][2:5, 5] = [0.1, 0.9]  # a gap that no threshold opens
+    choice = postprocessing_search.search(
         examples, probs, InstanceSettings(), metric="ap50"
     )
     merged = np.where(probs[1][..., 1] > 0.5, 1, 0)
     counts = [
-        matching.match(e.instances, found, [0.5])
-        for e, found in zip(examples, [examples[0].instances, merged], strict=True)
+        matching.match(e.instances, instances, [0.5])
+        for e, instances in zip(examples, [examples[0].instances, merged], strict=True)
     ]
     total = jax.tree.map(lambda *x: sum(x), *counts)
     assert choice.before == pytest.approx(matching.average_precision(total)[0])
 
 
-def test_a_model_is_tuned_once(tmp_path):
+def test_the_settings_of_a_model_are_chosen_once(tmp_path):
     unet = UNet(features=2, depth=1)
     params = unet.init(jax.random.key(0), jnp.zeros((1, 20, 20, 1)), train=False)
-    old = {"threshold": 0.5, "min_size": 0, "fill_holes": False}  # of earlier versions
-    trained = model_folder.TrainedModel(
-        unet, params["params"], {}, "percentile", (), old, {"step": 7}
+    trained = TrainedModel(
+        unet,
+        params["params"],
+        input_scaling=InputScaling("percentile"),
+        provenance=Provenance(step=7),
     )
-    model_folder.save(tmp_path / "model", trained)
+    model_folder.save_model(tmp_path / "model", trained)
     cells = [synthetic.touching_cells(0, size=(40, 48), num_cells=4, radius=6.0)]
-    tuned = postprocessing_search.tune(
-        tmp_path / "model", cells, best_metric="mean_iou"
+    store_best = postprocessing_search.store_best
+    best = store_best(tmp_path / "model", cells, best_metric="mean_iou")
+    loaded = model_folder.load_model(tmp_path / "model")
+    assert loaded.instances == best.instances
+    text = loaded.provenance.instances_chosen
+    assert text.startswith(
+        "among 60 settings on the validation images, mean_ap_pooled "
     )
-    loaded = model_folder.load(tmp_path / "model")
-    assert loaded.instances == tuned.instances
-    assert InstanceSettings(**loaded.instances)
-    words = loaded.about["instances_chosen"]
-    assert words.startswith("among 60 settings on the held-out images, mean_ap_pooled ")
-    assert words in (tmp_path / "model" / "README.md").read_text()
-    assert loaded.about["step"] == 7
-    again = postprocessing_search.tune(tmp_path / "model", cells, best_metric="ap50")
-    assert again.about == loaded.about
+    assert text in (tmp_path / "model" / "README.md").read_text()
+    assert loaded.provenance.step == 7
+    again = postprocessing_search.store_best(
+        tmp_path / "model", cells, best_metric="ap50"
+    )
+    assert again.provenance == loaded.provenance

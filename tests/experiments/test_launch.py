@@ -54,7 +54,10 @@ def test_errors_name_the_way_out(file, overrides, error, message):
 def test_lists_of_numbers_are_overridden_too():
     config = launch.read_config(
         "ml_collections_configs/falk2019.py",
-        ["--config.clip=(None, 210.5)", "--config.weight_map.class_balance=(1, 3.0)"],
+        [
+            "--config.input_scaling.clip=(None, 210.5)",
+            "--config.weight_map.class_balance=(1, 3.0)",
+        ],
     )
-    assert config.clip == (None, 210.5)
+    assert config.input_scaling.clip == (None, 210.5)
     assert config.weight_map.class_balance == (1, 3.0)

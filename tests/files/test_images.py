@@ -18,8 +18,8 @@ def ramp(*shape, dtype="uint16"):
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_what_is_written_is_read_or_refused(tmp_path, dtype, channels):
-    """No type, number of channels or format may change a value or type in silence."""
+def test_written_images_are_read_back_or_refused(tmp_path, dtype, channels):
+    """No dtype, number of channels or format may silently change values or dtype."""
     image = ramp(5, 4, channels, dtype=dtype)
     stored = image.astype(np.uint8) if dtype == "bool" else image
     kind = (stored.dtype.name, channels)
@@ -31,9 +31,7 @@ def test_what_is_written_is_read_or_refused(tmp_path, dtype, channels):
     for suffix, is_refused in refused.items():
         path = tmp_path / f"a{suffix}"
         if is_refused:
-            with pytest.raises(
-                ValueError, match=r"without a loss.* write \.tif instead"
-            ):
+            with pytest.raises(ValueError, match=r"without loss.* write \.tif instead"):
                 images.write_image(path, image)
             assert not path.exists()
         else:
@@ -53,8 +51,8 @@ def test_what_is_written_is_read_or_refused(tmp_path, dtype, channels):
         (70_000, ".tif", np.uint32),
     ],
 )
-def test_cells_keep_their_numbers(tmp_path, top, suffix, dtype):
-    """Other tools wrap at 255 or 65,535 and merge cells."""
+def test_instances_keep_their_numbers(tmp_path, top, suffix, dtype):
+    """Numbers that wrap around at 255 or 65,535 would merge instances."""
     instances = np.array([[0, 1, 255, 256], [257, 512, 768, top]]) * (top > 0)
     path = tmp_path / f"cells{suffix}"
     images.write_labels(path, instances)
@@ -64,9 +62,9 @@ def test_cells_keep_their_numbers(tmp_path, top, suffix, dtype):
     assert back.dtype == np.int32
 
 
-def test_cells_that_do_not_fit_are_refused(tmp_path):
+def test_instance_numbers_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"cell 65536: PNG ends at 65,535; write \.tif"
+        ValueError, match=r"number 65536, PNG holds up to 65,535; write \.tif"
     ):
         images.write_labels(tmp_path / "a.png", np.array([[65_536]]))
     for wrong in (-1, 2**32):
@@ -97,7 +95,7 @@ def test_lossy_and_unknown_formats_are_not_written(tmp_path):
 
 def test_a_stack_is_not_an_image(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", ramp(3, 40, 50), photometric="minisblack")
-    with pytest.raises(ValueError, match=r"a\.tif holds 3 images .* use read_stack"):
+    with pytest.raises(ValueError, match=r"a\.tif holds 3 images, .* use read_stack"):
         images.read_image(tmp_path / "a.tif")
     with pytest.raises(ValueError, match="use read_label_stack"):
         images.read_labels(tmp_path / "a.tif")
@@ -107,7 +105,7 @@ def test_a_stack_is_not_an_image(tmp_path):
     np.testing.assert_array_equal(stack, ramp(3, 40, 50))
 
 
-def test_files_that_are_no_images_are_named(tmp_path):
+def test_files_that_are_not_images_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"b\.tif does not exist"):
         images.read_image(tmp_path / "b.tif")
     (tmp_path / "a.csv").write_text("1")
@@ -127,7 +125,10 @@ def test_empty_and_foreign_files_are_named(tmp_path, suffix):
     with pytest.raises(ValueError, match=rf"a\{suffix} is empty \(0 bytes\)"):
         images.read_image(path)
     path.write_bytes(b"GIF89a, or something else altogether")
-    with pytest.raises(ValueError, match=rf"a\{suffix} (is not a PNG|cannot be read)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"a\{suffix} (is damaged or not an image|cannot be read as TIFF)",
+    ):
         images.read_image(path)
 
 
@@ -154,7 +155,7 @@ def test_a_cut_file_is_refused(tmp_path, suffix):
 
 
 def test_any_flipped_bit_of_a_png_is_refused(tmp_path):
-    """Its checksums tell. (A TIFF has none for its header: see files.manifests.)"""
+    """By its checksums. (A TIFF has none for its header: see files.manifests.)"""
     image = np.random.default_rng(0).integers(0, 9, (8, 9, 1), dtype=np.uint8)
     path = tmp_path / "a.png"
     images.write_image(path, image)
@@ -162,10 +163,25 @@ def test_any_flipped_bit_of_a_png_is_refused(tmp_path):
     for place in range(len(whole)):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << place % 8
-        assert same_or_refused(path, bytes(flipped), image)
+        refused = same_or_refused(path, bytes(flipped), image)
+        assert refused or place >= len(whole) - 12  # the end mark, without content
 
 
-def test_a_jpeg_is_an_image_but_no_mask(tmp_path):
+def test_a_png_is_verified_whatever_its_suffix(tmp_path):
+    """Pillow goes by the content of a file, not by its name."""
+    path = tmp_path / "a.png"
+    images.write_image(path, ramp(8, 9, 1, dtype="uint8"))
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(b"IDAT") + 10] ^= 1
+    (tmp_path / "a.jpg").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"a\.jpg is damaged or not an image"):
+        images.read_image(tmp_path / "a.jpg")
+    Image.new("L", (8, 9)).save(path, format="JPEG")
+    with pytest.raises(ValueError, match=r"a\.png is a JPEG file; rename it"):
+        images.read_image(path)
+
+
+def test_a_jpeg_is_an_image_but_not_a_mask(tmp_path):
     Image.fromarray(ramp(16, 16, dtype="uint8")).save(tmp_path / "a.jpg")
     assert images.read_image(tmp_path / "a.jpg").shape == (16, 16, 1)
     with pytest.raises(

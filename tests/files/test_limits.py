@@ -3,7 +3,7 @@ import pytest
 from unetjax.files import limits
 
 
-def test_what_is_claimed_is_bounded_by_the_file(tmp_path):
+def test_the_claimed_size_is_bounded_by_the_file_size(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(bytes(100))
     limits.check_size(path, 100 * 10_000)
@@ -13,7 +13,7 @@ def test_what_is_claimed_is_bounded_by_the_file(tmp_path):
         limits.check_size(path, 100 * 10_000 + 1)
 
 
-def test_what_is_claimed_is_bounded_by_the_memory(tmp_path, monkeypatch):
+def test_the_claimed_size_is_bounded_by_the_memory(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
     path.write_bytes(bytes(100))
     monkeypatch.setattr(limits, "installed_memory", lambda: 2048)
@@ -26,12 +26,12 @@ def test_what_is_claimed_is_bounded_by_the_memory(tmp_path, monkeypatch):
     limits.check_size(path, 1025)
 
 
-def test_the_memory_of_this_machine_is_believable():
+def test_the_memory_of_this_machine_is_plausible():
     assert limits.installed_memory() > 2**28
 
 
 @pytest.mark.parametrize(
-    ("num_bytes", "words"),
+    ("num_bytes", "text"),
     [
         (0, "0 bytes"),
         (1023, "1023 bytes"),
@@ -39,5 +39,5 @@ def test_the_memory_of_this_machine_is_believable():
         (25 * 10**14, "2273.7 TiB"),
     ],
 )
-def test_sizes_in_words(num_bytes, words):
-    assert limits.in_words(num_bytes) == words
+def test_sizes_have_binary_units(num_bytes, text):
+    assert limits.format_bytes(num_bytes) == text

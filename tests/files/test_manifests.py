@@ -19,8 +19,8 @@ def test_an_untouched_folder_is_verified(folder):
     manifests.verify_manifest(folder)
     names = json.loads((folder / manifests.MANIFEST).read_text())["sha256"]
     assert sorted(names) == [".hidden", "arrays/a b.npz"]
-    (folder / "notes.txt").write_text("of the user, none of our business")
-    (folder / folders.LOCK).write_text("comes and goes")
+    (folder / "notes.txt").write_text("a file of the user")
+    (folder / folders.LOCK).write_text("process 1 on here")
     manifests.verify_manifest(folder)
     manifests.write_manifest(folder)
     names = json.loads((folder / manifests.MANIFEST).read_text())["sha256"]
@@ -28,22 +28,23 @@ def test_an_untouched_folder_is_verified(folder):
 
 
 @pytest.mark.parametrize("place", [0, 100, 255])
-def test_one_flipped_bit_is_noticed(folder, place):
+def test_one_flipped_bit_is_detected(folder, place):
     path = folder / "arrays" / "a b.npz"
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        manifests.CorruptFilesError, match=r"a b\.npz has changed: .*anew"
+        manifests.CorruptFilesError,
+        match=r"a b\.npz has changed: .* copy or download it again",
     ):
         manifests.verify_manifest(folder)
 
 
-def test_everything_missing_is_named(folder):
+def test_all_problems_are_named(folder):
     (folder / "arrays" / "a b.npz").unlink()
     (folder / ".hidden").write_text("y")
     expected = (
-        r"\.hidden has changed; .*a b\.npz is missing: .* is not what was written"
+        r"\.hidden has changed; .*a b\.npz is missing: .* is not as it was written"
     )
     with pytest.raises(manifests.CorruptFilesError, match=expected):
         manifests.verify_manifest(folder)
@@ -65,7 +66,7 @@ def test_paths_stay_inside(folder):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"sha256": 1}', "{}", "\xff"])
-def test_a_damaged_manifest_is_no_manifest(folder, content):
+def test_a_damaged_or_missing_manifest_is_refused(folder, content):
     (folder / manifests.MANIFEST).write_text(content, encoding="latin-1")
     with pytest.raises(manifests.CorruptFilesError, match=r"manifest\.json is damaged"):
         manifests.verify_manifest(folder)

@@ -24,8 +24,8 @@ def raw_png(path, width, height, depth, colour, rows):
 
 
 @pytest.mark.parametrize(("depth", "row"), [(1, 0b0101 << 4), (2, 0b00_01_10_11)])
-def test_few_bits_are_not_stretched(tmp_path, depth, row):
-    """Pillow turns grey values 0..3 of 2 bits into 0..255: classes would change."""
+def test_values_of_fewer_than_8_bits_are_not_scaled(tmp_path, depth, row):
+    """Pillow scales grey values 0..3 of 2 bits to 0..255: other classes."""
     raw_png(tmp_path / "a.png", 4, 1, depth, 0, bytes([0, row]))
     expected = {1: [0, 1, 0, 1], 2: [0, 1, 2, 3]}[depth]
     assert images.read_labels(tmp_path / "a.png").tolist() == [expected]
@@ -34,30 +34,30 @@ def test_few_bits_are_not_stretched(tmp_path, depth, row):
 
 @pytest.mark.parametrize("colour", [2, 4, 6])
 def test_colours_of_16_bits_are_refused(tmp_path, colour):
-    """Pillow would keep 8 of their bits and say nothing."""
+    """Pillow would silently keep 8 of their bits."""
     raw_png(tmp_path / "a.png", 1, 1, 16, colour, bytes(9))
     with pytest.raises(ValueError, match=r"a\.png is a PNG of 16-bit colours, .* TIFF"):
         png.read(tmp_path / "a.png")
 
 
-def test_a_palette_gives_its_places(tmp_path):
+def test_an_indexed_image_gives_its_palette_indices(tmp_path):
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8))
     image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
     image.save(tmp_path / "a.png")
     assert images.read_labels(tmp_path / "a.png").tolist() == [[0, 1], [2, 1]]
-    with pytest.raises(ValueError, match=r"a\.png stores places in a palette"):
+    with pytest.raises(ValueError, match=r"a\.png stores palette indices"):
         images.read_image(tmp_path / "a.png")
 
 
-def test_a_turned_photograph_is_refused(tmp_path):
+def test_a_rotated_photograph_is_refused(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
-    with pytest.raises(ValueError, match=r"a\.jpg is marked as turned"):
+    with pytest.raises(ValueError, match=r"a\.jpg is marked as rotated"):
         images.read_image(tmp_path / "a.jpg")
 
 
-def test_print_colours_and_animations_are_refused(tmp_path):
+def test_cmyk_and_animations_are_refused(tmp_path):
     Image.new("CMYK", (8, 4)).save(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match=r"a\.jpg stores colours as CMYK; accepted"):
         images.read_image(tmp_path / "a.jpg")

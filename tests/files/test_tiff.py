@@ -20,7 +20,7 @@ def read(tmp_path, array, **how):
     ("array", "how", "shape"),
     [
         (COLOURS[0], GREY, (1, 40, 50, 1)),
-        (COLOURS, GREY, (3, 40, 50, 1)),  # nothing says that these are channels
+        (COLOURS, GREY, (3, 40, 50, 1)),  # nothing declares that these are channels
         (COLOURS, GREY | {"metadata": {"axes": "CYX"}}, (1, 40, 50, 3)),
         (COLOURS, {"imagej": True, "metadata": {"axes": "ZYX"}}, (3, 40, 50, 1)),
         (COLOURS, {"photometric": "rgb", "planarconfig": "separate"}, (1, 40, 50, 3)),
@@ -34,7 +34,7 @@ def read(tmp_path, array, **how):
         (COLOURS[:, :1, :1], GREY | {"metadata": {"axes": "CYX"}}, (1, 1, 1, 3)),
     ],
 )
-def test_axes_are_those_the_file_names(tmp_path, array, how, shape):
+def test_axes_are_those_the_file_declares(tmp_path, array, how, shape):
     pixels = read(tmp_path, array, **how).pixels
     assert pixels.shape == shape
     if shape[-1] == 3:  # the colours of one pixel, wherever the file keeps them
@@ -62,7 +62,7 @@ def test_complex_values_are_refused(tmp_path):
         read(tmp_path, np.zeros((4, 4), np.complex64))
 
 
-def test_alpha_and_palettes_are_seen(tmp_path):
+def test_alpha_and_palettes_are_recognised(tmp_path):
     rgba = np.zeros((8, 9, 4), np.uint8)
     assert read(tmp_path, rgba, photometric="rgb").has_alpha
     how = {"photometric": "rgb", "extrasamples": ["unspecified"]}
@@ -93,8 +93,8 @@ def test_a_header_that_claims_too_much_takes_no_memory(tmp_path, side):
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("how", [{}, {"compression": "zlib", "tile": (16, 16)}])
-def test_a_cut_stack_is_refused(tmp_path, share, how):
-    """tifffile returns one page of such a file and only logs the loss."""
+def test_a_truncated_stack_is_refused(tmp_path, share, how):
+    """tifffile returns one page of such a file and only logs the problem."""
     stack = np.random.default_rng(0).integers(0, 999, (4, 64, 64), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", stack, **GREY, **how)
     whole = (tmp_path / "a.tif").read_bytes()
@@ -103,19 +103,19 @@ def test_a_cut_stack_is_refused(tmp_path, share, how):
         images.read_stack(tmp_path / "b.tif")
 
 
-def test_a_circle_of_pages_is_refused(tmp_path):
+def test_a_cyclic_chain_of_pages_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint8), metadata=None)
     content = bytearray((tmp_path / "a.tif").read_bytes())
     (first,) = struct.unpack_from("<I", content, 4)
     (count,) = struct.unpack_from("<H", content, first)
     struct.pack_into("<I", content, first + 2 + 12 * count, first)
     (tmp_path / "a.tif").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.tif is damaged or cut short"):
+    with pytest.raises(ValueError, match=r"a\.tif is damaged or truncated"):
         images.read_stack(tmp_path / "a.tif")
 
 
-def test_other_files_named_by_the_metadata_stay_closed(tmp_path):
-    """OME metadata can name a file next door as one of the pages."""
+def test_other_files_in_the_metadata_stay_closed(tmp_path):
+    """OME metadata can refer to another file in the folder as one of the pages."""
     page = '<TiffData IFD="0" FirstT="{0}"><UUID FileName="{1}.ome.tif">urn:{1}</UUID>'
     xml = (
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:a">'

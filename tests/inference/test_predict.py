@@ -13,8 +13,9 @@ from PIL import Image
 from unetjax.inference import predict as predict_module
 from unetjax.inference import tiles
 from unetjax.inference.predict import class_map, predict
-from unetjax.network import input_scaling
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.network.forward import forward
+from unetjax.network.input_scaling import InputScaling, scale
 from unetjax.network.unet import UNet
 
 SIDE = 160  # of the one mirrored image, into which all images of these tests fit
@@ -48,7 +49,7 @@ def test_tiled_equals_one_pass(make_variables, depth, padding):
     """P10: any size, odd and narrow ones included; any tile; both ways to mirror."""
     model = UNet(features=2, depth=depth, padding=padding)
     params = make_variables(model)["params"]
-    geometry = model.geometry
+    trained, geometry = TrainedModel(model, params), model.geometry
     rim = 2 * geometry.margin if padding == "SAME" else 0
     tile_sizes = [geometry.input_size(n * geometry.period + rim) for n in (1, 3)]
 
@@ -62,8 +63,7 @@ def test_tiled_equals_one_pass(make_variables, depth, padding):
     def check(height, width, tile_size, mirror):
         image = random_image(height, width)
         actual = predict(
-            model,
-            params,
+            trained,
             image,
             tile_size=tile_size,
             batch_size=4,
@@ -85,7 +85,7 @@ def test_stepping_by_the_output_leaves_seams(make_variables, monkeypatch):
     assert (plan.rows.trusted, plan.rows.stride, plan.rows.count) == (20, 16, 3)
     rows = plan.rows._replace(stride=20)
     monkeypatch.setattr(tiles, "plan", lambda *_, **__: plan._replace(rows=rows))
-    actual = predict(model, params, image, softmax=False)
+    actual = predict(TrainedModel(model, params), image, softmax=False)
     expected = one_pass(model, params, image)
     assert largest_error(actual[:20], expected[:20]) < 1e-5
     assert largest_error(actual[20:], expected[20:]) > 1e-2
@@ -97,8 +97,8 @@ def test_tiles_of_one_program_agree_bit_for_bit(make_variables):
     params = make_variables(model)["params"]
     image = random_image(100, 40)
     settings = dict(tile_size=64, batch_size=3)
-    whole = predict(model, params, image, **settings)
-    rest = predict(model, params, image[24:], **settings)  # one tile less
+    whole = predict(TrainedModel(model, params), image, **settings)
+    rest = predict(TrainedModel(model, params), image[24:], **settings)  # one tile less
     inner = model.geometry.margin  # beyond what sees the mirrored border
     np.testing.assert_array_equal(rest[inner:], whole[24 + inner :])
 
@@ -108,7 +108,8 @@ def test_batch_size_does_not_matter(make_variables):
     params = make_variables(model)["params"]
     image = random_image(30, 22)
     results = [
-        predict(model, params, image, tile_size=26, batch_size=n) for n in (1, 4, 100)
+        predict(TrainedModel(model, params), image, tile_size=26, batch_size=n)
+        for n in (1, 4, 100)
     ]
     for result in results[1:]:
         np.testing.assert_allclose(result, results[0], atol=1e-5)
@@ -118,7 +119,7 @@ def test_rgb_and_numbers_of_classes(make_variables):
     model = UNet(num_classes=3, features=2, depth=1)
     params = make_variables(model, channels=3)["params"]
     image = random_image(19, 33, channels=3)
-    probs = predict(model, params, image, tile_size=30)
+    probs = predict(TrainedModel(model, params), image, tile_size=30)
     expected = jax.nn.softmax(one_pass(model, params, image))
     np.testing.assert_allclose(probs, expected, atol=1e-5)
     np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-6)
@@ -127,7 +128,7 @@ def test_rgb_and_numbers_of_classes(make_variables):
 def test_one_pixel(make_variables):
     model = UNet(features=2, depth=2)
     params = make_variables(model)["params"]
-    probs = predict(model, params, np.ones((1, 1)))
+    probs = predict(TrainedModel(model, params), np.ones((1, 1)))
     expected = jax.nn.softmax(one_pass(model, params, np.ones((1, 1, 1), np.float32)))
     np.testing.assert_allclose(probs, expected, atol=1e-5)
 
@@ -137,20 +138,22 @@ def test_grey_values_are_scaled_over_the_whole_image(make_variables):
     model = UNet(features=2, depth=1)
     params = make_variables(model)["params"]
     image = np.linspace(0, 60000, 60 * 20).reshape(60, 20, 1).astype(np.uint16)
-    scaled = input_scaling.scale(image, "minmax")
+    minmax = InputScaling("minmax")
+    trained = TrainedModel(model, params, input_scaling=minmax)
     np.testing.assert_array_equal(
-        predict(model, params, image[..., 0], scaling="minmax", tile_size=26),
-        predict(model, params, scaled, tile_size=26),
+        predict(trained, image[..., 0], tile_size=26),
+        predict(TrainedModel(model, params), scale(image, minmax), tile_size=26),
     )
 
 
 def test_batch_statistics_are_used_and_keep_tiles_exact(make_variables):
     model = UNet(features=2, depth=1, norm="batch")
     params, state = (make_variables(model)[k] for k in ("params", "batch_stats"))
-    run = functools.partial(predict, model, params, random_image(40, 20))
-    tiled = run(model_state={"batch_stats": state}, tile_size=26)
-    whole = run(model_state={"batch_stats": state})
-    other = run(model_state={"batch_stats": jax.tree.map(lambda x: 2 * x, state)})
+    image, twice = random_image(40, 20), jax.tree.map(lambda x: 2 * x, state)
+    trained = TrainedModel(model, params, {"batch_stats": state})
+    tiled = predict(trained, image, tile_size=26)
+    whole = predict(trained, image)
+    other = predict(TrainedModel(model, params, {"batch_stats": twice}), image)
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
     assert np.abs(other - whole).max() > 1e-2
 
@@ -159,8 +162,8 @@ def test_group_norm_warns_that_the_tiles_matter(make_variables):
     model = UNet(features=2, depth=1, norm="group")
     params = make_variables(model)["params"]
     with pytest.warns(UserWarning, match="depends on the 6 tiles; a larger tile_size"):
-        predict(model, params, random_image(30, 20), tile_size=26)
-    predict(model, params, random_image(9, 9))  # one tile: nothing to say
+        predict(TrainedModel(model, params), random_image(30, 20), tile_size=26)
+    predict(TrainedModel(model, params), random_image(9, 9))  # one tile: nothing to say
 
 
 def test_few_programs_are_compiled(make_variables, monkeypatch):
@@ -175,11 +178,13 @@ def test_few_programs_are_compiled(make_variables, monkeypatch):
     model = UNet(features=3, depth=1)  # of this test alone
     params = make_variables(model)["params"]
     for side in (33, 34, 36):
-        predict(model, params, random_image(side, side))
+        predict(TrainedModel(model, params), random_image(side, side))
     assert traced == [(1, 52, 52, 1)]
-    predict(model, params, random_image(30, 20), tile_size=26, batch_size=4)
+    predict(
+        TrainedModel(model, params), random_image(30, 20), tile_size=26, batch_size=4
+    )
     assert traced[1:] == [(4, 26, 26, 1)]  # 6 tiles: the second batch is filled up
-    predict(model, params, random_image(9, 9), tile_size=26, batch_size=4)
+    predict(TrainedModel(model, params), random_image(9, 9), tile_size=26, batch_size=4)
     assert traced[2:] == [(1, 26, 26, 1)]  # but no batch beyond the number of tiles
 
 
@@ -189,8 +194,7 @@ def test_progress_counts_tiles(make_variables):
     seen = []
     image = random_image(30, 20)
     predict(
-        model,
-        params,
+        TrainedModel(model, params),
         image,
         tile_size=26,
         batch_size=4,
@@ -215,14 +219,14 @@ def test_refusals(make_variables, image, options, message):
     model = UNet(features=2, depth=1)
     params = make_variables(model)["params"]
     with pytest.raises(ValueError, match=message):
-        predict(model, params, image, **options)
+        predict(TrainedModel(model, params), image, **options)
 
 
 def test_refusal_names_the_channels_of_the_model(make_variables):
     model = UNet(features=2, depth=0)
     params = make_variables(model, channels=3)["params"]
     with pytest.raises(ValueError, match=r"must be \[H, W, 3\], .* with 3 channels"):
-        predict(model, params, np.zeros((9, 8)))
+        predict(TrainedModel(model, params), np.zeros((9, 8)))
 
 
 def test_class_map_takes_the_lower_of_equals():
@@ -235,9 +239,9 @@ def test_paper_tiles_equal_the_single_tile_on_a_real_slice(make_variables, share
     image = np.asarray(Image.open(shared_data / "isbi2012_em" / "images" / "00.png"))
     model = UNet(features=2)
     params = make_variables(model)["params"]
-    settings = dict(scaling="unit", softmax=False)
-    one = predict(model, params, image, **settings)
-    four = predict(model, params, image, tile_size=572, **settings)
+    trained = TrainedModel(model, params, input_scaling=InputScaling("unit"))
+    one = predict(trained, image, softmax=False)
+    four = predict(trained, image, softmax=False, tile_size=572)
     assert largest_error(four, one) < 1e-5
 
 
@@ -256,7 +260,9 @@ def test_valid_crop_is_the_output_without_any_mirrored_pixel(
     logits = np.asarray(forward(model, params, {}, batch)[0][0])
     if padding == "SAME":
         logits = logits[margin:-margin, margin:-margin]
-    valid = functools.partial(predict, model, params, softmax=False, crop="valid")
+    valid = functools.partial(
+        predict, TrainedModel(model, params), softmax=False, crop="valid"
+    )
     assert largest_error(valid(image), logits) < 1e-5
     # Of other sizes the last pixels may see up to a period of the mirror image.
     cut, rest = image[:-3, :-5], -geometry.period
@@ -271,14 +277,17 @@ def test_valid_crop_needs_pixels_beyond_the_margins(make_variables):
     params = make_variables(model)["params"]
     message = r"images above 16 pixels, got 'valid' for 16 x 40"
     with pytest.raises(ValueError, match=message):
-        predict(model, params, random_image(16, 40), crop="valid")
+        predict(TrainedModel(model, params), random_image(16, 40), crop="valid")
 
 
 def test_clipping_is_part_of_the_scaling(make_variables):
     model = UNet(features=2, depth=1)
     params = make_variables(model)["params"]
     image = random_image(20, 21)
+    clipping, minmax = (
+        TrainedModel(model, params, input_scaling=InputScaling("minmax", clip))
+        for clip in ((None, 0.5), (None, None))
+    )
     np.testing.assert_array_equal(
-        predict(model, params, image, scaling="minmax", clip=(None, 0.5)),
-        predict(model, params, np.minimum(image, 0.5), scaling="minmax"),
+        predict(clipping, image), predict(minmax, np.minimum(image, 0.5))
     )

@@ -1,6 +1,5 @@
 """Averages over versions and models, seen through functions that we know."""
 
-import functools
 from typing import get_args
 
 import numpy as np
@@ -9,6 +8,7 @@ from scipy import ndimage
 
 from unetjax.inference import tta
 from unetjax.inference.predict import predict
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.inference.tta import Average, Version
 from unetjax.network.unet import UNet
 
@@ -23,14 +23,14 @@ def random_image(height, width, channels=1):
 def network(make_variables):
     """A function from an image and options to the prediction of one small network."""
     model = UNet(features=2, depth=1)
-    return functools.partial(predict, model, make_variables(model)["params"])
+    return TrainedModel(model, make_variables(model)["params"]).predict
 
 
 @pytest.fixture(scope="module")
 def pixelwise(make_variables):
     """The same for a network of 1x1 convolutions without a pooling."""
     model = UNet(features=2, depth=0, kernel_size=1)
-    return functools.partial(predict, model, make_variables(model)["params"])
+    return TrainedModel(model, make_variables(model)["params"]).predict
 
 
 @pytest.mark.parametrize("average", ["rot90", "d4"])
@@ -210,9 +210,9 @@ def test_valid_crop_is_the_centre(network):
 def test_no_second_program_for_square_images(make_variables):
     """All versions of a square image run the program of the first."""
     model = UNet(features=3, depth=1)
-    params = make_variables(model)["params"]
+    trained = TrainedModel(model, make_variables(model)["params"])
     image = random_image(20, 20)
-    predict(model, params, image)
+    predict(trained, image)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("unetjax.inference.predict.forward", None)  # no tracing any more
-        predict(model, params, image, average="d4")
+        predict(trained, image, average="d4")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,8 +10,9 @@ from skimage import measure
 from unetjax.instances.components import (
     instances_from_probs,
     label_components,
-    relabel,
+    remove_small,
 )
+from unetjax.instances.settings import InstanceSettings
 
 few = settings(deadline=None, max_examples=50)
 RING = np.array([[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0], [0, 0, 0, 1]]) > 0
@@ -54,14 +57,12 @@ def test_more_cells_than_16_bits_can_number():
 
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.int64])
-def test_relabel_loses_no_number(dtype):
+def test_cells_of_any_number_are_kept(dtype):
     """The numbers at which narrower integers wrap or merge."""
     ids = np.array([[0, 1, 255, 256, 257, 65_535, 65_536, 70_000, 2**31]], dtype)
-    np.testing.assert_array_equal(relabel(ids[:, ::-1]), np.arange(9)[None, ::-1])
-
-
-def test_relabel_of_nothing():
-    assert not relabel(np.zeros((2, 3), np.uint16)).any()
+    np.testing.assert_array_equal(
+        remove_small(ids[:, ::-1], 0), np.arange(9)[None, ::-1]
+    )
 
 
 def stack(*foreground):
@@ -74,7 +75,7 @@ def test_threshold_of_the_foreground_probability():
     """The two classes of one cell add up; exactly one half is background."""
     probs = stack([0.5, 0.75, 0.3, 0.9])
     np.testing.assert_array_equal(instances_from_probs(probs), [[0, 1, 0, 2]])
-    every = instances_from_probs(probs, threshold=0.25)
+    every = instances_from_probs(probs, InstanceSettings(threshold=0.25))
     np.testing.assert_array_equal(every, [[1, 1, 1, 1]])
 
 
@@ -83,7 +84,7 @@ def test_cells_of_several_classes():
     probs = stack([0.9, 0.3, 0.1, 0.0, 0.8], [0.0, 0.25, 0.8, 0.1, 0.0])
     np.testing.assert_array_equal(instances_from_probs(probs), [[1, 1, 3, 0, 2]])
     np.testing.assert_array_equal(
-        instances_from_probs(probs, min_size=2), [[1, 1, 0, 0, 0]]
+        instances_from_probs(probs, InstanceSettings(min_size=2)), [[1, 1, 0, 0, 0]]
     )
 
 
@@ -91,21 +92,22 @@ def test_holes_of_a_prediction():
     probs = np.stack([~RING, 0.9 * RING, 0.1 * RING], axis=-1)
     probs[1, 1] = [0.8, 0.15, 0.05]
     assert instances_from_probs(probs)[1, 1] == 0
-    assert instances_from_probs(probs, fill_holes=True)[1, 1] == 1
+    assert instances_from_probs(probs, InstanceSettings(fill_holes=True))[1, 1] == 1
 
 
 def test_seeds_cut_a_component_and_components_without_one_stay():
     probs = stack([0.9, 0.6, 0.9, 0.9, 0.0, 0.6])
-    cut = instances_from_probs(probs, method="watershed", seed_threshold=0.8)
+    watershed = InstanceSettings(method="watershed", seed_threshold=0.8)
+    cut = instances_from_probs(probs, watershed)
     np.testing.assert_array_equal(cut, [[1, 1, 2, 2, 0, 3]])
-    large = instances_from_probs(probs, method="watershed", min_size=2)
+    large = instances_from_probs(probs, replace(watershed, min_size=2))
     np.testing.assert_array_equal(large, [[1, 1, 2, 2, 0, 0]])
     np.testing.assert_array_equal(instances_from_probs(probs), [[1, 1, 1, 1, 0, 2]])
 
 
 def test_a_watershed_keeps_classes_apart():
     probs = stack([0.9, 0.9, 0.1, 0.0], [0.0, 0.0, 0.8, 0.9])
-    cells = instances_from_probs(probs, method="watershed")
+    cells = instances_from_probs(probs, InstanceSettings(method="watershed"))
     np.testing.assert_array_equal(cells, [[1, 1, 2, 2]])
 
 
@@ -114,11 +116,15 @@ def test_messages():
         label_components(RING, connectivity=8)
     with pytest.raises(ValueError, match=r"at least one class of cells .*, got 1 in"):
         instances_from_probs(np.ones((2, 2, 1)))
-    with pytest.raises(ValueError, match=r"below 1, got 128\.0; it is a probability"):
-        instances_from_probs(np.ones((2, 2, 2)), threshold=128.0)
 
 
 @pytest.mark.usefixtures("as_installed")
-def test_method_that_does_not_exist():
-    with pytest.raises(ValueError, match="method must be components or watershed, got"):
-        instances_from_probs(np.ones((2, 2, 2)), method="flood")
+def test_settings_that_do_not_exist():
+    for name in ("threshold", "seed_threshold"):
+        message = rf"^{name} must be .* below 1, got 128\.0; it is a probability"
+        with pytest.raises(ValueError, match=message):
+            InstanceSettings(**{name: 128.0})
+    with pytest.raises(ValueError, match=r"method must be one of .*, got 'flood'"):
+        InstanceSettings(method="flood")
+    with pytest.raises(ValueError, match=r"seeds must be one of .*, got 'maxima'"):
+        InstanceSettings(seeds="maxima")

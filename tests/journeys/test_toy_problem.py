@@ -30,19 +30,13 @@ def test_fewer_pixels_are_wrong_than_published(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    trained = unetjax.load(tmp_path / "a")
+    trained = unetjax.load_model(tmp_path / "a")
     rng, counts = np.random.RandomState(98765), np.zeros((2, 2), int)
     for _ in range(4):
         example = synthetic.discs(rng)
-        probs = unetjax.predict(
-            trained.model,
-            trained.params,
-            example.image,
-            scaling=trained.scaling,
-            crop="valid",
-        )
+        probs = trained.predict(example.image, crop="valid")
         truth = example.label[20:-20, 20:-20]
         counts += overlap.confusion(truth, class_map(probs), num_classes=2)
-    error = overlap.error_rate(counts)
+    error = 100 * (1 - overlap.accuracy(counts))
     print(f"{error:.2f} % of the pixels are wrong.")
     assert error < 2.55

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from unetjax import load, predict
+from unetjax import load_model, predict
 from unetjax.data import synthetic
 from unetjax.files import images
 
@@ -46,7 +46,7 @@ def trained(home):
 def test_check(home):
     printed = unetjax("check", "images", "masks", cwd=home)
     assert "4 images 150x170 uint16, 1 channel; masks: numbered cells" in printed
-    assert "no problem found" in printed
+    assert "no problems found" in printed
 
 
 def test_train_says_what_it_does_and_leaves_a_report(home, trained):
@@ -84,7 +84,17 @@ def test_predict_and_evaluate(home, trained):
 
 
 def test_from_python(home, trained):
-    model = load(home / "mymodel")
+    """The lines of the README give what the command line writes."""
+    model = load_model(home / "mymodel")
     image = images.read_image(home / "new" / "odd.png")
-    probs = predict(model.model, model.params, image, scaling=model.scaling)
-    assert probs.shape == (97, 203, 2)
+    probs, label, instances = model.segment(image)
+    folder = home / "from-command-line"
+    words = ("predict", "mymodel", "new/odd.png", "--out", folder, "--labels")
+    unetjax(*words, "--probabilities", cwd=home)
+    written = images.read_image(folder / "odd_probs.tif")
+    np.testing.assert_allclose(probs, written, atol=1e-6)
+    np.testing.assert_array_equal(label, written.argmax(axis=-1))
+    np.testing.assert_array_equal(
+        instances, images.read_labels(folder / "odd_labels.tif")
+    )
+    np.testing.assert_array_equal(predict(model, image), probs)

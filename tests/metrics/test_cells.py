@@ -1,4 +1,3 @@
-import functools
 import math
 
 import numpy as np
@@ -8,6 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unetjax.metrics import cells
+from unetjax.metrics.cells import CellMetric
+from unetjax.metrics.metric import merge_all
 
 few = settings(deadline=None, max_examples=20)
 images = hnp.arrays(np.int32, (4, 3, 6), elements=st.integers(0, 3))
@@ -22,21 +23,21 @@ A2 = row("11112222"), row("11111111")
 EMPTY = np.zeros((1, 4), np.int32), np.zeros((1, 4), np.int32)
 
 
-def score(truth, predicted):
-    """Scores instance maps, any cell being class 1."""
-    return cells.score(
+def measure(truth, predicted):
+    """Measures instance maps, any cell being class 1."""
+    return CellMetric.from_image(
         (truth > 0).astype(int), truth, (predicted > 0).astype(int), predicted,
         num_classes=2,
     )  # fmt: skip
 
 
 def total(*pairs):
-    return functools.reduce(cells.add, (score(*pair) for pair in pairs))
+    return merge_all(measure(*pair) for pair in pairs)
 
 
 def test_every_score_of_two_images():
     """Two vectors and an image without cells, which no average precision counts."""
-    values = cells.summary(total(A1, A2, EMPTY))
+    values = total(A1, A2, EMPTY).compute()
     assert values == pytest.approx(
         {
             "accuracy": 25 / 32,
@@ -65,13 +66,13 @@ def test_every_score_of_two_images():
 
 
 def test_an_extra_cell_costs_precision_and_is_not_counted_as_true():
-    values = cells.summary(total(A1))
+    values = total(A1).compute()
     assert values["precision50"] == pytest.approx(2 / 3)
     assert (values["recall50"], values["num_cells"]) == (1.0, 2.0)
 
 
 def test_nothing_to_count_is_nan():
-    values = cells.summary(total(EMPTY))
+    values = total(EMPTY).compute()
     nan = {name for name, value in values.items() if math.isnan(value)}
     assert nan == {
         *("iou_1", "dice_1", "ap50", "mean_ap_pooled", "mean_ap_per_image"),
@@ -82,23 +83,35 @@ def test_nothing_to_count_is_nan():
 
 @few
 @given(images, images)
-def test_halves_add_to_the_whole(truths, predictions):
+def test_parts_merge_into_the_whole(truths, predictions):
     """However a data set is cut, and in whatever order, its scores are the same."""
     pairs = list(zip(truths, predictions, strict=True))
-    whole = cells.summary(total(*pairs))
-    halves = cells.add(total(*pairs[2:]), total(*pairs[:2]))
-    assert cells.summary(halves) == pytest.approx(whole, nan_ok=True)
+    whole = total(*pairs).compute()
+    halves = total(*pairs[2:]).merge(total(*pairs[:2]))
+    assert halves.compute() == pytest.approx(whole, nan_ok=True)
 
 
 def test_ignored_pixels_are_removed_from_all_maps():
-    """A pixel nobody annotated is neither cell nor background."""
+    """A pixel without annotation is neither cell nor background."""
     truth, predicted = A1
     label = (truth > 0).astype(int)
     label[0, 12:] = -1
-    scores = cells.score(
+    metric = CellMetric.from_image(
         label, truth, (predicted > 0).astype(int), predicted, num_classes=2
     )
-    assert scores.confusion.sum() == 12
-    np.testing.assert_array_equal(scores.matches.tp[:4], 1)
-    assert not scores.matches.fp[:4].any()
-    assert not scores.matches.fn[:4].any()
+    assert metric.confusion.sum() == 12
+    np.testing.assert_array_equal(metric.matches.tp[:4], 1)
+    assert not metric.matches.fp[:4].any()
+    assert not metric.matches.fn[:4].any()
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_metric_names_are_those_that_can_choose_a_model(num_classes):
+    """All scores, and none of the counts."""
+    truth, predicted = A1
+    metric = CellMetric.from_image(
+        truth, truth, predicted, predicted, num_classes=num_classes + 2
+    )
+    expected = [n for n in metric.compute() if not n.startswith("num_")]
+    assert list(cells.metric_names(num_classes + 2)) == expected
+    assert {"mean_iou", f"iou_{num_classes + 1}", "ap50"} <= set(expected)

@@ -1,5 +1,3 @@
-import functools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from unetjax.metrics import em, partitions, warping
+from unetjax.metrics import partitions, warping
+from unetjax.metrics.em import EmMetric
+from unetjax.metrics.metric import merge_all
 
 few = settings(deadline=None, max_examples=20)
 NAMES = ("v_rand", "v_info", "pixel_error", "rand_error", "warping_error")
@@ -19,12 +19,12 @@ def row(text):
 
 
 def total(*pairs):
-    return functools.reduce(em.add, (em.score(*pair) for pair in pairs))
+    return merge_all(EmMetric.from_image(*pair) for pair in pairs)
 
 
 def values(*pairs):
-    summary = em.summary(total(*pairs))
-    return [summary[name] for name in NAMES]
+    scores = total(*pairs).compute()
+    return [scores[name] for name in NAMES]
 
 
 def test_the_best_of_all_thresholds_counts():
@@ -36,16 +36,16 @@ def test_the_best_of_all_thresholds_counts():
 
 def test_a_thick_border_costs_the_old_error_only():
     label, probability = row("####.####"), row("##.....##")
-    found = values((label, probability))
-    assert found == pytest.approx([1, 1, 1 - 8 / 12, 1 - 0.545455, 0], abs=1e-6)
+    scores = values((label, probability))
+    assert scores == pytest.approx([1, 1, 1 - 8 / 12, 1 - 0.545455, 0], abs=1e-6)
 
 
 def test_mean_of_slices_and_summed_squares():
     """V_rand is a mean over slices, and the Rand error is not."""
     perfect, merge = row("##.##"), row("####.####")
-    found = values((perfect, perfect), (merge, np.ones_like(merge)))
-    assert found[0] == pytest.approx((1 + 2 / 3) / 2)
-    assert found[3] == pytest.approx(1 - 2 * (8 + 32) / (8 + 32 + 8 + 64))
+    scores = values((perfect, perfect), (merge, np.ones_like(merge)))
+    assert scores[0] == pytest.approx((1 + 2 / 3) / 2)
+    assert scores[3] == pytest.approx(1 - 2 * (8 + 32) / (8 + 32 + 8 + 64))
 
 
 def test_a_slice_without_cells_is_left_out_of_the_means():
@@ -58,7 +58,7 @@ def test_ignored_pixels_do_not_count():
     label = np.array([[1, 1, 0, 1, -1, -1]])
     wrong = np.array([[1, 1, 0, 1, 0, 1]])
     assert values((label, wrong)) == [1, 1, 0, 0, 0]
-    assert em.summary(em.score(label, wrong))["num_pixels"] == 4
+    assert total((label, wrong)).compute()["num_pixels"] == 4
 
 
 @few
@@ -68,43 +68,43 @@ def test_each_threshold_on_its_own(labels, probabilities):
     labels = (labels > 0.5).astype(int)
     labels[:, 0, 0] = 1
     pairs = list(zip(labels, probabilities, strict=True))
-    scores = total(*pairs)
+    metric = total(*pairs)
     for i, t in enumerate(partitions.THRESHOLDS):
         white = [p.astype(float) > t for p in probabilities]
         truths = [partitions.connected_cells(x > 0) for x in labels]
         thinned = [partitions.thin_borders(w) for w in white]
         both = [partitions.compare(*x) for x in zip(truths, thinned, strict=True)]
-        assert scores.v_rand[i] == pytest.approx(
+        assert metric.v_rand[i] == pytest.approx(
             sum(partitions.v_rand(x).score for x in both)
         )
-        assert scores.v_info[i] == pytest.approx(
+        assert metric.v_info[i] == pytest.approx(
             sum(partitions.v_info(x).score for x in both)
         )
         if i < 10:
-            left = [warping.mismatches(x > 0, p, threshold=t) for x, p in pairs]
-            assert scores.warping[i] == sum(x.splits + x.merges for x in left)
+            errors = [warping.mismatches(x > 0, p, threshold=t) for x, p in pairs]
+            assert metric.warping[i] == sum(x.splits + x.merges for x in errors)
             tp = sum(
                 (x.astype(bool) & w).sum() for x, w in zip(labels, white, strict=True)
             )
-            assert scores.confusion[i, 1, 1] == tp
+            assert metric.confusion[i, 1, 1] == tp
 
 
 def test_everything_white_on_a_real_slice(shared_data):
-    """One cell everywhere: nothing is told apart, and many pixels merge."""
+    """One cell everywhere: nothing is separated, and many pixels merge."""
     path = shared_data / "isbi2012_em/labels/20.png"
     label = (np.asarray(Image.open(path)) > 0).astype(int)[:256, :256]
-    found = values((label, np.ones_like(label)))
+    scores = values((label, np.ones_like(label)))
     white = label.mean()
-    assert found[1] == 0
-    assert found[2] == pytest.approx(1 - 2 * white / (1 + white))
-    assert 0 < found[0] < 0.5
-    assert 0.01 < found[4] < 1 - white
+    assert scores[1] == 0
+    assert scores[2] == pytest.approx(1 - 2 * white / (1 + white))
+    assert 0 < scores[0] < 0.5
+    assert 0.01 < scores[4] < 1 - white
 
 
 @pytest.mark.parametrize("worst", [255, -0.1, np.nan])
 def test_messages(worst):
     label = row("##.##")
     with pytest.raises(ValueError, match=r"from 0 to 1, got .*; divide 8-bit values"):
-        em.score(label, np.array([[0, 0, 0, 1, worst]]))
+        EmMetric.from_image(label, np.array([[0, 0, 0, 1, worst]]))
     with pytest.raises(ValueError, match=r"size of label, \(1, 5\), got \(1, 2\)"):
-        em.score(label, row("##"))
+        EmMetric.from_image(label, row("##"))

@@ -1,4 +1,3 @@
-import functools
 import pathlib
 
 import numpy as np
@@ -9,8 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unetjax.instances.baseline import otsu_components
-from unetjax.metrics import tracking
+from unetjax.metrics.metric import merge_all
+from unetjax.metrics.tracking import TrackingMetric
 
+measure = TrackingMetric.from_image
 few = settings(deadline=None, max_examples=50)
 maps = hnp.arrays(np.int32, (2, 4, 6), elements=st.integers(0, 4))
 
@@ -40,10 +41,10 @@ TRUTH = boxes(R1, R2)
     ids="ABCDEF",
 )
 def test_cases(predicted, jaccard, errors, seg, det, op_csb):
-    scores = tracking.score(TRUTH, predicted)
-    assert scores.jaccard == pytest.approx(jaccard)
-    assert (scores.splits, scores.missed, scores.extra) == errors
-    values = tracking.summary(scores)
+    metric = measure(TRUTH, predicted)
+    assert metric.jaccard == pytest.approx(jaccard)
+    assert (metric.splits, metric.missed, metric.extra) == errors
+    values = metric.compute()
     names = ("seg", "det", "op_csb")
     assert [values[n] for n in names] == pytest.approx([seg, det, op_csb], abs=1e-6)
 
@@ -51,31 +52,30 @@ def test_cases(predicted, jaccard, errors, seg, det, op_csb):
 def test_half_a_cell_is_no_match():
     """Two halves of a cell would both match it otherwise."""
     truth, halves = np.full((1, 4), 7), np.array([[1, 1, 2, 2]])
-    assert tracking.score(truth, halves)[:5] == (0, 1, 0, 1, 2)
+    assert measure(truth, halves)[:5] == (0, 1, 0, 1, 2)
     most = np.array([[1, 1, 1, 2]])
-    assert tracking.score(truth, most)[:5] == (0.75, 1, 0, 0, 1)
+    assert measure(truth, most)[:5] == (0.75, 1, 0, 0, 1)
 
 
-def test_nothing_to_find_is_nan():
-    values = tracking.summary(tracking.score(boxes(), TRUTH))
+def test_no_reference_cell_is_nan():
+    values = measure(boxes(), TRUTH).compute()
     assert np.isnan([values["seg"], values["det"], values["op_csb"]]).all()
 
 
 def test_more_errors_than_cells_score_nothing():
-    """Mending never costs more than drawing all cells anew."""
+    """Correction never costs more than drawing all cells."""
     noise = np.arange(1, 97).reshape(8, 12)
-    assert tracking.summary(tracking.score(TRUTH, noise))["det"] == 0
+    assert measure(TRUTH, noise).compute()["det"] == 0
 
 
 @few
 @given(maps, maps, st.permutations(range(1, 5)))
 def test_frames_add_and_numbers_do_not_matter(truths, predictions, numbers):
     renumbered = np.array([0, *numbers])[predictions] * 100_000
-    frames = [tracking.score(t, p) for t, p in zip(truths, predictions, strict=True)]
-    whole = tracking.score(np.vstack([truths[0], truths[1] + 10 * (truths[1] > 0)]),
-                           np.vstack([renumbered[0], renumbered[1] * 7]))  # fmt: skip
-    total = functools.reduce(tracking.add, frames)
-    assert total._replace(frames=1) == pytest.approx(whole)
+    frames = [measure(t, p) for t, p in zip(truths, predictions, strict=True)]
+    whole = measure(np.vstack([truths[0], truths[1] + 10 * (truths[1] > 0)]),
+                    np.vstack([renumbered[0], renumbered[1] * 7]))  # fmt: skip
+    assert merge_all(frames)._replace(frames=1) == pytest.approx(whole)
 
 
 def ctc_scores(frames, folder):
@@ -85,13 +85,13 @@ def ctc_scores(frames, folder):
     from ctc_metrics.metrics import det, seg
     from ctc_metrics.utils.representations import match
 
-    found = []
+    matches = []
     for i, pair in enumerate(frames):
         paths = [folder / f"{name}{i}.tif" for name in ("truth", "predicted")]
         for path, cells in zip(paths, pair, strict=True):
             tifffile.imwrite(path, cells.astype(np.uint16))
-        found.append(match(*map(str, paths)))
-    refs, computed, matched_refs, matched, ious = zip(*found, strict=True)
+        matches.append(match(*map(str, paths)))
+    refs, computed, matched_refs, matched, ious = zip(*matches, strict=True)
     counts = [np.unique(m, return_counts=True)[1] for m in matched]
     errors = {
         "NS": sum(int((c - 1).sum()) for c in counts),
@@ -111,22 +111,20 @@ def test_random_cells_score_as_in_the_challenge(tmp_path):
         *zip(truths, moved, strict=True),
     ]
     seg, det = ctc_scores(frames, tmp_path)
-    counts = (tracking.score(*frame) for frame in frames)
-    values = tracking.summary(functools.reduce(tracking.add, counts))
+    values = merge_all(measure(*frame) for frame in frames).compute()
     assert 0 < det < 1
     assert (values["seg"], values["det"]) == pytest.approx((seg, det))
 
 
 def test_otsu_on_simulated_nuclei(shared_data, tmp_path):
-    """Real frames: the figures of the challenge's package, and a plausible height."""
+    """Real frames: the scores of the challenge's package, of plausible size."""
     paths = sorted((shared_data / "ctc_fluo_n2dh_sim").glob("t*.tif"))[::3]
     frames = []
     for path in paths:
         image = tifffile.imread(path)
         truth = tifffile.imread(path.with_name(f"man_seg{path.stem[1:]}.tif"))
         frames.append((truth, otsu_components(image, min_size=50)))
-    counts = (tracking.score(*frame) for frame in frames)
-    values = tracking.summary(functools.reduce(tracking.add, counts))
+    values = merge_all(measure(*frame) for frame in frames).compute()
     assert 0.5 < values["op_csb"] < 1
     expected = ctc_scores(frames, pathlib.Path(tmp_path))
     assert (values["seg"], values["det"]) == pytest.approx(expected)
@@ -134,6 +132,6 @@ def test_otsu_on_simulated_nuclei(shared_data, tmp_path):
 
 def test_messages():
     with pytest.raises(ValueError, match=r"size of truth, \(8, 12\), got \(2, 2\)"):
-        tracking.score(TRUTH, np.zeros((2, 2), int))
+        measure(TRUTH, np.zeros((2, 2), int))
     with pytest.raises(ValueError, match=r"truth must number cells from 1 .*, got -1;"):
-        tracking.score(-TRUTH // 2, TRUTH)
+        measure(-TRUTH // 2, TRUTH)

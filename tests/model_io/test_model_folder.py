@@ -1,8 +1,10 @@
 """What is loaded must be what was saved, or be refused in one sentence."""
 
 import errno
+import functools
 import json
 import pathlib
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 
 from unetjax.files import manifests
-from unetjax.inference.predict import predict
-from unetjax.inference.trained_model import TrainedModel
-from unetjax.model_io.model_folder import load, save
+from unetjax.inference.trained_model import Provenance, TrainedModel
+from unetjax.instances.settings import InstanceSettings
+from unetjax.model_io.model_folder import load_model, read_provenance, save_model
 from unetjax.network import presets
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 
 FILES = ["README.md", "manifest.json", "model.json", "weights.npz"]
@@ -33,10 +36,19 @@ def make_trained(model=None, channels=1):
         model=model,
         params=variables.pop("params"),
         model_state=variables,
-        scaling="percentile",
+        input_scaling=InputScaling("percentile", (None, 5.0)),
         class_names=("background", "cell"),
-        instances={"threshold": 0.5, "min_size": 3},
-        about={"num_train_images": 4, "scores": {"iou": 0.91234, "ap": None}},
+        instances=InstanceSettings(threshold=0.4, min_size=3),
+        provenance=Provenance(
+            step=7,
+            scores={"iou": 0.91234, "ap": None},
+            num_train_images=4,
+            image_dtype="uint8",
+            config={"seed": 3},
+            instances_chosen="among 60",
+            trial="lr=1",
+            notes="by hand",
+        ),
     )
 
 
@@ -54,7 +66,7 @@ def contents(folder):
 
 @pytest.fixture
 def folder(tmp_path):
-    save(tmp_path / "cells", make_trained())
+    save_model(tmp_path / "cells", make_trained())
     return tmp_path / "cells"
 
 
@@ -70,28 +82,37 @@ def folder(tmp_path):
 )
 def test_what_is_loaded_is_what_was_saved(tmp_path, model):
     trained = make_trained(model, channels=3)
-    save(tmp_path / "cells", trained)
-    loaded = load(str(tmp_path / "cells"))
-    jax.tree.map(np.testing.assert_array_equal, loaded[1:3], trained[1:3])
-    assert loaded._replace(params=0, model_state=0) == trained._replace(
-        params=0, model_state=0
-    )
+    save_model(tmp_path / "cells", trained)
+    loaded = load_model(str(tmp_path / "cells"))
+    old, new = vars(trained), vars(loaded)
+    for name in ("params", "model_state"):
+        jax.tree.map(np.testing.assert_array_equal, new.pop(name), old.pop(name))
+    assert new == old
+    assert read_provenance(tmp_path / "cells" / "model.json") == trained.provenance
 
 
 def test_dtype_objects_are_saved_by_name(tmp_path):
-    save(
+    save_model(
         tmp_path / "cells", make_trained(UNet(features=2, depth=1, dtype=jnp.bfloat16))
     )
-    assert load(tmp_path / "cells").model.dtype == "bfloat16"
+    assert load_model(tmp_path / "cells").model.dtype == "bfloat16"
 
 
-def test_loaded_in_one_call_it_predicts_as_before(folder):
-    trained = make_trained()
-    image = np.random.default_rng(1).random((9, 13))
-    model, params, *_ = load(folder)
-    np.testing.assert_array_equal(
-        predict(model, params, image), predict(trained.model, trained.params, image)
-    )
+def test_neither_clip_nor_batch_statistics_are_lost(tmp_path):
+    """A loaded model must scale, clip and normalise as the one that was trained."""
+    trained = make_trained(UNet(features=2, depth=1, norm="batch"))
+    save_model(tmp_path / "cells", trained)
+    image = 10 * np.random.default_rng(1).random((36, 36, 1), np.float32)
+    clipped = np.minimum(image, 5.0)
+    low, high = np.percentile(clipped, (1, 99.8))
+    pixels = ((clipped - low) / (high - low)).astype(np.float32)
+    variables = {"params": trained.params, **trained.model_state}
+    apply = jax.jit(functools.partial(trained.model.apply, train=False))
+    expected = jax.nn.softmax(apply(variables, pixels[np.newaxis])[0])
+    loaded = load_model(tmp_path / "cells")
+    actual = loaded.predict(image, crop="valid")
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+    np.testing.assert_array_equal(loaded.segment(image).probs[8:-8, 8:-8], actual)
 
 
 def test_files_and_array_names(folder):
@@ -120,15 +141,16 @@ def test_files_and_array_names(folder):
 
 def test_readme_says_what_matters(folder):
     text = (folder / "README.md").read_text()
-    for words in ("# cells", "background, cell", "num_train_images: 4", "iou: 0.9123"):
-        assert words in text
+    for line in ("# cells", "background, cell", "num_train_images: 4", "iou: 0.9123"):
+        assert line in text
+    assert 'model = unetjax.load_model("cells")' in text
     assert "None" not in text
 
 
 def test_saving_again_replaces_the_earlier_model(folder):
     params = jax.tree.map(lambda x: x + 1, make_trained().params)
-    save(folder, make_trained()._replace(params=params))
-    jax.tree.map(np.testing.assert_array_equal, load(folder).params, params)
+    save_model(folder, replace(make_trained(), params=params))
+    jax.tree.map(np.testing.assert_array_equal, load_model(folder).params, params)
     assert [path.name for path in folder.parent.iterdir()] == ["cells"]
 
 
@@ -136,8 +158,8 @@ def test_an_empty_folder_and_remains_of_a_killed_process_are_no_obstacle(tmp_pat
     (tmp_path / "cells").mkdir()
     (tmp_path / ".cells.new").mkdir()
     (tmp_path / ".cells.new" / "weights.npz").write_bytes(b"half")
-    save(tmp_path / "cells", make_trained())
-    load(tmp_path / "cells")
+    save_model(tmp_path / "cells", make_trained())
+    load_model(tmp_path / "cells")
     assert [path.name for path in tmp_path.iterdir()] == ["cells"]
 
 
@@ -149,7 +171,7 @@ def test_a_full_disk_leaves_the_earlier_model(folder, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space left"):
-        save(folder, make_trained())
+        save_model(folder, make_trained())
     assert contents(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == ["cells"]
 
@@ -165,14 +187,14 @@ def test_nothing_of_the_user_is_replaced(folder, name, message):
     (folder / name).write_text("mine")
     before = contents(folder)
     with pytest.raises(FileExistsError, match=message):
-        save(folder, make_trained())
+        save_model(folder, make_trained())
     assert contents(folder) == before
 
 
 def test_a_file_is_not_replaced(tmp_path):
     (tmp_path / "cells").write_text("mine")
     with pytest.raises(FileExistsError, match="cells is a file; name a new folder"):
-        save(tmp_path / "cells", make_trained())
+        save_model(tmp_path / "cells", make_trained())
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -183,22 +205,22 @@ def test_one_flipped_bit_is_refused(folder, name, place):
     content[round(place * (len(content) - 1))] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"changed|damaged|missing"):
-        load(folder)
+        load_model(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(ValueError, match=f"{name} is missing"):
-        load(folder)
+        load_model(folder)
 
 
 def test_a_run_folder_stands_for_the_model_in_it(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model\.json; name another folder"):
-        load(tmp_path)
-    model = load(folder).model
+        load_model(tmp_path)
+    model = load_model(folder).model
     folder.rename(tmp_path / "model")
-    assert load(tmp_path).model == model
+    assert load_model(tmp_path).model == model
 
 
 @pytest.mark.parametrize(
@@ -210,12 +232,30 @@ def test_a_run_folder_stands_for_the_model_in_it(folder, tmp_path):
             r"mean features\?",
         ),
         (
-            lambda fields: fields.update(scalling=1),
-            "no field 'scalling'; did you mean scaling",
+            lambda fields: fields.update(chanels=1),
+            "no field 'chanels'; did you mean channels",
         ),
-        (lambda fields: fields.update(format=2), "format is 2, .* 1; update unetjax"),
-        (lambda fields: fields.pop("about"), "about must be of type dict, got None"),
-        (lambda fields: fields.update(scaling="log"), "one of unit, .*, got 'log'"),
+        (
+            lambda fields: fields.update(format=3),
+            "format is 3, .* 1 to 2; update unetjax",
+        ),
+        (lambda fields: fields.pop("provenance"), "provenance must be .*, got None"),
+        (
+            lambda fields: fields["input_scaling"].update(method="log"),
+            "one of unit, .*, got 'log'",
+        ),
+        (
+            lambda fields: fields["input_scaling"].update(clip=[2.0, 1.0]),
+            "cannot be used: .*clip must be a least grey",
+        ),
+        (
+            lambda fields: fields["instances"].update(threshold=128),
+            "threshold must be .* got 128",
+        ),
+        (
+            lambda fields: fields["provenance"].update(steps=7),
+            "provenance has no field 'steps'; did you mean step",
+        ),
         (
             lambda fields: fields["architecture"].update(padding="FULL"),
             r"padding must be one of VALID, SAME, got 'FULL'",
@@ -231,14 +271,14 @@ def test_a_run_folder_stands_for_the_model_in_it(folder, tmp_path):
 def test_a_model_that_cannot_be_understood_is_refused(folder, edit, message):
     rewrite(folder, edit)
     with pytest.raises(ValueError, match=message):
-        load(folder)
+        load_model(folder)
 
 
 def test_broken_json_is_refused(folder):
     (folder / "model.json").write_text("{")
     manifests.write_manifest(folder)
     with pytest.raises(ValueError, match=r"model\.json cannot be used: Expecting"):
-        load(folder)
+        load_model(folder)
 
 
 def test_hostile_arrays_run_nothing(folder, tmp_path):
@@ -254,15 +294,21 @@ def test_hostile_arrays_run_nothing(folder, tmp_path):
         np.savez(file, **{"params/head/bias": arrays})
     manifests.write_manifest(folder)
     with pytest.raises(ValueError, match=r"weights\.npz cannot be used: .*pickle"):
-        load(folder)
+        load_model(folder)
     assert not marker.exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"about": {"loss": float("nan")}}, "must be JSON data without NaN"),
-        ({"about": {"loss": np.float32(1)}}, "about must be JSON data .*float32"),
+        (
+            {"provenance": Provenance(scores={"iou": float("nan")})},
+            "must be JSON data without NaN",
+        ),
+        (
+            {"provenance": Provenance(config={"seed": np.float32(1)})},
+            "provenance must be JSON data .*float32",
+        ),
         ({"class_names": ("cell",)}, "name all 2 classes or none, got 1 names"),
         (
             {"model": UNet(features=2, depth=2)},
@@ -273,20 +319,52 @@ def test_hostile_arrays_run_nothing(folder, tmp_path):
 )
 def test_what_could_not_be_loaded_is_not_saved(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        save(tmp_path / "cells", make_trained()._replace(**changes))
+        save_model(tmp_path / "cells", replace(make_trained(), **changes))
     assert not list(tmp_path.iterdir())
 
 
-def test_bounds_of_grey_values_are_kept_and_older_folders_have_none(tmp_path):
-    save(tmp_path / "a", make_trained()._replace(clip=(None, 5.0)))
-    assert load(tmp_path / "a").clip == (None, 5.0)
-    rewrite(tmp_path / "a", lambda fields: fields.pop("clip"))
-    assert load(tmp_path / "a").clip == (None, None)
-    rewrite(tmp_path / "a", lambda fields: fields.update(clip=[2.0, 1.0]))
-    with pytest.raises(ValueError, match="cannot be used: clip must be a least grey"):
-        load(tmp_path / "a")
+FORMAT_1 = {  # written by version 0.1.0
+    "format": 1,
+    "unetjax": "0.1.0",
+    "scaling": "percentile",
+    "clip": [None, 5.0],
+    "instances": {"threshold": 0.4, "min_size": 3, "fill_holes": False},
+    "about": {
+        "num_train_images": 4,
+        "image_dtype": "uint8",
+        "config": {"seed": 3},
+        "step": 7,
+        "scores": {"iou": 0.5, "ap": None},
+        "trained on": "noise",
+    },
+}
+
+
+def test_older_folders_load(folder):
+    """Those of format 1, with the fields of the time; the oldest have no clip."""
+
+    def as_format_1(fields):
+        for name in ("input_scaling", "provenance"):
+            del fields[name]
+        fields.update(FORMAT_1)
+
+    rewrite(folder, as_format_1)
+    loaded = load_model(folder)
+    assert loaded.input_scaling == InputScaling("percentile", (None, 5.0))
+    assert loaded.instances == InstanceSettings(threshold=0.4, min_size=3)
+    assert loaded.class_names == ("background", "cell")
+    assert loaded.provenance == Provenance(
+        step=7,
+        scores={"iou": 0.5, "ap": None},
+        num_train_images=4,
+        image_dtype="uint8",
+        config={"seed": 3},
+        notes="trained on: noise",
+    )
+    rewrite(folder, lambda fields: fields.pop("clip"))
+    assert load_model(folder).input_scaling == InputScaling("percentile")
 
 
 def test_a_rule_of_initial_kernels_has_its_new_name(folder):
     rewrite(folder, lambda fields: fields["architecture"].update(kernel_init="tf_unet"))
-    assert load(folder).model.kernel_init == "truncated_he"
+    assert load_model(folder).model.kernel_init == "truncated_he"

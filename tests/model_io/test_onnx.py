@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unetjax.model_io import onnx as exchange
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.model_io.onnx import IMAGE, to_onnx
 from unetjax.network.forward import forward
 from unetjax.network.unet import UNet
 
@@ -37,9 +38,7 @@ def run(graph, image):
     """The reference implementation of ONNX, in NumPy."""
     from onnx.reference import ReferenceEvaluator
 
-    outputs = ReferenceEvaluator(graph).run(
-        None, {exchange.IMAGE: image.transpose(0, 3, 1, 2)}
-    )
+    outputs = ReferenceEvaluator(graph).run(None, {IMAGE: image.transpose(0, 3, 1, 2)})
     return outputs[0].transpose(0, 2, 3, 1)
 
 
@@ -48,7 +47,7 @@ def test_graph_equals_network(make_variables, options):
     model = UNet(features=4, **{"depth": 2, **options})
     state = dict(make_variables(model, channels=2))
     params = state.pop("params")
-    data = exchange.to_onnx(model, params, state)
+    data = to_onnx(TrainedModel(model, params, state))
     graph = onnx.load_from_string(data)
     onnx.checker.check_model(graph, full_check=True)
     for least in (1, 9):  # one graph for all sizes
@@ -62,7 +61,7 @@ def test_graph_equals_network(make_variables, options):
 def test_graph_of_the_paper_is_small_operators_only(make_variables):
     model = UNet(features=2)
     graph = onnx.load_from_string(
-        exchange.to_onnx(model, make_variables(model)["params"])
+        to_onnx(TrainedModel(model, make_variables(model)["params"]))
     )
     names = {node.op_type for node in graph.graph.node}
     assert names == {"Conv", "Relu", "MaxPool", "ConvTranspose", "Slice", "Concat"}
@@ -77,4 +76,4 @@ def test_absent_library_is_named_with_the_way_to_it(make_variables, monkeypatch)
     monkeypatch.setitem(sys.modules, "onnx", None)
     model = UNet(features=2, depth=1)
     with pytest.raises(ModuleNotFoundError, match=r"unetjax\[onnx\]"):
-        exchange.to_onnx(model, make_variables(model)["params"])
+        to_onnx(TrainedModel(model, make_variables(model)["params"]))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from unetjax.inference.predict import predict
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import openvino
 from unetjax.network.unet import UNet
 
@@ -17,9 +18,9 @@ if importlib.util.find_spec("openvino") is None:
     pytest.skip("openvino is not installed", allow_module_level=True)
 
 
-def largest_error(found, expected):
-    assert found.shape == expected.shape
-    return np.abs(found - expected).max() / np.abs(expected).max()
+def largest_error(actual, expected):
+    assert actual.shape == expected.shape
+    return np.abs(actual - expected).max() / np.abs(expected).max()
 
 
 @pytest.mark.parametrize(
@@ -33,11 +34,12 @@ def test_predict_equals_that_of_jax(make_variables, options):
     state = dict(make_variables(model, channels=2))
     params = state.pop("params")
     image = np.random.default_rng(0).random((57, 130, 2), np.float32)
-    network = dict(model_state=state, tile_size=tile_size(model), softmax=False)
-    engine = openvino.compile_network(model, params, state)
-    expected = predict(model, params, image, **network)
-    found = predict(model, params, image, engine=engine, **network)
-    assert largest_error(found, expected) < 1e-5
+    trained = TrainedModel(model, params, state)
+    options = dict(tile_size=tile_size(model), softmax=False)
+    engine = openvino.compile_network(trained)
+    expected = predict(trained, image, **options)
+    actual = predict(trained, image, engine=engine, **options)
+    assert largest_error(actual, expected) < 1e-5
 
 
 def tile_size(model):
@@ -50,14 +52,14 @@ def test_bfloat16_is_as_close_as_that_of_jax(make_variables):
     if "BF16" not in openvino.capabilities():
         pytest.skip("this CPU does not multiply bfloat16")
     model = UNet(features=8, depth=3)
-    half = model.clone(dtype="bfloat16")
     params = make_variables(model)["params"]
+    half = TrainedModel(model.clone(dtype="bfloat16"), params)
     image = np.random.default_rng(0).random((64, 64), np.float32)
-    expected = predict(model, params, image, softmax=False)
-    jax_error = largest_error(predict(half, params, image, softmax=False), expected)
-    engine = openvino.compile_network(half, params)
-    found = predict(half, params, image, engine=engine, softmax=False)
-    assert 1e-4 < largest_error(found, expected) < 2 * jax_error
+    expected = predict(TrainedModel(model, params), image, softmax=False)
+    jax_error = largest_error(predict(half, image, softmax=False), expected)
+    engine = openvino.compile_network(half)
+    actual = predict(half, image, engine=engine, softmax=False)
+    assert 1e-4 < largest_error(actual, expected) < 2 * jax_error
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_absent_library_is_named_with_the_way_to_it(make_variables, monkeypatch)
     monkeypatch.setitem(sys.modules, "openvino", None)
     model = UNet(features=2, depth=1)
     with pytest.raises(ModuleNotFoundError, match=r"unetjax\[openvino\]"):
-        openvino.compile_network(model, make_variables(model)["params"])
+        openvino.compile_network(TrainedModel(model, make_variables(model)["params"]))
 
 
 LOOKS = """

@@ -20,7 +20,7 @@ def base(tmp_path_factory):
             "num_steps": 4,
             "batch_size": 2,
             "tile_size": 20,
-            "scaling": "percentile",
+            "input_scaling": {"method": "percentile"},
             "log_every": 1,
             "evaluate_every": 2,
             "model": {"features": 2, "depth": 1},

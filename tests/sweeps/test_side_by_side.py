@@ -9,6 +9,7 @@ import pytest
 from tests.training.runs import final_state
 from unetjax.data import open_data
 from unetjax.model_io import model_folder
+from unetjax.network.input_scaling import InputScaling
 from unetjax.reporting import records
 from unetjax.sweeps import side_by_side, trials
 from unetjax.training import loop, run_folder, stopping
@@ -70,8 +71,10 @@ def test_each_leaves_an_ordinary_run_folder_that_resumes_alone(trained):
     before = (run.workdir / "records.jsonl").read_bytes()
     trained = loop.train_and_evaluate(run.config, run.split, run.workdir)
     assert (run.workdir / "records.jsonl").read_bytes() == before
-    assert trained.about["config"]["seed"] == run.config.seed
-    assert model_folder.load(run.workdir / "model").scaling == "percentile"
+    assert trained.provenance.config["seed"] == run.config.seed
+    assert model_folder.load_model(run.workdir / "model").input_scaling == InputScaling(
+        "percentile"
+    )
 
 
 def test_an_interrupted_call_is_resumed(trained, base, tmp_path):

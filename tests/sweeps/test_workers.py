@@ -59,9 +59,9 @@ def test_the_table_and_the_best_model(finished, base):
     assert {row["trial"] for row in rows} == {"seed=0", "seed=1"}
     scores = [float(row["mean_iou"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
-    best = model_folder.load(finished / "best")
-    assert best.about["trial"] == rows[0]["trial"]
-    assert best.about["scores"]["mean_iou"] == scores[0]
+    best = model_folder.load_model(finished / "best")
+    assert best.provenance.trial == rows[0]["trial"]
+    assert best.provenance.scores["mean_iou"] == scores[0]
     one, other = (
         np.load(folder / "weights.npz")
         for folder in (finished / "best", finished / rows[0]["trial"] / "model")

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from unetjax.data.open_data import DataSettings
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.settings import flatten
 from unetjax.training import config, run_folder
@@ -45,10 +46,10 @@ BAD_VALUES = [
     ("num_steps", -1, "at least 0"),
     ("batch_size", 0, "at least 1"),
     ("tile_size", 570, "at least 188 and 12 modulo 16 at depth 4"),
-    ("scaling", "max", "one of unit, minmax, percentile, zscore, none"),
-    ("clip", (5, 1), "a least grey value and a larger one"),
-    ("clip", (1.0,), "a list of 2 values, each a number or None"),
-    ("clip", ("a", None), "a list of 2 values, each a number or None"),
+    ("input_scaling.method", "max", "one of unit, minmax, percentile, zscore, none"),
+    ("input_scaling.clip", (5, 1), "a least grey value and a larger one"),
+    ("input_scaling.clip", (1.0,), "a list of 2 values, each a number or None"),
+    ("input_scaling.clip", ("a", None), "a list of 2 values, each a number or None"),
     ("log_every", 0, "at least 1"),
     ("log_grad_norms", "yes", "True or False"),
     ("evaluate_every", 0, "at least 1"),
@@ -198,6 +199,7 @@ def test_every_option_has_a_bad_value():
             "^config.loss has no option 'weights'; accepted are name, reduction.",
         ),
         ({"model": {"name": "x"}}, "^config.model has no option 'name'"),
+        ({"model": {"pool_size": 3}}, "^config.model has no option 'pool_size'"),
         ({"model": 3}, "^config.model must be a section with options of its own, got"),
         (
             {"tile_size": 570},
@@ -285,8 +287,7 @@ def new_config():
         seed=3,
         num_steps=7,
         tile_size=44,
-        scaling="percentile",
-        clip=(0, 4000),
+        input_scaling=InputScaling("percentile", (0, 4000)),
         writers=("tensorboard",),
         model=UNet(features=4, depth=1, kernel_init="truncated_he"),
         optimizer=OptimizerSettings(weight_decay=1e-4, l2_scope="blocks"),
@@ -309,7 +310,7 @@ def test_files_of_earlier_versions_are_read():
     named["data"]["validation"] = ":2"
     assert config.from_saved(named, where="config.json").data.seed == 0
     with pytest.raises(
-        ValueError, match=r"^config.sinks is now called config.writers\.$"
+        ValueError, match=r"^config.scaling is now called config.input_scal"
     ):
         config.from_dict(OLD)
 
@@ -338,7 +339,8 @@ def test_runs_of_earlier_versions_resume(tmp_path):
 
 
 def test_bounds_of_grey_values_may_be_open():
-    assert config.from_dict({"clip": [None, 5.0]}).clip == (None, 5.0)
+    scaling = config.from_dict({"input_scaling": {"clip": [None, 5.0]}}).input_scaling
+    assert scaling.clip == (None, 5.0)
 
 
 def test_options_are_read_and_never_taken():

@@ -16,6 +16,7 @@ from tests.training.runs import (
 from unetjax.data.examples import from_instances
 from unetjax.data.splits import Split
 from unetjax.model_io import model_folder
+from unetjax.network.input_scaling import InputScaling
 from unetjax.reporting import environment, records
 from unetjax.training import loop, stopping
 
@@ -36,7 +37,7 @@ def validations(workdir):
 def test_a_rate_of_zero_stops_early_and_stays_finished(tmp_path, caplog):
     """Nothing is learned: the first of three evaluations is the best."""
     trained = loop.train_and_evaluate(STANDSTILL, make_split(), tmp_path / "r")
-    assert trained.about["step"] == 1
+    assert trained.provenance.step == 1
     path = tmp_path / "r" / "records.jsonl"
     before = path.read_bytes()
     assert [record.step for record in validations(tmp_path / "r")] == [1, 2, 3]
@@ -71,7 +72,7 @@ def test_without_updates_the_initial_network_is_scored_once(tmp_path):
     config = replace(CONFIG, num_steps=0)
     for _ in range(2):
         trained = loop.train_and_evaluate(config, make_split(), tmp_path / "r")
-        assert trained.about["step"] == 0
+        assert trained.provenance.step == 0
     assert [record.step for record in validations(tmp_path / "r")] == [0]
 
 
@@ -114,7 +115,13 @@ def test_a_loss_that_is_not_finite_names_its_images_and_keeps_the_last_save(tmp_
         return jnp.where(image.mean() > 0.5, jnp.nan, image), label, weight
 
     workdir = tmp_path / "r"
-    config = replace(CONFIG, scaling="unit", batch_size=1, evaluate_every=1, seed=9)
+    config = replace(
+        CONFIG,
+        input_scaling=InputScaling("unit"),
+        batch_size=1,
+        evaluate_every=1,
+        seed=9,
+    )
     with pytest.raises(
         stopping.NotFiniteError,
         match="the loss of step 2 is nan, over tiles of bright;",
@@ -122,7 +129,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_keeps_the_last_save(tmp_
         loop.train_and_evaluate(
             config, Split([dim, bright], [dim]), workdir, transform=poison
         )
-    assert model_folder.load(workdir / "model").about["step"] == 1
+    assert model_folder.load_model(workdir / "model").provenance.step == 1
     state = dict(final_state(workdir, config))
     assert [int(leaf) for path, leaf in state.items() if "step" in str(path)][:1] == [1]
     lines = records.read(workdir / "records.jsonl")
@@ -161,7 +168,7 @@ def test_it_learns(tmp_path):
     lines = records.read(tmp_path / "r" / "records.jsonl")
     losses = [r.values["loss"] for r in lines if r.kind == "train"]
     assert losses[-1] < 0.3 * losses[0]
-    assert trained.about["scores"]["mean_iou"] > 0.8
+    assert trained.provenance.scores["mean_iou"] > 0.8
 
 
 def test_a_transform_and_gradient_norms_reach_the_step(tmp_path):

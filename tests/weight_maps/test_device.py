@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests import recipes
 from unetjax.weight_maps import device, reference
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.separation import cut_separation_border
-from unetjax.weight_maps.settings import FALK2019, PAPER, WeightMapSettings
+from unetjax.weight_maps.settings import PAPER, WeightMapSettings
 
 # Relative to the weight, and to 1: float32 inside against float64.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
@@ -20,6 +21,7 @@ close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
 BOTH = pytest.mark.parametrize(
     "weigh", [reference.label_and_weight, device.label_and_weight]
 )
+FALK2019 = recipes.FALK2019.weight_map
 TWO_SIDED = replace(PAPER, separation_border="two_sided")
 NARROW = WeightMapSettings(sigma=0.7, near=0.3, near_sigma=0.9)  # sees 5 pixels far
 MAPS = hnp.arrays(

@@ -1,6 +1,7 @@
 import pytest
 
-from unetjax.weight_maps.settings import FALK2019, PAPER, WeightMapSettings, reach
+from tests import recipes
+from unetjax.weight_maps.settings import PAPER, WeightMapSettings, reach
 
 
 @pytest.mark.parametrize(
@@ -9,7 +10,7 @@ from unetjax.weight_maps.settings import FALK2019, PAPER, WeightMapSettings, rea
         (PAPER, 1e-7, 31),
         (PAPER, 1e-10, 36),
         (WeightMapSettings(w0=50.0, sigma=6.0), 1e-7, 38),
-        (FALK2019, 1e-7, 57),  # its second term is the wider one
+        (recipes.FALK2019.weight_map, 1e-7, 57),  # its second term is the wider one
         (WeightMapSettings(w0=0.0), 1e-7, 0),
     ],
 )

@@ -1,4 +1,4 @@
-"""Augmentation: one random displacement for an image and everything annotated on it."""
+"""Augmentation of tiles: rotation, reflection, elastic deformation, grey values."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from unetjax.settings import check_fields, check_range
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Strengths of the random changes; 0 switches one off.
+    """Strengths of the random transformations; 0 disables one.
 
     Attributes:
       rotation: Range of the angle, in degrees; 360 is any direction.
-      flip: Whether to mirror every second image.
+      flip: Whether to mirror tiles with probability 1/2.
       elastic: Kind of elastic deformation: `bicubic` through a grid that spans the tile
-        (paper, Sec. 3.1), or `bspline` near control points of a fixed distance (Falk et
-        al. 2019), which is gentler and does not depend on the size of the tile.
+        (paper, Sec. 3.1), or `bspline` with control points at a fixed distance (Falk et
+        al. 2019), which is smoother and does not depend on the size of the tile.
       elastic_sigma: Standard deviation of the displacements at the grid or control
         points, in pixels (paper, Sec. 3.1). At 10, `bicubic` folds tiles under some 150
         pixels.
@@ -32,7 +32,7 @@ class AugmentationSettings:
       interpolation: Of grey values, `linear` or `cubic`; labels take the nearest pixel.
       contrast: Strength of the grey-value curve; 0.05 as in Falk et al. 2019.
       curve_points: Number of its control points: 2, 3, 5 (Falk et al. 2019) or 9.
-      gamma: Largest change of log g, grey values x becoming x^g.
+      gamma: Grey values x become x^g, with log g uniform in [-gamma, gamma].
       blur: Largest standard deviation of a Gaussian blur, in pixels.
       noise: Standard deviation of added noise, in units of the network input.
     """
@@ -64,7 +64,6 @@ class AugmentationSettings:
 
 
 PAPER = AugmentationSettings()
-FALK2019 = AugmentationSettings(flip=False, elastic="bspline", curve_points=5)
 OFF = AugmentationSettings(rotation=0.0, flip=False, elastic_sigma=0.0, contrast=0.0)
 
 
@@ -74,11 +73,11 @@ def augment(
     *annotations: Int[Array, "H W"],
     settings: AugmentationSettings = PAPER,
 ) -> tuple[Array, ...]:
-    """Returns the image and its annotations, moved by one random displacement.
+    """Returns the image and its annotations under one random transformation.
 
-    Grey values are interpolated, labels and instances take the nearest pixel; beyond
-    the border lies the mirror image. Pure, and of fixed shapes: `jit` and `vmap` it
-    over keys and images. Shift is missing here, as it belongs to cutting tiles.
+    Grey values are interpolated, labels and instances take the nearest pixel; the image
+    is mirrored at its border. A pure function of fixed shapes, for `jit` and for `vmap`
+    over keys and images. Random shifts come from the random centres of tiles instead.
 
     Args:
       key: Random key.
@@ -93,12 +92,12 @@ def augment(
       ((8, 8, 1), dtype('int32'))
     """
     height, width, channels = image.shape
-    move, grey = jax.random.split(key)
+    geometry_key, grey_key = jax.random.split(key)
     center = jnp.array([(height - 1) / 2, (width - 1) / 2])
-    positions = source_positions(move, (height, width), center, settings)
+    positions = source_positions(geometry_key, (height, width), center, settings)
     extent = Extent(0, height, width)
     return (
-        read_image(grey, image.reshape(-1, channels), extent, positions, settings),
+        read_image(grey_key, image.reshape(-1, channels), extent, positions, settings),
         *(warp.nearest(a.reshape(-1), extent, positions) for a in annotations),
     )
 
@@ -110,19 +109,19 @@ def read_image(
     positions: Float[Array, "H W 2"],
     settings: AugmentationSettings,
 ) -> Float[Array, "H W C"]:
-    """Returns an image read at given positions, with random changes of grey values.
+    """Returns an image sampled at given positions, with random changes of grey values.
 
     Args:
       key: Random key.
       pixels: Network input of one or many images, of about unit range.
       extent: Which pixels are the image.
-      positions: Row and column to read, in pixels.
+      positions: Row and column to sample, in pixels.
       settings: Strengths.
     """
-    read = warp.cubic if settings.interpolation == "cubic" else warp.linear
+    interpolate = warp.cubic if settings.interpolation == "cubic" else warp.linear
     return random_grey_values(
         key,
-        read(pixels, extent, positions),
+        interpolate(pixels, extent, positions),
         contrast=settings.contrast,
         curve_points=settings.curve_points,
         gamma=settings.gamma,
@@ -137,10 +136,10 @@ def source_positions(
     center: Float[Array, "2"],
     settings: AugmentationSettings,
 ) -> Float[Array, "H W 2"]:
-    """Returns where in the source every pixel of a tile is read.
+    """Returns the positions in the image at which the pixels of a tile are sampled.
 
-    As in Falk et al. 2019, the elastic field is added in the frame of the tile, which
-    is then rotated about its centre and moved to `center`.
+    As in Falk et al. 2019, the elastic displacement is added in the coordinates of the
+    tile, which is then rotated about its centre and shifted to `center`.
 
     Args:
       key: Random key.
@@ -148,13 +147,15 @@ def source_positions(
       center: Row and column in the source of the tile's centre, in pixels.
       settings: Strengths.
     """
-    bend, turn = jax.random.split(key)
+    elastic_key, affine_key = jax.random.split(key)
     rows, columns = (jnp.arange(n) - (n - 1) / 2 for n in shape)
     tile = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), axis=-1)
     if settings.elastic_sigma:
-        tile = tile + _elastic_field(bend, shape, settings)
+        tile = tile + _elastic_field(elastic_key, shape, settings)
     if settings.rotation or settings.flip:
-        affine = random_affine(turn, rotation=settings.rotation, flip=settings.flip)
+        affine = random_affine(
+            affine_key, rotation=settings.rotation, flip=settings.flip
+        )
         tile = jnp.einsum("ij,hwj->hwi", affine, tile, precision="highest")
     return tile + center.reshape(1, 1, 2)
 

@@ -1,4 +1,4 @@
-"""Elastic deformation: random displacements on a coarse grid, interpolated smoothly."""
+"""Elastic deformation: random displacements of a coarse grid, interpolated smoothly."""
 
 from typing import Literal
 
@@ -16,8 +16,8 @@ def elastic_field(
     """Returns a smooth random displacement of every pixel (paper, Sec. 3.1).
 
     The paper draws displacements on a 3 by 3 grid from a Gaussian of 10 pixels and
-    interpolates bicubically; that the grid spans the input tile from corner to corner
-    is ours.
+    interpolates bicubically. That the grid spans the input tile from corner to corner
+    is our choice.
 
     Args:
       key: Random key.

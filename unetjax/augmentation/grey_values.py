@@ -1,4 +1,4 @@
-"""Random changes of grey values."""
+"""Random changes of grey values: blur, gamma, contrast curve, noise."""
 
 import math
 
@@ -18,32 +18,31 @@ def random_grey_values(
     blur: float,
     noise: float,
 ) -> Float[Array, "H W C"]:
-    """Returns the image blurred, its grey values changed by one curve, with noise.
-
-    In the order in which a microscope does it: optics, camera, display.
+    """Returns the image after a random blur, gamma, contrast curve and noise.
 
     Args:
       key: Random key.
       image: Network input, of about unit range.
-      contrast: Strength of the curve of `random_curve`, at most 0.125; 0 keeps all
-        values.
+      contrast: Strength of the curve of `random_curve`, at most 0.125; 0 changes
+        nothing.
       curve_points: Number of its control points: 2, 3, 5, 9, ...
       gamma: Positive values x become x^g, log g being uniform in [-gamma, gamma].
       blur: Largest standard deviation of a Gaussian blur, in pixels; it is uniform
         from 0.
       noise: Standard deviation of the noise, in units of the network input.
     """
-    curve, grain, power, lens = jax.random.split(key, 4)
+    curve_key, noise_key, gamma_key, blur_key = jax.random.split(key, 4)
     if blur:
-        sigma = blur * jax.random.uniform(lens)
+        sigma = blur * jax.random.uniform(blur_key)
         image = gaussian_blur(image, sigma, radius=math.ceil(3 * blur))
     if gamma:
-        exponent = jnp.exp(jax.random.uniform(power, minval=-gamma, maxval=gamma))
+        log_exponent = jax.random.uniform(gamma_key, minval=-gamma, maxval=gamma)
+        exponent = jnp.exp(log_exponent)
         image = jnp.where(image > 0, jnp.abs(image) ** exponent, image)
     if contrast:
-        image = apply_curve(image, *random_curve(curve, contrast, curve_points))
+        image = apply_curve(image, *random_curve(curve_key, contrast, curve_points))
     if noise:
-        image = image + noise * jax.random.normal(grain, image.shape)
+        image = image + noise * jax.random.normal(noise_key, image.shape)
     return image
 
 
@@ -66,10 +65,11 @@ def random_curve(
 ) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
     """Returns values and slopes of a monotone curve at equidistant points of [0, 1].
 
-    Black (0) goes to `contrast` * U(-1, 1) and white (1) to 1 + `contrast` * U(-1, 1).
-    The slopes at both and from point to point lie within 1 +- 4 `contrast`. With 0.05
-    and five points these are the ranges of the authors' later software (Falk et al.
-    2019); that the points between are drawn by halving is ours.
+    Black (0) becomes `contrast` * U(-1, 1), white (1) 1 + `contrast` * U(-1, 1).
+    The slopes at both ends, and the mean slopes between neighbouring points, lie within
+    1 +- 4 `contrast`. With 0.05 and five points these are the ranges of the authors'
+    later software (Falk et al. 2019). Drawing the inner points by halving intervals is
+    our choice.
 
     Args:
       key: Random key.
@@ -84,12 +84,13 @@ def random_curve(
     draws = jax.random.uniform(key, (num_points + 2,), minval=-1, maxval=1)
     ends, rest = contrast * draws[:4], (draws[4:] + 1) / 2
     values = ends[:2] + jnp.array([0.0, 1.0])
-    least, most = 1 - 4 * contrast, 1 + 4 * contrast
+    min_slope, max_slope = 1 - 4 * contrast, 1 + 4 * contrast
     for i in range(halvings):
-        # The middle of every piece, where both halves keep to the slopes.
+        # Midpoints are uniform over the interval in which the mean slopes of both
+        # halves stay within their range.
         left, right, half = values[:-1], values[1:], 0.5 ** (i + 1)
-        low = jnp.maximum(left + half * least, right - half * most)
-        high = jnp.minimum(left + half * most, right - half * least)
+        low = jnp.maximum(left + half * min_slope, right - half * max_slope)
+        high = jnp.minimum(left + half * max_slope, right - half * min_slope)
         middle = low + rest[: len(low)] * (high - low)
         rest = rest[len(low) :]
         pairs = jnp.stack([left, middle], axis=1).ravel()
@@ -103,12 +104,12 @@ def random_curve(
 def apply_curve(
     image: Float[Array, "H W C"], values: Float[Array, " P"], slopes: Float[Array, " P"]
 ) -> Float[Array, "H W C"]:
-    """Returns the piecewise cubic curve of the image, straight outside of [0, 1].
+    """Returns the image under a piecewise cubic curve that is linear outside [0, 1].
 
     Args:
       image: Grey values.
       values: The curve at equidistant points from 0 to 1, at least two.
-      slopes: Its slopes there.
+      slopes: Slopes of the curve at these points.
     """
     pieces = len(values) - 1
     inside = jnp.clip(image, 0.0, 1.0)
@@ -129,11 +130,11 @@ def apply_curve(
 def gaussian_blur(
     image: Float[Array, "H W C"], sigma: Float[Array, ""], *, radius: int
 ) -> Float[Array, "H W C"]:
-    """Returns the image blurred, beyond its border the mirror image.
+    """Returns the image after a Gaussian blur, mirrored at its border.
 
     Args:
       image: Grey values.
-      sigma: Standard deviation, in pixels; 0 keeps the image.
+      sigma: Standard deviation, in pixels; 0 does not blur.
       radius: Distance at which the Gaussian is cut off, in pixels.
     """
     offsets = jnp.arange(-radius, radius + 1)

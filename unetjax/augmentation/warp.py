@@ -1,7 +1,7 @@
-"""Reading images at arbitrary positions: one gather, mirrored borders.
+"""Sampling of images at arbitrary positions, with mirrored borders.
 
-Images are read from a flat array of pixels, where an `Extent` says which of them belong
-to the image. So one array holds images of many sizes, none of them padded.
+Images are stored in one flat array of pixels, in which an `Extent` locates each of
+them, so that images of any sizes need no padding.
 """
 
 import itertools
@@ -14,7 +14,7 @@ Interpolation = Literal["linear", "cubic"]
 
 
 class Extent(NamedTuple):
-    """Where an image lies in a flat array of pixels, row by row.
+    """Location of an image in a flat array of pixels, row by row.
 
     Attributes:
       start: Index of its first pixel.
@@ -35,8 +35,8 @@ def linear(
     Args:
       pixels: Pixels of one or many images.
       extent: Which pixels are the image.
-      positions: Row and column to read, in pixels; beyond the image its mirror image,
-        the edge not repeated.
+      positions: Row and column to sample, in pixels. The image is mirrored at its
+        border, without repeating the edge.
     """
     corner = jnp.floor(positions)
     fraction = (positions - corner)[..., None]
@@ -54,10 +54,10 @@ def linear(
 def cubic(
     pixels: Float[Array, "N C"], extent: Extent, positions: Float[Array, "H W 2"]
 ) -> Float[Array, "H W C"]:
-    """Returns bicubically interpolated grey values: sharper, at four times the reads.
+    """Returns bicubically interpolated grey values: sharper than linear, 4x the reads.
 
     Cubic convolution (Keys 1981, a = -1/2), exact for quadratic images. Overshoots at
-    edges, as all interpolation of order 3 does.
+    edges, as all cubic interpolation does.
 
     Args:
       pixels: Pixels of one or many images.
@@ -77,13 +77,13 @@ def cubic(
 def nearest(
     pixels: Shaped[Array, " N"], extent: Extent, positions: Float[Array, "H W 2"]
 ) -> Shaped[Array, "H W"]:
-    """Returns the value of the nearest pixel: labels stay labels."""
+    """Returns the values of the nearest pixels, as for labels."""
     row, column = jnp.moveaxis(jnp.floor(positions + 0.5).astype(jnp.int32), -1, 0)
     return pixels[_index(extent, row, column)]
 
 
 def _cubic_taps(s: Float[Array, "H W 2"]) -> Float[Array, "4 H W 2"]:
-    """Weights of the pixels at -1, 0, 1 and 2 for a point at 0 <= s < 1."""
+    """Returns the weights of the pixels at -1, 0, 1 and 2 for a point at 0 <= s < 1."""
     taps = [
         s * (-1 + s * (2 - s)),
         2 + s**2 * (3 * s - 5),
@@ -101,7 +101,7 @@ def _index(
 
 
 def _mirror(i: Int[Array, "H W"], size: Int[Array, ""] | int) -> Int[Array, "H W"]:
-    """The index that a mirror at each end shows: 2 1 | 0 1 2 3 | 2 1 0."""
-    turn = jnp.maximum(2 * size - 2, 1)
-    i = i % turn
-    return jnp.where(i < size, i, turn - i)
+    """Reflects indices at both ends of an axis, as in 2 1 | 0 1 2 3 | 2 1 0."""
+    period = jnp.maximum(2 * size - 2, 1)
+    i = i % period
+    return jnp.where(i < size, i, period - i)

@@ -1,4 +1,4 @@
-"""unetjax check: what is understood of a data set, and everything wrong with it."""
+"""unetjax check: summarize a data set and list problems with fixes."""
 
 import argparse
 import pathlib
@@ -12,32 +12,37 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "check",
-        help="what is understood of a data set, and everything wrong with it",
-        description="Read images and masks, say what they are and list every problem "
-        "with its remedy. Nothing is written.",
+        help="summarize a data set and list problems with fixes",
+        description="Read images and masks, summarize them, and list all problems "
+        "with their fixes. Nothing is written.",
+        epilog="example:  unetjax check images/ masks/",
     )
     add_data_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what names annotated images: for `check` and `train`."""
-    parser.add_argument("images", type=pathlib.Path, help="folder of images, or one")
+    """Adds the arguments of `check` and `train` that name annotated images."""
+    parser.add_argument(
+        "images", type=pathlib.Path, help="folder of images, or one file"
+    )
     parser.add_argument(
         "masks",
         type=pathlib.Path,
-        help="folder of their masks: a.tif, a_mask.tif or a_labels.tif for a.tif",
+        help="folder of their masks, or one file; that of a.tif is a.tif, a_mask.tif "
+        "or a_labels.tif",
     )
     parser.add_argument(
         "--mask-type",
         choices=get_args(MaskType),
         default="auto",
-        help="whether masks number the cells or give classes; default: look at them",
+        help="whether masks number the cells or give classes (default: inferred from "
+        "their values)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what was understood; 2 if the data set has errors."""
+    """Prints summary and problems; returns 2 if there are errors, else 0."""
     _, summary, problems = folder.read(
         options.images, options.masks, mask_type=options.mask_type
     )
@@ -46,5 +51,5 @@ def run(options: argparse.Namespace) -> int:
     for problem in problems:
         print(f"{problem.severity}: {problem.text}")
     if not problems:
-        print("no problem found")
+        print("no problems found")
     return 2 if any(problem.severity == "error" for problem in problems) else 0

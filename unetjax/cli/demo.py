@@ -1,4 +1,4 @@
-"""unetjax demo: learn from part of one micrograph, segment the rest, show it."""
+"""unetjax demo: train on one part of a micrograph and segment the other."""
 
 import argparse
 import importlib.metadata
@@ -11,8 +11,8 @@ from unetjax.data import folder, splits, synthetic
 from unetjax.data.examples import Example
 from unetjax.training import experiment, planning
 
-# A distribution under the BSD licence that carries one annotated fluorescence
-# micrograph of 125 nuclei; it is taken as data, never imported.
+# A package under the BSD licence with one annotated fluorescence micrograph of 125
+# nuclei. Its files are read; it is never imported.
 _CARRIER = "stardist"
 _IMAGE, _MASK = "img2d.tif", "mask2d.tif"
 _GUARD = 48  # pixels between the two parts: half of what the network sees
@@ -22,13 +22,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "demo",
-        help="see all of it work, in minutes",
+        help="train on an example image and show the result, in minutes",
         description="Train on one part of an annotated micrograph, segment the other "
-        "part, and write a report to look at. The same command again goes on, or shows "
-        "what is there.",
+        "part, and write a report. Run the same command again to resume an interrupted "
+        "training, or to print the scores of a finished one.",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("demo"), help="default: demo"
+        "--out",
+        type=pathlib.Path,
+        default=pathlib.Path("demo"),
+        help="folder of the run (default: demo)",
     )
     parser.add_argument(
         "--steps", type=int, default=1500, help="number of updates (default 1500)"
@@ -37,19 +40,20 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains, scores, and names the report."""
+    """Trains, and prints the scores and the path of the report."""
     example, origin = find_micrograph()
     print(origin)
     split = splits.split_image(example, fraction=0.4, guard=_GUARD)
-    proposal = planning.plan_training(split.train, num_steps=options.steps)
-    for reason in proposal.reasons:
+    plan = planning.plan_training(split.train, num_steps=options.steps)
+    for reason in plan.reasons:
         print(f"  {reason}")
     height, width = split.train[0].label.shape
     print(
-        f"training on {height}x{width} pixels, a guard band of 48, scoring on the rest"
+        f"training on {height} x {width} pixels, validation on the rest, with a gap of "
+        f"{_GUARD} pixels"
     )
     outcome = experiment.run(
-        proposal.config,
+        plan.config,
         split,
         options.out,
         title="unetjax demo: nuclei from one annotated micrograph",
@@ -57,23 +61,23 @@ def run(options: argparse.Namespace) -> int:
     )
     print(outcome.text)
     terminal.show_file("report", outcome.report)
-    print(f"your own:  unetjax train IMAGES MASKS --out MODEL   ({options.out} is one)")
+    print("with your own images:  unetjax train IMAGES MASKS --out MODEL")
     return 0
 
 
 def find_micrograph() -> tuple[Example, str]:
-    """Returns an annotated image and a sentence on where it is from.
+    """Returns an annotated image and a description of its origin.
 
-    The fluorescence micrograph that the `stardist` distribution carries, if that is
-    installed; else synthetic cells.
+    The image is the fluorescence micrograph in the `stardist` package, if that is
+    installed; otherwise synthetic cells.
     """
     try:
         files = importlib.metadata.files(_CARRIER) or []
     except importlib.metadata.PackageNotFoundError:
         files = []
-    found = {file.name: pathlib.Path(str(file.locate())) for file in files}
-    if _IMAGE in found and _MASK in found:
-        (example,) = folder.load(found[_IMAGE], found[_MASK], mask_type="instances")
+    paths = {file.name: pathlib.Path(str(file.locate())) for file in files}
+    if _IMAGE in paths and _MASK in paths:
+        (example,) = folder.load(paths[_IMAGE], paths[_MASK], mask_type="instances")
         count = len(np.unique(example.instances)) - 1
         version = importlib.metadata.version(_CARRIER)
         return example, (
@@ -81,5 +85,5 @@ def find_micrograph() -> tuple[Example, str]:
             f"{_CARRIER} {version} (BSD-3-Clause)"
         )
     return synthetic.touching_cells(0, size=(512, 512), num_cells=150), (
-        "synthetic cells: a real micrograph comes with  pip install --no-deps stardist"
+        "synthetic cells; for a real micrograph  pip install --no-deps stardist"
     )

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import pathlib
+from dataclasses import replace
 from typing import get_args
 
 from unetjax.evaluation import prediction_files
@@ -72,15 +73,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> int:
     """Segments every image."""
     trained, *others = (
-        _computed_in(options.dtype, model_folder.load(folder))
+        _computed_in(options.dtype, model_folder.load_model(folder))
         for folder in (options.model, *options.others)
     )
     engines = None
     if options.engine == "openvino":
-        engines = [
-            openvino.compile_network(each.model, each.params, each.model_state)
-            for each in (trained, *others)
-        ]
+        engines = [openvino.compile_network(each) for each in (trained, *others)]
     segment_image = functools.partial(
         segment,
         trained,
@@ -104,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
 def _computed_in(dtype: str | None, trained: TrainedModel) -> TrainedModel:
     if dtype is None:
         return trained
-    return trained._replace(model=trained.model.clone(dtype=dtype))
+    return replace(trained, model=trained.model.clone(dtype=dtype))
 
 
 def _images(paths: list[pathlib.Path]) -> list[pathlib.Path]:

@@ -1,8 +1,8 @@
-"""What all commands say alike."""
+"""Messages that commands have in common."""
 
 import pathlib
 
 
 def show_file(what: str, path: pathlib.Path) -> None:
-    """Names a file to look at."""
+    """Prints the full path of a file."""
     print(f"{what}: {path.resolve()}")

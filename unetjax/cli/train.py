@@ -1,4 +1,4 @@
-"""unetjax train: from annotated images to a model."""
+"""unetjax train: train a model on annotated images, and score it."""
 
 import argparse
 import pathlib
@@ -6,23 +6,40 @@ import shlex
 from dataclasses import replace
 
 from unetjax.cli import check, terminal
-from unetjax.data import checks, folder, open_data
+from unetjax.data import checks, folder, open_data, splits
 from unetjax.data.open_data import DataSettings
 from unetjax.training import experiment, planning
+
+_DESCRIPTION = """\
+Train a model on annotated images; one is enough. The settings are derived from the
+images and printed. Some images are drawn for validation: they choose the best step and
+the settings that separate cells. Test images, if any, choose nothing, and their scores
+are reported. Run the same command again to resume an interrupted training; Ctrl-C keeps
+the best model so far.
+"""
+_EXAMPLES = """\
+examples:
+  unetjax train images/ masks/ --out mymodel
+  unetjax train images/ masks/ --out mymodel --test 0.2
+  unetjax train images/ masks/ --out mymodel --test-images new/ --test-masks new_masks/
+"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "train",
-        help="learn from annotated images",
-        description="Learn from annotated images, one is enough. Part of them is held "
-        "out to choose and score the model. The same command again goes on after an "
-        "interruption; Ctrl-C keeps the best model so far.",
+        help="train a model on annotated images",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     check.add_data_arguments(parser)
     parser.add_argument(
-        "--out", type=pathlib.Path, required=True, help="folder of the model, new"
+        "--out",
+        type=pathlib.Path,
+        required=True,
+        help="new folder for the model, or that of an interrupted training",
     )
     parser.add_argument(
         "--steps", type=int, default=1500, help="number of updates (default 1500)"
@@ -31,42 +48,81 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--features",
         type=int,
         default=16,
-        help="channels at full resolution: more learn more, slower (default 16)",
+        help="channels at full resolution; more are slower and can learn more "
+        "(default 16)",
     )
     parser.add_argument(
-        "--validation-fraction",
+        "--validation",
         type=float,
         default=0.2,
+        metavar="FRACTION",
         help="fraction of the images, or of a single one, for validation (default 0.2)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness")
+    parser.add_argument(  # as --validation was called
+        "--holdout",
+        type=float,
+        dest="validation",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--test",
+        type=float,
+        default=0.0,
+        metavar="FRACTION",
+        help="fraction of the images, or of a single one, for testing (default 0)",
+    )
+    parser.add_argument(
+        "--test-images",
+        metavar="PATH",
+        default="",
+        help="test images, instead of --test",
+    )
+    parser.add_argument("--test-masks", metavar="PATH", default="", help="their masks")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the split, the initial weights and the training (default 0)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains and prints the scores."""
-    examples, summary, problems = folder.read(
-        options.images, options.masks, mask_type=options.mask_type
-    )
-    checks.raise_errors(problems)
-    print(summary)
-    for problem in problems:
-        print(f"warning: {problem.text}")
+    """Trains, and prints the scores."""
     settings = DataSettings(
         images=str(options.images),
         masks=str(options.masks),
         mask_type=options.mask_type,
-        validation_fraction=options.validation_fraction,
+        validation_fraction=options.validation,
+        test_fraction=options.test,
+        test_images=options.test_images,
+        test_masks=options.test_masks,
         seed=options.seed,
     )
-    split = open_data.draw_split(examples, settings)
-    proposal = planning.plan_training(
+    examples, summary, problems = folder.read(
+        options.images, options.masks, mask_type=options.mask_type
+    )
+    test = None
+    if options.test_images:
+        test, _, more = folder.read(
+            options.test_images, options.test_masks, mask_type=options.mask_type
+        )
+        problems += more
+    checks.raise_errors(problems)
+    print(summary)
+    for problem in problems:
+        print(f"warning: {problem.text}")
+    split = open_data.draw_split(examples, settings, test=test)
+    splits.check_disjoint(split)
+    print(experiment.describe(split))
+    plan = planning.plan_training(
         split.train, num_steps=options.steps, features=options.features
     )
-    for reason in proposal.reasons:
+    for reason in plan.reasons:
         print(f"  {reason}")
     outcome = experiment.run(
-        replace(proposal.config, seed=options.seed, data=settings),
+        replace(plan.config, seed=options.seed, data=settings),
         split,
         options.out,
         title=f"{options.out.name}: {summary}",
@@ -79,7 +135,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _command(options: argparse.Namespace) -> str:
-    words = ["unetjax", "train", options.images, options.masks, "--out", options.out]
-    for name in ("mask_type", "steps", "features", "validation_fraction", "seed"):
-        words += [f"--{name.replace('_', '-')}", getattr(options, name)]
-    return shlex.join(map(str, words))
+    """Returns the command line that repeats the training."""
+    args = ["unetjax", "train", options.images, options.masks, "--out", options.out]
+    for name in ("mask_type", "steps", "features", "validation", "test", "seed"):
+        args += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    if options.test_images:
+        args += ["--test-images", options.test_images]
+        args += ["--test-masks", options.test_masks]
+    return shlex.join(map(str, args))

@@ -1,6 +1,6 @@
-"""Annotated images that are arrays already, such as those of one's own reader.
+"""Examples from arrays: images and masks in memory.
 
-Masks may be boolean, one-hot, or numbers as `mask_types` reads them.
+Masks may be boolean, one-hot, or integers in any format of `mask_formats`.
 """
 
 from collections.abc import Iterable
@@ -21,19 +21,18 @@ def from_pairs(
     mask_type: MaskType = "classes",
     name: str = "array",
 ) -> list[Example]:
-    """Returns the examples of images with their masks, of any sizes.
+    """Returns the examples of images and their masks, of any sizes.
 
     Args:
-      pairs: Image [H, W] or [H, W, C] and mask. A mask is [H, W], boolean for
-        background and foreground or of whole numbers; or [H, W, K], one-hot: of K
-        classes, exactly one at each pixel, of any type.
-      mask_type: What whole numbers mean, over all masks; see
-        `mask_formats.infer_mask_format`.
-      name: What messages call the examples, followed by their number.
+      pairs: Image [H, W] or [H, W, C], and mask. A mask is [H, W], boolean for
+        background and foreground, or integer; or [H, W, K], one-hot over K classes, of
+        any type.
+      mask_type: Format of integer masks, see `mask_formats.infer_mask_format`.
+      name: Name of the examples, followed by their number.
 
     Raises:
       ValueError: If an array has another shape, a one-hot mask has pixels of no class
-        or of several, or numbers mean nothing.
+        or of several, or the values of integer masks fit no format.
 
     Example:
       >>> image = np.zeros((2, 3), np.uint8)
@@ -49,17 +48,17 @@ def from_pairs(
     numbers = [
         label
         for label, (_, _, mask) in zip(labels, named, strict=True)
-        if not _says_classes(mask)
+        if not _holds_classes(mask)
     ]
-    meaning = (
+    mask_format = (
         mask_formats.infer_mask_format(numbers, mask_type, where=name)
         if numbers
         else None
     )
     return [
         from_labels(image, label, each)
-        if meaning is None or _says_classes(mask)
-        else mask_formats.to_example(image, label, each, meaning)
+        if mask_format is None or _holds_classes(mask)
+        else mask_formats.to_example(image, label, each, mask_format)
         for label, (each, image, mask) in zip(labels, named, strict=True)
     ]
 
@@ -74,8 +73,8 @@ def _image(image: Array, name: str) -> Shaped[np.ndarray, "H W C"]:
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _says_classes(mask: Array) -> bool:
-    """Whether the form of a mask alone says what its values mean."""
+def _holds_classes(mask: Array) -> bool:
+    """Returns whether shape or type alone show that a mask holds classes."""
     return mask.ndim == 3 or mask.dtype == np.bool_
 
 
@@ -97,7 +96,7 @@ def _label(mask: Array, name: str) -> Int[np.ndarray, "H W"]:
     label = mask.astype(np.int32)
     if (label != mask).any():
         raise ValueError(
-            f"{name} has a mask with values that are no whole numbers, such as "
+            f"{name} has a mask with values that are not integers, such as "
             f"{mask[label != mask][0]}; give classes, or mask > 0.5."
         )
     return label

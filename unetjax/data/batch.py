@@ -1,4 +1,4 @@
-"""The batch: what the data rooms hand to the training step."""
+"""`Batch`, the input of a training step, and `Transform`, a custom augmentation."""
 
 from collections.abc import Callable
 from typing import TypedDict
@@ -11,8 +11,8 @@ class Batch(TypedDict):
 
     Attributes:
       image: Tiles, scaled to network input.
-      label: Class of every output pixel; negative where nobody annotated.
-      weight: Weight map w(x) of Eq. (2); 0 where the pixel does not count.
+      label: Class of every output pixel; negative labels are ignored.
+      weight: Weight map w(x) of Eq. (2); 0 ignores a pixel.
     """
 
     image: Float[Array, "B H W C"]
@@ -20,9 +20,9 @@ class Batch(TypedDict):
     weight: Float[Array, "B h w"]
 
 
-# A change of one's own, made last, of one tile: from image [H, W, C], label [h, w],
-# weight [h, w] and a key to image, label and weight of the same shapes. It is compiled
-# with the step and so must be pure.
+# A custom augmentation, applied last to every tile: from image, label, weight and a key
+# to image, label and weight of the same shapes. It is compiled with the training step
+# and must be a pure function.
 Transform = Callable[
     [
         Float[Array, "H W C"],

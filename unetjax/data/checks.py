@@ -1,7 +1,7 @@
-"""Every problem of a data set at once, each with its remedy."""
+"""Data set checks: all problems of annotated images, each with its remedy."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,16 +10,17 @@ from jaxtyping import Int, Shaped
 from unetjax.data.examples import IGNORED, Example, content_hash
 from unetjax.settings import check_finite
 
-# Share of pixels equal to their neighbour: in labels above, in photographs below.
+# Fraction of pixels equal to their right neighbour: larger in label images, smaller in
+# photographs.
 _FLAT = 0.85
 
 
 class Problem(NamedTuple):
-    """Something wrong with a data set, in one sentence.
+    """A problem of a data set, in one sentence.
 
     Attributes:
-      severity: `error` forbids training, `warning` does not.
-      text: What was found, what is accepted, the way out.
+      severity: `error` prevents training, `warning` does not.
+      text: The problem, what is accepted, and a remedy.
     """
 
     severity: Literal["error", "warning"]
@@ -27,25 +28,30 @@ class Problem(NamedTuple):
 
 
 def raise_errors(problems: Sequence[Problem]) -> None:
-    """Raises one ValueError of all errors, a line each; warnings pass."""
+    """Raises one ValueError with all errors, one line each, ignoring warnings."""
     errors = [problem.text for problem in problems if problem.severity == "error"]
     if errors:
         raise ValueError("\n".join(errors))
 
 
+def sort_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """Returns the problems, errors first."""
+    return sorted(problems, key=lambda problem: problem.severity != "error")
+
+
 def check(
     examples: Sequence[Example], *, num_classes: int | None = None
 ) -> list[Problem]:
-    """Returns everything wrong with a data set, errors first.
+    """Returns all problems of a data set, errors first.
 
     Args:
       examples: The data set; every example is read once.
-      num_classes: Where given, labels must be below it.
+      num_classes: If given, labels must be below it.
 
     Example:
       >>> image, blank = np.ones((4, 4, 1), np.uint8), np.zeros((4, 4), np.int32)
       >>> check([Example(image, blank, blank, "a.tif")])[0].text
-      'No mask has a cell or a class above 0; there is nothing to learn from.'
+      'No mask has a cell or a class above 0; there is nothing to learn.'
     """
     examples = list(examples)
     if not examples:
@@ -62,25 +68,25 @@ def check(
         problems += _finite(example)
         if num_classes is not None:
             problems += class_range(example.name, example.label, num_classes)
-    return sorted(problems, key=lambda problem: problem.severity)
+    return sort_problems(problems)
 
 
 def size(
     name: str, image: Shaped[np.ndarray, "H W C"], mask: Shaped[np.ndarray, "h w"]
 ) -> list[Problem]:
-    """Returns the problem of a mask that is not as large as its image."""
+    """Returns the problem of a mask whose size is not that of its image."""
     if image.shape[:2] == mask.shape:
         return []
     return _error(
         f"{name} is {in_pixels(image.shape)} but its mask {in_pixels(mask.shape)}; "
-        "both must have one size: export the mask without scaling or cropping."
+        "both must have the same size: export the mask without scaling or cropping."
     )
 
 
 def class_range(
     name: str, label: Int[np.ndarray, "H W"], num_classes: int
 ) -> list[Problem]:
-    """Returns the problem of labels that are no class and not `IGNORED`."""
+    """Returns the problem of labels that are neither a class nor `IGNORED`."""
     wrong = label[(label != IGNORED) & ((label < 0) | (label >= num_classes))]
     if not wrong.size:
         return []
@@ -95,19 +101,19 @@ def are_swapped(
     images: Sequence[Shaped[np.ndarray, "..."]],
     masks: Sequence[Shaped[np.ndarray, "..."]],
 ) -> bool:
-    """Says whether the images look like labels and the masks like photographs.
+    """Returns whether the images look like labels and the masks like photographs.
 
-    Labels are flat, nearly every pixel equals its neighbour; photographs are noisy.
+    In labels nearly every pixel equals its neighbour; photographs are noisy.
 
     Args:
-      images: What was given as images, [H, W] or [H, W, C] each.
-      masks: What was given as masks, likewise.
+      images: Presumed images, [H, W] or [H, W, C] each.
+      masks: Presumed masks, likewise.
     """
     if not images or not masks:
         return False
-    flat = np.median([_flatness(image) for image in images])
-    rough = np.median([_flatness(mask) for mask in masks])
-    return bool(flat > _FLAT > rough)
+    of_images = np.median([_flatness(image) for image in images])
+    of_masks = np.median([_flatness(mask) for mask in masks])
+    return bool(of_images > _FLAT > of_masks)
 
 
 def split_cells(instances: Int[np.ndarray, "H W"]) -> list[int]:
@@ -122,12 +128,12 @@ def split_cells(instances: Int[np.ndarray, "H W"]) -> list[int]:
 
 
 def in_pixels(shape: Sequence[int]) -> str:
-    """Returns height and width in words, as in 512x512."""
+    """Returns height and width as text, as in 512x512."""
     return f"{shape[0]}x{shape[1]}"
 
 
 def listed(names: Sequence[str], *, most: int = 5) -> str:
-    """Returns the first names in a row, and how many follow.
+    """Returns the first names, separated by commas, and how many follow.
 
     Example:
       >>> listed(["a", "b", "c"], most=2)
@@ -147,19 +153,19 @@ def _warning(text: str) -> list[Problem]:
 
 
 def _differing(
-    examples: Sequence[Example], what: Sequence[object], noun: str, remedy: str
+    examples: Sequence[Example], values: Sequence[object], noun: str, remedy: str
 ) -> list[Problem]:
-    """Names the images that are not like most of the others."""
-    usual, count = collections.Counter(what).most_common(1)[0]
+    """Returns the problem of images whose value is not that of the majority."""
+    usual, count = collections.Counter(values).most_common(1)[0]
     odd = [
         f"{example.name} ({value})"
-        for example, value in zip(examples, what, strict=True)
+        for example, value in zip(examples, values, strict=True)
         if value != usual
     ]
     if not odd:
         return []
     return _error(
-        f"{noun} differ: {count} of {len(examples)} images have {usual}, not so "
+        f"{noun} differ: {count} of {len(examples)} images have {usual}, but not "
         f"{listed(odd)}; {remedy}."
     )
 
@@ -182,12 +188,12 @@ def _empty(examples: Sequence[Example]) -> list[Problem]:
     empty = [example.name for example in examples if not (example.label > 0).any()]
     if len(empty) == len(examples):
         return _error(
-            "No mask has a cell or a class above 0; there is nothing to learn from."
+            "No mask has a cell or a class above 0; there is nothing to learn."
         )
     if empty:
         return _warning(
-            f"{len(empty)} of {len(examples)} masks are empty: {listed(empty)}; leave "
-            "out images that nobody annotated."
+            f"{len(empty)} of {len(examples)} masks are empty: {listed(empty)}; remove "
+            "images that are not annotated."
         )
     return []
 
@@ -227,6 +233,6 @@ def _split(examples: Sequence[Example]) -> list[Problem]:
 
 
 def _flatness(values: Shaped[np.ndarray, "H W ..."]) -> float:
-    """The share of pixels that equal their right neighbour."""
+    """Returns the fraction of pixels that equal their right neighbour."""
     equal = values[:, 1:] == values[:, :-1]
     return float(equal.mean()) if equal.size else 0.0

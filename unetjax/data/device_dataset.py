@@ -1,6 +1,7 @@
-"""Small data sets: every image on the device, tiles drawn inside the compiled step."""
+"""Data sets on the device: tiles are drawn and augmented in the compiled step."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,6 @@ from unetjax.augmentation.augment import (
 from unetjax.data.batch import Batch, Transform
 from unetjax.data.examples import Example
 from unetjax.data.sampling import (
-    UNIFORM,
     Centers,
     SamplingSettings,
     draw_center,
@@ -25,27 +25,52 @@ from unetjax.data.sampling import (
     draw_weighted_center,
     find_centers,
 )
-from unetjax.network.input_scaling import Clip, Scaling, scale
+from unetjax.network.input_scaling import InputScaling, scale
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.device import label_and_weight
 from unetjax.weight_maps.separation import cut_separation_border
 from unetjax.weight_maps.settings import WeightMapSettings, reach
 
-_LARGEST = 2**31 - 1  # pixels are addressed by int32
+_LARGEST = 2**31 - 1  # pixels; their indices are int32
+
+
+@dataclass(frozen=True)
+class DataPipeline:
+    """How annotated images become batches of training tiles.
+
+    Attributes:
+      tile_size: Side of the tiles, in pixels.
+      output_size: Side of the network's output for a tile, in pixels.
+      num_classes: Number K of classes.
+      input_scaling: From stored grey values to network input.
+      weight_map: Weight map, Eq. (2).
+      augmentation: Strengths of the random transformations.
+      sampling: Where tiles are centred.
+      transform: A custom augmentation, applied last.
+    """
+
+    tile_size: int
+    output_size: int
+    num_classes: int = 2
+    input_scaling: InputScaling = InputScaling()
+    weight_map: WeightMapSettings = WeightMapSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    transform: Transform | None = None
 
 
 class DeviceDataset(NamedTuple):
-    """A whole data set as arrays: the pixels of all images in one row.
+    """A whole data set as arrays: the pixels of all images one after another.
 
     Attributes:
       image: Network input of every pixel.
-      label: Class of every pixel, negative where nobody annotated.
-      instances: Number of the cell of every pixel, 0 outside.
+      label: Class of every pixel; negative labels are ignored.
+      instances: Number of the cell of every pixel, 0 outside of cells.
       start: Index of the first pixel of every image.
       height: Number of rows of every image.
       width: Number of columns of every image.
       class_weights: Weight w_c of every class in Eq. (2), over the data set.
-      centers: Where tiles may be centred; None if on every pixel alike.
+      centers: Where tiles may be centred; None if every pixel is equally likely.
     """
 
     image: Float[Array, "N C"]
@@ -58,31 +83,19 @@ class DeviceDataset(NamedTuple):
     centers: Centers | None = None
 
 
-def load(
-    examples: Sequence[Example],
-    *,
-    scaling: Scaling,
-    clip: Clip = (None, None),
-    num_classes: int,
-    weight_map: WeightMapSettings,
-    sampling: SamplingSettings = UNIFORM,
-) -> DeviceDataset:
-    """Reads a whole source into arrays on the default device.
+def load(examples: Sequence[Example], pipeline: DataPipeline) -> DeviceDataset:
+    """Copies a whole data set into arrays on the default device.
 
     Args:
       examples: Examples of one number of channels, of any sizes.
-      scaling: From stored grey values to network input.
-      clip: Bounds of the stored grey values before that.
-      num_classes: Number K of classes.
-      weight_map: Its separation border and class balance determine w_c.
-      sampling: Where tiles may be centred.
+      pipeline: Input scaling, classes, weight map and sampling.
 
     Raises:
       ValueError: If there is no image, the numbers of channels differ, a label is not
-        in [0, K), or the pixels are too many to be addressed.
+        in [0, K), or there are too many pixels for one array.
     """
     if not examples:
-        raise ValueError("the training set holds no image; give at least one.")
+        raise ValueError("the training set has no image; give at least one.")
     channels = {example.image.shape[-1] for example in examples}
     if len(channels) > 1:
         raise ValueError(
@@ -95,27 +108,27 @@ def load(
             f"the training set has {pixels.sum()} pixels, of which at most {_LARGEST} "
             "fit into one array; train on part of it."
         )
+    scaled = [scale(e.image, pipeline.input_scaling) for e in examples]
+    weight_map = pipeline.weight_map
+    # Class frequencies and tile centres are those of the labels that the loss sees.
     labels = [
         np.asarray(
             cut_separation_border(e.label, e.instances, weight_map.separation_border)
         )
         for e in examples
     ]
-    counts = class_counts(labels, num_classes)
-    image = np.concatenate(
-        [scale(e.image, scaling, clip).reshape(-1, e.image.shape[-1]) for e in examples]
+    w_c = class_weights(
+        class_counts(labels, pipeline.num_classes), weight_map.class_balance
     )
     return DeviceDataset(
-        image=jnp.asarray(image),
+        image=jnp.asarray(np.concatenate([x.reshape(-1, x.shape[-1]) for x in scaled])),
         label=jnp.asarray(np.concatenate([e.label.ravel() for e in examples])),
         instances=jnp.asarray(np.concatenate([e.instances.ravel() for e in examples])),
         start=jnp.asarray(np.cumsum(pixels) - pixels, jnp.int32),
         height=jnp.asarray(sides[:, 0], jnp.int32),
         width=jnp.asarray(sides[:, 1], jnp.int32),
-        class_weights=jnp.asarray(
-            class_weights(counts, weight_map.class_balance), jnp.float32
-        ),
-        centers=find_centers(labels, sampling),
+        class_weights=jnp.asarray(w_c, jnp.float32),
+        centers=find_centers(labels, pipeline.sampling),
     )
 
 
@@ -123,49 +136,45 @@ def draw_batch(
     data: DeviceDataset,
     key: PRNGKeyArray,
     items: Int[Array, " B"],
-    *,
-    tile_size: int,
-    output_size: int,
-    weight_map: WeightMapSettings,
-    augmentation: AugmentationSettings,
-    sampling: SamplingSettings = UNIFORM,
-    transform: Transform | None = None,
+    pipeline: DataPipeline,
 ) -> Batch:
     """Returns augmented tiles with their labels and weight maps.
 
-    One displacement moves image, label and instances; the weight map is computed from
-    the moved instances, so that it is exact. Cells beyond the tile do not enter it.
+    Image, label and instances share one displacement. The weight map is computed from
+    the displaced instances and is therefore exact, but for cells beyond the tile, which
+    do not enter it.
 
     Args:
-      data: The data set.
+      data: The data set, loaded by the same pipeline.
       key: The run's data key, the same for all items.
       items: Numbers of the items since the start of the run, see `draw_image`.
-      tile_size: Side of the tiles, in pixels.
-      output_size: Side of the network's output for it, in pixels.
-      weight_map: Eq. (2).
-      augmentation: Strengths of the random changes.
-      sampling: Its jitter; the density of centres is part of the data set.
-      transform: A change of one's own, made last.
+      pipeline: Sizes, augmentation, sampling, weight map and transform.
     """
+    tile_size, output_size = pipeline.tile_size, pipeline.output_size
+    augmentation, weight_map = pipeline.augmentation, pipeline.weight_map
+    jitter, transform = pipeline.sampling.jitter, pipeline.transform
     margin = (tile_size - output_size) // 2
-    rim = min(margin, reach(weight_map))  # where cells still change inner weights
+    # Cells that far beyond the output still change weights within it.
+    rim = min(margin, reach(weight_map))
     outer = slice(margin - rim, tile_size - margin + rim)
     inner = slice(rim, rim + output_size)
 
     def draw(item: Int[Array, ""]) -> Batch:
         i = draw_image(key, item, len(data.start))
         keys = jax.random.split(jax.random.fold_in(key, item), 5)
-        place, move, grey, shake, own = keys
+        center_key, geometry_key, grey_key, jitter_key, transform_key = keys
         height, width = data.height[i], data.width[i]
         extent = warp.Extent(data.start[i], height, width)
         if data.centers is None:
-            center = draw_center(place, height, width, tile_size)
+            center = draw_center(center_key, height, width, tile_size)
         else:
-            center = draw_weighted_center(place, data.centers, i, width, tile_size)
-        if sampling.jitter:
-            center += sampling.jitter * jax.random.uniform(shake, (2,), minval=-1)
-        positions = source_positions(move, (tile_size, tile_size), center, augmentation)
-        image = read_image(grey, data.image, extent, positions, augmentation)
+            center = draw_weighted_center(center_key, data.centers, i, width, tile_size)
+        if jitter:
+            center += jitter * jax.random.uniform(jitter_key, (2,), minval=-1)
+        positions = source_positions(
+            geometry_key, (tile_size, tile_size), center, augmentation
+        )
+        image = read_image(grey_key, data.image, extent, positions, augmentation)
         label, weight = label_and_weight(
             warp.nearest(data.label, extent, positions[outer, outer]),
             warp.nearest(data.instances, extent, positions[outer, outer]),
@@ -174,7 +183,7 @@ def draw_batch(
         )
         label, weight = label[inner, inner], weight[inner, inner]
         if transform is not None:
-            image, label, weight = transform(image, label, weight, own)
+            image, label, weight = transform(image, label, weight, transform_key)
         return Batch(image=image, label=label, weight=weight)
 
     return jax.vmap(draw)(items)

@@ -6,18 +6,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-IGNORED = -1  # label of a pixel that nobody annotated; its loss weight is 0
+IGNORED = -1  # label of a pixel that is not annotated; its loss weight is 0
 
 
 class Example(NamedTuple):
-    """One annotated image, as stored: nothing scaled, nothing cast.
+    """One annotated image as stored, neither scaled nor converted.
 
     Attributes:
       image: Grey values or colours in the stored dtype.
-      label: Class of every pixel in [0, K), `IGNORED` where there is no annotation.
-      instances: Number of the cell every pixel belongs to, 0 outside of cells. Where a
-        data set knows only classes, the 4-connected components of its foreground.
-      name: What messages and reports call the image.
+      label: Class of every pixel in [0, K); `IGNORED` if it is not annotated.
+      instances: Number of the cell that each pixel belongs to, 0 outside of cells. If
+        only classes are annotated, the 4-connected components of the foreground.
+      name: Name of the image in messages and reports.
     """
 
     image: Shaped[np.ndarray, "H W C"]
@@ -36,7 +36,7 @@ def content_hash(example: Example) -> str:
 def from_instances(
     image: Shaped[np.ndarray, "H W C"], instances: Int[np.ndarray, "H W"], name: str
 ) -> Example:
-    """Returns the example of an image whose cells are numbered; cells are class 1."""
+    """Returns the example of an image with numbered cells, all of them of class 1."""
     return Example(
         image, (instances > 0).astype(np.int32), instances.astype(np.int32), name
     )
@@ -45,10 +45,10 @@ def from_instances(
 def from_labels(
     image: Shaped[np.ndarray, "H W C"], label: Int[np.ndarray, "H W"], name: str
 ) -> Example:
-    """Returns the example of an image with classes only, background being class 0.
+    """Returns the example of an image of which only classes are annotated.
 
-    Cells are the 4-connected components of equal foreground class, as the scorer of the
-    ISBI 2012 challenge counts them.
+    Class 0 is background. Instances are the 4-connected components of equal foreground
+    class, as the scorer of the ISBI 2012 challenge counts them.
     """
     from skimage import measure
 

@@ -1,4 +1,4 @@
-"""A folder of images and a folder of masks, paired by name."""
+"""Data sets in folders: image and mask files, paired by name, read and checked."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ from unetjax.files import images as image_files
 
 Path = str | os.PathLike[str]
 
-MASK_SUFFIXES = ("", "_mask", "_masks", "_label", "_labels")  # looked for in this order
+MASK_SUFFIXES = ("", "_mask", "_masks", "_label", "_labels")  # in this order
 
 
 class Pair(NamedTuple):
@@ -30,12 +30,12 @@ class FileNaming(NamedTuple):
     """How the name of a mask follows from that of its image.
 
     Attributes:
-      image_suffix: How names of images end, format included, such as "_img.png": other
-        files of the folder are no images. "" is any format that can be read.
-      mask_suffix: What stands there instead in the names of masks, such as "_seg.tif".
-        "" is any format, after one of the endings.
-      endings: What the name of a mask may have after that of its image and before its
-        format, in this order, where it has no suffix of its own.
+      image_suffix: Suffix of image files, extension included, such as "_img.png"; other
+        files of the folder are ignored. "" accepts every format that can be read.
+      mask_suffix: Suffix of mask files in its place, such as "_seg.tif". "" accepts
+        every format, after one of the endings.
+      endings: Without a mask suffix: what may follow the name of the image in that of
+        its mask, before the extension, in order of preference.
     """
 
     image_suffix: str = ""
@@ -47,14 +47,14 @@ USUAL = FileNaming()
 
 
 class DatasetSummary(NamedTuple):
-    """What was understood of a data set; `str` of it is one line for a person.
+    """Summary of a data set; `str` of it is one line of text.
 
     Attributes:
       num_images: Number of examples.
-      sizes: Heights and widths that occur, from small to large.
+      sizes: Heights and widths that occur, in ascending order.
       types: Types of stored values that occur.
       channels: Numbers of channels that occur.
-      masks: What the masks mean.
+      masks: Format of the masks.
     """
 
     num_images: int
@@ -71,17 +71,17 @@ class DatasetSummary(NamedTuple):
             f"{self.num_images} {'image' if self.num_images == 1 else 'images'} "
             f"{' to '.join(dict.fromkeys(sizes))} {' or '.join(self.types)}, "
             f"{channels} {'channel' if channels == '1' else 'channels'}; "
-            f"masks: {self.masks.words}"
+            f"masks: {self.masks.description}"
         )
 
 
 class FolderReport(NamedTuple):
-    """Everything known about a data set after reading it.
+    """Contents of a data set in folders, and its problems.
 
     Attributes:
-      examples: What could be read.
-      summary: What it is; None if nothing could be read.
-      problems: What is wrong with it, errors first.
+      examples: The examples that could be read.
+      summary: Summary of the examples; None if there are none.
+      problems: Problems of the data set, errors first.
     """
 
     examples: list[Example]
@@ -96,11 +96,11 @@ def load(
     mask_type: MaskType = "auto",
     naming: FileNaming = USUAL,
 ) -> list[Example]:
-    """Returns the examples of a data set that has no errors; see `read`.
+    """Returns the examples of a data set without errors; see `read`.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
-      ValueError: If anything is wrong with the data set: all of it, a line each.
+      ValueError: If the data set has errors, all of them, one line each.
     """
     examples, _, problems = read(images, masks, mask_type=mask_type, naming=naming)
     checks.raise_errors(problems)
@@ -114,13 +114,13 @@ def read(
     mask_type: MaskType = "auto",
     naming: FileNaming = USUAL,
 ) -> FolderReport:
-    """Reads a whole data set, and says what it is and everything wrong with it.
+    """Reads a whole data set, with a summary and all its problems.
 
     Args:
-      images: A folder of images, or one file; a TIFF stack counts as its pages.
-      masks: The folder or the file of their masks, found as `pair` does.
-      mask_type: What the numbers of the masks mean; see `mask_types.infer_mask_format`.
-      naming: Where names do not go together as `pair` expects.
+      images: A folder of images, or one file; every page of a TIFF stack is an image.
+      masks: The folder or the file of their masks, paired as in `pair`.
+      mask_type: Format of the masks; see `mask_formats.infer_mask_format`.
+      naming: File names, if they are not as `pair` expects.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
@@ -134,38 +134,38 @@ def read(
     ):
         text = (
             f"{images} holds label images and {masks} photographs: are the two "
-            "folders swapped? Nothing was trained."
+            "folders swapped?"
         )
         return FolderReport([], None, [Problem("error", text)])
     problems += [problem for content in contents for problem in content.problems]
-    whole = [content for content in contents if not content.problems]
+    readable = [content for content in contents if not content.problems]
     examples, summary = [], None
-    if whole:
-        pages = [page for content in whole for page in content.masks]
+    if readable:
+        pages = [page for content in readable for page in content.masks]
         try:
-            meaning = mask_formats.infer_mask_format(pages, mask_type, where=str(masks))
+            mask_format = mask_formats.infer_mask_format(
+                pages, mask_type, where=str(masks)
+            )
         except ValueError as error:
             problems.append(Problem("error", str(error)))
         else:
-            examples = [e for content in whole for e in _examples(content, meaning)]
-            summary = summarize(examples, meaning)
+            examples = [e for each in readable for e in _examples(each, mask_format)]
+            summary = summarize(examples, mask_format)
             problems += checks.check(examples)
-    problems.sort(key=lambda problem: problem.severity)
-    return FolderReport(examples, summary, problems)
+    return FolderReport(examples, summary, checks.sort_problems(problems))
 
 
 def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]:
     """Returns the image files of a folder, each with the file of its mask.
 
     The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif or a_labels.tif, in
-    this order and with any suffix that can be read; that of t000.tif may be
-    man_seg000.tif, and the other way round, as in the Cell Tracking Challenge. Only
-    file names count, not folders. Both may lie in one folder, and two files make one
-    pair. Other names take a `naming` of their own.
+    this order and in any format that can be read; that of t000.tif may be
+    man_seg000.tif, and vice versa, as in the Cell Tracking Challenge. Both kinds of
+    files may be in one folder, and two files are one pair. Other names need a `naming`.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
-      ValueError: If masks are missing or not unique: all of them, a line each.
+      ValueError: If masks are missing or ambiguous, all of them, one line each.
     """
     pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), naming)
     checks.raise_errors(problems)
@@ -173,7 +173,7 @@ def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]
 
 
 def list_images(folder: Path) -> list[pathlib.Path]:
-    """Returns the image files of a folder by name, without hidden ones.
+    """Returns the image files of a folder, sorted by name, without hidden files.
 
     Raises:
       FileNotFoundError: If there is no such folder.
@@ -181,32 +181,32 @@ def list_images(folder: Path) -> list[pathlib.Path]:
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; name a folder of images.")
-    found = [
+        raise FileNotFoundError(f"{folder} is not a folder; give a folder of images.")
+    paths = [
         path
         for path in sorted(folder.iterdir())
         if image_files.is_image(path) and not path.name.startswith(".")
     ]
-    if not found:
+    if not paths:
         accepted = ", ".join(image_files.SUFFIXES)
         raise ValueError(f"{folder} holds no images; accepted are {accepted}.")
-    return found
+    return paths
 
 
-def summarize(examples: Sequence[Example], meaning: MaskFormat) -> DatasetSummary:
-    """Returns what a data set of at least one example is."""
+def summarize(examples: Sequence[Example], mask_format: MaskFormat) -> DatasetSummary:
+    """Returns a summary of at least one example."""
     images = [example.image for example in examples]
     return DatasetSummary(
         num_images=len(images),
         sizes=sorted({image.shape[:2] for image in images}),
         types=sorted({image.dtype.name for image in images}),
         channels=sorted({image.shape[-1] for image in images}),
-        masks=meaning,
+        masks=mask_format,
     )
 
 
 class _Content(NamedTuple):
-    """The pages of two files as far as they could be read, and what is wrong."""
+    """The pages of a pair of files, as far as they could be read, and problems."""
 
     pair: Pair
     images: list[np.ndarray]
@@ -217,7 +217,7 @@ class _Content(NamedTuple):
 def _match(
     images: pathlib.Path, masks: pathlib.Path, naming: FileNaming
 ) -> tuple[list[Pair], list[Problem]]:
-    """Pairs what can be paired, and says what cannot."""
+    """Returns the pairs, and the problems of all files that cannot be paired."""
     if images.is_file() and masks.is_file():
         return [Pair(images, masks)], []
     files, mask_files = list_images(images), list_images(masks)
@@ -232,24 +232,26 @@ def _match(
     ]
     if not files:
         raise ValueError(
-            f"{images} holds no image that ends in {naming.image_suffix!r}."
+            f"{images} holds no image whose name ends in {naming.image_suffix!r}."
         )
-    candidates = [(image, _candidates(image, mask_files, naming)) for image in files]
-    pairs = [Pair(image, found[0]) for image, found in candidates if len(found) == 1]
-    missing = [
-        _unpaired(image, found, masks, naming)
-        for image, found in candidates
-        if len(found) != 1
+    candidates = {image: _candidates(image, mask_files, naming) for image in files}
+    pairs = [
+        Pair(image, each[0]) for image, each in candidates.items() if len(each) == 1
     ]
-    if missing:
-        missing[-1] += f" {len(pairs)} of {len(files)} images are paired."
-    used = [path for _, found in candidates for path in found]
+    unpaired = [
+        _describe_unpaired(image, each, masks, naming)
+        for image, each in candidates.items()
+        if len(each) != 1
+    ]
+    if unpaired:
+        unpaired[-1] += f" {len(pairs)} of {len(files)} images are paired."
+    used = {path for each in candidates.values() for path in each}
     unused = [str(path) for path in mask_files if path not in used]
-    problems = [Problem("error", text) for text in missing + _shared(pairs)]
+    problems = [Problem("error", text) for text in unpaired + _describe_shared(pairs)]
     if unused:
         text = (
             f"{len(unused)} of {len(mask_files)} masks have no image and are not used: "
-            f"{checks.listed(unused)}; name them like their images."
+            f"{checks.listed(unused)}; name them after their images."
         )
         problems.append(Problem("warning", text))
     return pairs, problems
@@ -258,27 +260,27 @@ def _match(
 def _candidates(
     image: pathlib.Path, mask_files: Sequence[pathlib.Path], naming: FileNaming
 ) -> list[pathlib.Path]:
-    """The masks that go with an image, all of one stem."""
+    """Returns the masks that match an image, all with the first name that occurs."""
     stem = _image_stem(image, naming)
     if naming.mask_suffix:
         return [path for path in mask_files if path.name == stem + naming.mask_suffix]
-    for wanted in _mask_stems(stem, naming):
-        found = [path for path in mask_files if _stem(path) == wanted]
-        if found:
-            return found
+    for mask_stem in _mask_stems(stem, naming):
+        matches = [path for path in mask_files if _stem(path) == mask_stem]
+        if matches:
+            return matches
     return []
 
 
 def _is_mask(stem: str, naming: FileNaming) -> bool:
-    """Whether a file that may be an image as well has the name of a mask."""
+    """Returns whether a file in a folder of images and masks has the name of a mask."""
     endings = tuple(filter(None, naming.endings))
     return stem.endswith(endings) or bool(re.fullmatch(r"man_seg\d+", stem))
 
 
 def _mask_stems(stem: str, naming: FileNaming) -> list[str]:
-    """What the mask of an image may be called, the likeliest first.
+    """Returns possible names of the mask of an image, in order of preference.
 
-    Frames of the Cell Tracking Challenge are t000, their truth is man_seg000.
+    In the Cell Tracking Challenge the mask of frame t000 is man_seg000.
     """
     stems = [stem]
     if frame := re.fullmatch(r"t(\d+)", stem):
@@ -288,49 +290,49 @@ def _mask_stems(stem: str, naming: FileNaming) -> list[str]:
     return [each + ending for each in stems for ending in naming.endings]
 
 
-def _unpaired(
+def _describe_unpaired(
     image: pathlib.Path,
-    found: Sequence[pathlib.Path],
+    candidates: Sequence[pathlib.Path],
     masks: pathlib.Path,
     naming: FileNaming,
 ) -> str:
-    if found:
-        several = checks.listed([str(path) for path in found])
+    if candidates:
+        several = checks.listed([str(path) for path in candidates])
         return f"{image} has several masks, {several}; keep one."
     stem = _image_stem(image, naming)
     if naming.mask_suffix:
         names = [stem + naming.mask_suffix]
     else:
         names = [f"{each}{image.suffix}" for each in _mask_stems(stem, naming)]
-    looked = [str(masks / name) for name in names]
-    return f"{image} has no mask: looked for {', '.join(looked)}."
+    expected = [str(masks / name) for name in names]
+    return f"{image} has no mask: looked for {', '.join(expected)}."
 
 
 def _image_stem(image: pathlib.Path, naming: FileNaming) -> str:
-    """The part of an image's name that its mask shares."""
+    """Returns the part of an image's name that its mask shares."""
     if naming.image_suffix:
         return image.name.removesuffix(naming.image_suffix)
     return _stem(image)
 
 
-def _shared(pairs: Sequence[Pair]) -> list[str]:
-    """Complains about images of one stem, which would all get the same mask."""
+def _describe_shared(pairs: Sequence[Pair]) -> list[str]:
+    """Returns an error for each group of images that would have the same mask."""
     by_mask: dict[pathlib.Path, list[str]] = {}
     for image, mask in pairs:
         by_mask.setdefault(mask, []).append(str(image))
     return [
-        f"{mask} would be the mask of {checks.listed(of)}; keep one image of that name."
-        for mask, of in by_mask.items()
-        if len(of) > 1
+        f"{mask} would be the mask of {checks.listed(images)}; keep one of them."
+        for mask, images in by_mask.items()
+        if len(images) > 1
     ]
 
 
 def _read_pair(pair: Pair) -> _Content:
     images, problems = _attempt(image_files.read_stack, pair.image)
-    masks, unlabelled = _attempt(image_files.read_label_stack, pair.mask)
-    if unlabelled:  # perhaps a photograph, which `are_swapped` wants to see
+    masks, mask_problems = _attempt(image_files.read_label_stack, pair.mask)
+    if mask_problems:  # maybe a photograph, which `are_swapped` needs as an image
         masks, _ = _attempt(image_files.read_stack, pair.mask)
-    problems += unlabelled
+    problems += mask_problems
     if not problems and len(images) != len(masks):
         text = (
             f"{pair.image} holds {len(images)} images but {pair.mask} {len(masks)} "
@@ -351,12 +353,12 @@ def _attempt(
         return [], [Problem("error", str(error))]
 
 
-def _examples(content: _Content, meaning: MaskFormat) -> list[Example]:
+def _examples(content: _Content, mask_format: MaskFormat) -> list[Example]:
     file = content.pair.image.name
     several = len(content.images) > 1
     return [
         mask_formats.to_example(
-            image, mask, f"{file}[{i}]" if several else file, meaning
+            image, mask, f"{file}[{i}]" if several else file, mask_format
         )
         for i, (image, mask) in enumerate(
             zip(content.images, content.masks, strict=True)
@@ -365,5 +367,5 @@ def _examples(content: _Content, meaning: MaskFormat) -> list[Example]:
 
 
 def _stem(path: pathlib.Path) -> str:
-    """The name of a file without what says its format."""
+    """Returns the name of a file without its extension, which may be .ome.tif."""
     return path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem

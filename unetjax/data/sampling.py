@@ -1,4 +1,4 @@
-"""Which tile next: a pure function of the key and the item's number."""
+"""Sampling of training tiles: image and centre, as functions of key and item number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ Rule = Literal["uniform", "weighted"]
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """Where the centres of tiles lie.
+    """Distribution of the centres of tiles.
 
     Attributes:
-      centers: `uniform`: on every pixel of the image alike. `weighted`: with density 1
-        on cells, `background` on background, the separation border between
+      centers: `uniform`: every pixel of the image is equally likely. `weighted`:
+        density 1 on cells, `background` on background, the separation border between
         touching cells included, and 0 on ignored pixels (Falk et al. 2019).
       background: Density on background, of `weighted`; at least 0.
-      jitter: Largest distance along either axis by which a centre is then moved, in
-        pixels. It randomises the phase; half a period in Falk et al. 2019, 8 at depth
-        4. Uniform centres have any phase already.
+      jitter: Centres are then shifted uniformly by up to this distance along each axis,
+        in pixels, which randomises their phase; half a period in Falk et al. 2019, 8 at
+        depth 4. Uniform centres have a random phase already.
     """
 
     centers: Rule = "uniform"
@@ -43,17 +43,17 @@ UNIFORM = SamplingSettings()
 
 
 class Centers(NamedTuple):
-    """The pixels on which tiles may be centred: cells first, image by image.
+    """Pixels on which tiles may be centred: image by image, those in cells first.
 
-    One random index then draws from any density of two values, exactly and without a
-    search. The shares are those of a density of `SamplingSettings`.
+    A draw is then a choice between cells and background, and one random index: exact
+    for any density of two values, and without a search.
 
     Attributes:
-      pixels: Number of each pixel within its image, counted row by row.
-      start: Index in `pixels` of the first one of every image.
-      num_cells: How many of them lie on cells, in every image.
-      num_background: How many follow that do not.
-      cell_share: Probability that the centre lies on a cell, in every image.
+      pixels: Index of each pixel within its image, row by row.
+      start: Index in `pixels` of the first pixel of every image.
+      num_cells: Number of pixels in cells, of every image.
+      num_background: Number of background pixels, which follow those.
+      cell_share: Probability that the centre lies in a cell, for every image.
     """
 
     pixels: Int[Array, " M"]
@@ -66,10 +66,10 @@ class Centers(NamedTuple):
 def find_centers(
     labels: Sequence[Int[np.ndarray, "_ _"]], settings: SamplingSettings
 ) -> Centers | None:
-    """Returns where tiles may be centred; None if on every pixel alike.
+    """Returns where tiles may be centred; None if every pixel is equally likely.
 
-    An image without any annotation, or with background alone where that has density 0,
-    is sampled evenly.
+    An image without any annotation is sampled uniformly, and so is one with background
+    only, even if that has density 0.
 
     Args:
       labels: Class of every pixel of every image after the separation border was cut,
@@ -102,14 +102,14 @@ def find_centers(
 def draw_image(
     key: PRNGKeyArray, item: Int[Array, ""], num_images: int
 ) -> Int[Array, ""]:
-    """Returns which image the item of a run shows; each image once per epoch.
+    """Returns the image of an item; every image occurs once per epoch.
 
     Args:
       key: The run's data key, the same for all items.
-      item: Number of the item since the start of the run: step * batch_size + place in
+      item: Number of the item since the start of the run: step * batch_size + index in
         the batch. Hence any number of devices draws the same global batch, and a
-        resumed run goes on with the batches it would have seen.
-      num_images: Number of images; one epoch.
+        resumed run draws the batches of an uninterrupted one.
+      num_images: Number of images, which is the length of an epoch.
     """
     epoch, place = item // num_images, item % num_images
     return jax.random.permutation(jax.random.fold_in(key, epoch), num_images)[place]
@@ -118,12 +118,12 @@ def draw_image(
 def draw_center(
     key: PRNGKeyArray, height: Int[Array, ""], width: Int[Array, ""], tile_size: int
 ) -> Float[Array, "2"]:
-    """Returns the centre of a tile, its middle on any pixel of the image alike.
+    """Returns a centre for a tile, uniform over the pixels of the image.
 
-    Tiles reach beyond the border, into the mirror image, so that pixels at the border
-    count as often as all others. The centre is such that the pixels of a tile that is
-    not turned lie on pixels of the image; as it is uniform, so is the phase of the
-    tile, "shift" in the paper's list of augmentations.
+    Tiles extend beyond the border, into the mirrored image, so that pixels at the
+    border occur as often as all others. The pixels of a tile that is not rotated fall
+    on pixels of the image. Uniform centres give uniform phases, which is the "shift" in
+    the paper's list of augmentations.
 
     Args:
       key: Key of this item.
@@ -143,12 +143,12 @@ def draw_weighted_center(
     width: Int[Array, ""],
     tile_size: int,
 ) -> Float[Array, "2"]:
-    """Returns the centre of a tile on one of the pixels given, by their density.
+    """Returns a centre for a tile, drawn from the density of `SamplingSettings`.
 
     Args:
       key: Key of this item.
       centers: Pixels of all images.
-      image: Which image the tile is cut from.
+      image: Index of the image.
       width: Number of columns of the image.
       tile_size: Side of the tile, in pixels.
     """
@@ -164,5 +164,8 @@ def draw_weighted_center(
 
 
 def _on_pixel(pixel: Float[Array, "2"], tile_size: int) -> Float[Array, "2"]:
-    """The centre of a tile whose middle is a pixel; half a pixel on for even sides."""
+    """Returns the centre of a tile whose middle pixel is given.
+
+    A side of an even number of pixels has its centre half a pixel further.
+    """
     return pixel + (tile_size - 1) % 2 / 2

@@ -1,4 +1,4 @@
-"""Images drawn from a seed: touching cells, and discs, for demo, tests, benchmarks."""
+"""Synthetic images from a seed: touching cells, and the discs of jakeret/tf_unet."""
 
 from typing import NamedTuple
 
@@ -7,17 +7,22 @@ from jaxtyping import Float, Int32, UInt16
 
 from unetjax.data.examples import Example, from_instances, from_labels
 
-# All of this is ours: the values give 12-bit camera counts of nuclei as they look under
-# a fluorescence microscope, too dense and too uneven for a threshold.
+# All values are ours. They give 12-bit camera counts of nuclei as under a fluorescence
+# microscope, too dense and too unevenly lit for a threshold.
 _ORDERS = np.arange(2, 5)  # harmonics of an outline: elongation, then bumps
-_BUMPS = np.array([0.14, 0.05, 0.03])  # their largest amplitudes, of the radius
-_SIZES = (0.75, 1.3)  # smallest and largest radius, of the mean
-_PRESSED = (0.84, 0.95)  # distance of two touching cells, of the sum of their radii
-_CLUSTER = 6  # cells in a cluster, on average
-_PHOTONS = 260.0  # of the brightest nuclei; the noise is their square root
-_GAIN = 9.0  # counts a photon
+_BUMPS = np.array(
+    [0.14, 0.05, 0.03]
+)  # their largest amplitudes, relative to the radius
+_SIZES = (0.75, 1.3)  # smallest and largest radius, relative to the mean
+_PRESSED = (
+    0.84,
+    0.95,
+)  # distance of touching cells, relative to the sum of their radii
+_CLUSTER = 6  # mean number of cells in a cluster
+_PHOTONS = 260.0  # of the brightest nuclei; their square root is the shot noise
+_GAIN = 9.0  # counts per photon
 _READ_NOISE = 12.0  # counts
-_OFFSET = 100.0  # counts of a dark camera
+_OFFSET = 100.0  # counts without light
 
 
 class _Cell(NamedTuple):
@@ -38,14 +43,14 @@ def touching_cells(
     """Returns image `index` of the endless data set `seed`: bright nuclei in clusters.
 
     Nuclei of a cluster are pressed together and share borders; the image has texture,
-    blur, an uneven background and the noise of a camera. The same arguments give the
-    same cells always and everywhere, and the same grey values up to rounding.
+    blur, an uneven background and camera noise. Equal arguments give equal cells on
+    every machine, and equal grey values up to rounding.
 
     Args:
-      seed: Which data set, at least 0.
-      index: Which image of it, at least 0.
+      seed: Seed of the data set, at least 0.
+      index: Index of the image, at least 0.
       size: Height and width in pixels.
-      num_cells: Number of nuclei; those at the border are cut by it.
+      num_cells: Number of nuclei; some are cut by the border of the image.
       radius: Mean radius of the nuclei in pixels, at least 3.
 
     Returns:
@@ -82,21 +87,21 @@ def discs(
 ) -> Example:
     """Returns discs of random grey in strong noise: the toy problem of jakeret/tf_unet.
 
-    Grey values of objects are drawn from 1 to 254, the background is 1; after the noise
-    the image is brought to [0, 1]. Discs may overlap, and where they meet they are one
-    object of class 1. The draws follow that package's order, so that a legacy generator
-    gives its images: `np.random.RandomState(98765)`, called again for each next one.
+    Grey values of objects are drawn from 1 to 254, the background is 1; after adding
+    noise the image is scaled to [0, 1]. Discs may overlap; touching discs are one
+    object of class 1. Draws are in the order of that package, so that a legacy
+    generator such as `np.random.RandomState(98765)`, used for one image after another,
+    reproduces its images.
 
     Args:
-      rng: Where the draws come from; `np.random.default_rng([seed, index])` makes an
-        image a function of two numbers.
+      rng: Random generator; `np.random.default_rng([seed, index])` makes an image a
+        function of two numbers.
       size: Height and width in pixels.
       num_discs: Number of discs; fewer objects, as discs merge.
-      radius: Least radius in pixels, and the least that is too large; of squares, the
-        side.
-      border: Centres of discs are at least so many pixels from each border.
+      radius: Smallest radius in pixels, and the largest plus 1; of squares, the side.
+      border: Smallest distance of the centres of discs from the border, in pixels.
       noise: Standard deviation of the noise, in grey values.
-      squares: Whether to add half as many squares, which lie above discs: class 2.
+      squares: Whether to add half as many squares of class 2, drawn above the discs.
       channels: 1 for grey, 3 for the same image in false colours.
       name: Name of the example.
 
@@ -114,12 +119,12 @@ def discs(
     """
     if min(size) < 2 * border + 1:
         raise ValueError(
-            f"size must be at least {2 * border + 1} pixels, twice the border and one, "
-            f"got {size[0]} x {size[1]}; or lower border."
+            f"size must be at least {2 * border + 1} pixels, twice the border plus 1, "
+            f"got {size[0]} x {size[1]}; or reduce border."
         )
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (grey) or 3 (colours), got {channels}.")
-    # The two kinds of generator name the same draw differently.
+    # The same method has different names in the two kinds of generator.
     integers = rng.integers if isinstance(rng, np.random.Generator) else rng.randint
     image, label = np.ones(size), np.zeros(size, np.int32)
     rows, columns = np.ogrid[: size[0], : size[1]]
@@ -143,7 +148,7 @@ def discs(
 def _place(
     rng: np.random.Generator, size: tuple[int, int], num_cells: int, radius: float
 ) -> list[_Cell]:
-    """Grows clusters cell by cell, each pressed against one that is there."""
+    """Places cells one by one; most are pressed against an earlier one."""
     cells = list[_Cell]()
     for _ in range(100 * num_cells):
         if len(cells) == num_cells:
@@ -157,46 +162,48 @@ def _place(
         if cells and rng.uniform() > 1 / _CLUSTER:
             neighbour = cells[rng.integers(len(cells))]
             angle = rng.uniform(0, 2 * np.pi)
-            apart = rng.uniform(*_PRESSED) * _meet(neighbour, cell, angle)
-            step = apart * np.array([np.sin(angle), np.cos(angle)])
+            distance = rng.uniform(*_PRESSED) * _touching_distance(
+                neighbour, cell, angle
+            )
+            step = distance * np.array([np.sin(angle), np.cos(angle)])
             cell = cell._replace(centre=neighbour.centre + step)
         inside = np.all((cell.centre >= 0) & (cell.centre < size))
         if inside and not any(_overlap(cell, other) for other in cells):
             cells.append(cell)
     if len(cells) < num_cells:
         raise ValueError(
-            f"num_cells must leave room in {size[0]} x {size[1]} pixels, got "
-            f"{num_cells} of radius {radius:g}; try {len(cells)} or a larger size."
+            f"num_cells must fit into {size[0]} x {size[1]} pixels, got {num_cells} of "
+            f"radius {radius:g}; try {len(cells)} or a larger size."
         )
     return cells
 
 
 def _reach(cell: _Cell, angle: Float[np.ndarray, "*d"]) -> Float[np.ndarray, "*d"]:
-    """Distance of the outline from the centre, in pixels, in every direction."""
+    """Returns the distance of the outline from the centre, in pixels, by direction."""
     phase = _ORDERS * angle[..., None] - cell.turns
     return np.asarray(cell.radius * (1 + np.cos(phase) @ cell.bumps))
 
 
-def _meet(a: _Cell, b: _Cell, angle: float) -> float:
-    """Distance at which two outlines meet, b lying in direction `angle` from a."""
+def _touching_distance(a: _Cell, b: _Cell, angle: float) -> float:
+    """Returns the distance at which two cells touch, b in direction `angle` from a."""
     there, back = np.asarray(angle), np.asarray(angle + np.pi)
     return float(_reach(a, there) + _reach(b, back))
 
 
 def _overlap(a: _Cell, b: _Cell) -> bool:
-    """Whether two cells are closer than cells pressed together."""
+    """Returns whether two cells are closer than any cells that touch."""
     rows, columns = b.centre - a.centre
     angle = np.arctan2(rows, columns)
-    return bool(np.hypot(rows, columns) < _PRESSED[0] * _meet(a, b, angle))
+    return bool(np.hypot(rows, columns) < _PRESSED[0] * _touching_distance(a, b, angle))
 
 
 def _rasterize(
     cells: list[_Cell], size: tuple[int, int]
 ) -> tuple[Int32[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
-    """Numbers the cells; where outlines cross, the nearer centre wins.
+    """Draws numbered cells; where outlines cross, the nearer centre wins.
 
     Returns:
-      Instances, and the distance from the centre over that of the outline.
+      Instances, and the distance from the centre relative to that of the outline.
     """
     instances = np.zeros(size, np.int32)
     nearest = np.ones(size)  # 1 is the outline
@@ -220,13 +227,13 @@ def _photograph(
     depth: Float[np.ndarray, "H W"],
     radius: float,
 ) -> UInt16[np.ndarray, "H W"]:
-    """Light of the nuclei through the optics onto a camera; 1 is the brightest."""
+    """Simulates the camera image: optics, illumination, shot noise and read noise."""
     size = instances.shape
     brightness = np.append(0.0, rng.uniform(0.45, 1.0, instances.max()))
     coarse, fine = _texture(rng, size, radius / 4), _texture(rng, size, 1.2)
     chromatin = 1 + 0.2 * coarse + 0.12 * fine
     nuclei = brightness[instances] * (1 - 0.45 * depth**2) * chromatin
-    haze = 0.12 * _blur(nuclei, 1.5 * radius)  # light from out of focus
+    haze = 0.12 * _blur(nuclei, 1.5 * radius)  # out-of-focus light
     lamp = 1 + 0.25 * _texture(rng, size, max(size) / 4)
     light = lamp * (_blur(nuclei, 1.0) + haze + 0.09)
     photons = _PHOTONS * np.maximum(light, 0.0)
@@ -238,13 +245,13 @@ def _photograph(
 def _texture(
     rng: np.random.Generator, size: tuple[int, ...], sigma: float
 ) -> Float[np.ndarray, "H W"]:
-    """Smooth noise of mean 0 and standard deviation 1."""
+    """Returns smooth noise of mean 0 and standard deviation 1."""
     noise = _blur(rng.standard_normal(size), sigma)
     return (noise - noise.mean()) / noise.std()
 
 
 def _blur(image: Float[np.ndarray, "H W"], sigma: float) -> Float[np.ndarray, "H W"]:
-    """Gaussian blur of `sigma` pixels on the torus, in Fourier space: NumPy alone."""
+    """Returns a periodic Gaussian blur of `sigma` pixels, computed by FFT."""
     height, width = image.shape
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     transfer = np.exp(-2 * (np.pi * sigma) ** 2 * (rows**2 + columns**2))
@@ -252,7 +259,7 @@ def _blur(image: Float[np.ndarray, "H W"], sigma: float) -> Float[np.ndarray, "H
 
 
 def _false_colors(image: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
-    """Grey values in [0, 1] from blue over green to red."""
+    """Maps grey values in [0, 1] to colours from blue over green to red."""
     knots = (0.0, 0.25, 0.5, 0.75, 1.0)
     red, green, blue = (0, 0, 0, 1, 1), (0, 1, 1, 1, 0), (1, 1, 0, 0, 0)
     channels = [np.interp(image, knots, levels) for levels in (red, green, blue)]

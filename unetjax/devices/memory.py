@@ -1,18 +1,19 @@
-"""Memory that a compiled function takes, before it is run, and what there is."""
+"""Memory that a compiled function needs, and the memory that is available."""
 
-import os
 from typing import NamedTuple
 
 import jax
 
+from unetjax.files import limits
+
 
 class Memory(NamedTuple):
-    """Bytes on one device, as the compiler plans them.
+    """Bytes on one device, as planned by the compiler.
 
     Attributes:
-      arguments: What is given to the function, such as the state and the data.
-      outputs: What it returns, without what takes the place of a donated argument.
-      temporaries: What it needs in between, such as activations.
+      arguments: Arguments of the function, such as the state and the data.
+      outputs: Its results, except those that reuse the memory of donated arguments.
+      temporaries: Intermediate results, such as activations.
     """
 
     arguments: int
@@ -21,12 +22,12 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it, in bytes."""
+        """The sum, in bytes."""
         return sum(self)
 
 
 def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
-    """Returns the memory of a compiled function, None where the device does not say.
+    """Returns the memory of a compiled function; None if the device does not tell.
 
     Args:
       compiled: From `jax.jit(function).lower(*args).compile()`.
@@ -42,20 +43,22 @@ def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
 
 
 def limit() -> int:
-    """Returns how many bytes a program may plan with on the first local device.
+    """Returns how many bytes a program may plan to use on the first local device.
 
-    What JAX may use of a GPU or TPU; half of the machine's memory on a CPU, which other
-    programs and the data need as well. It does not change while a program runs.
+    This is what JAX may use of a GPU or TPU. On a CPU it is half of the memory of the
+    machine, as other programs and the data need memory as well. It is constant while a
+    program runs.
 
     Raises:
-      ValueError: If neither the device nor the system says, as Windows.
+      ValueError: If the memory cannot be determined, as on Windows.
     """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    if not hasattr(os, "sysconf"):
+    installed = limits.installed_memory()
+    if installed is None:
         raise ValueError(
-            "this system does not say how much memory it has; choose tile_size and "
-            "batch_size yourself."
+            "the memory of this machine cannot be determined; set tile_size and "
+            "batch_size by hand."
         )
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return installed // 2

@@ -1,94 +1,149 @@
-"""Scores of a model beside those of a simple baseline."""
+"""A trained model beside simple baselines, on the test or the validation images."""
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Int, Shaped
 
 from unetjax.data.examples import Example
 from unetjax.data.splits import Split
-from unetjax.evaluation import scoring
-from unetjax.inference.segment import Segmentation, segment
+from unetjax.evaluation.score_sets import ScoreSet
+from unetjax.inference import segment as segmentation
+from unetjax.inference.segment import Segmentation
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances.baseline import otsu_components
-from unetjax.metrics.cells import Scores
-from unetjax.reporting.report import Table
 
-SHOWN = {  # scores worth a line, with their names for people
-    "accuracy": "pixel accuracy",
-    "mean_iou": "IoU, mean of classes",
-    "mean_dice": "Dice, mean of classes",
-    "ap50": "AP at IoU 0.5",
-    "mean_ap_pooled": "AP, mean of IoU 0.5 to 0.95",
-    "separated_touching": "touching pairs separated",
-    "separated_close": "pairs within 5 pixels separated",
-}
+Part = Literal["test", "validation"]
+
+MODEL, OTSU = "U-Net", "Otsu + components"  # titles of columns
 
 
 class Comparison(NamedTuple):
-    """What the best model and the baseline make of the held-out images.
+    """Predictions of a model and of baselines for the same images.
 
     Attributes:
-      scores: Of every image.
-      baseline: Of every image, by Otsu's threshold and connected components; empty
-        where there are more classes than two.
-      found: What the model found, image by image.
+      part: Which images these are.
+      examples: The annotated images.
+      predictions: One for each image, by the title of their column.
     """
 
-    scores: list[Scores]
-    baseline: list[Scores]
-    found: list[Segmentation]
+    part: Part
+    examples: list[Example]
+    predictions: dict[str, list[Segmentation]]
+
+    def scores(self, score_set: ScoreSet) -> dict[str, dict[str, float]]:
+        """Returns all scores of a family, by the title of their column."""
+        return {
+            title: score_set.compute(self.examples, predictions)
+            for title, predictions in self.predictions.items()
+        }
 
 
-def compare(trained: TrainedModel, split: Split) -> Comparison:
-    """Returns scores of a model and of a simple baseline on the held-out images."""
-    num_classes = trained.model.num_classes
-    found = [segment(trained, e.image) for e in split.validation]
-    rate = functools.partial(scoring.score_example, num_classes=num_classes)
-    simple = baseline(split, trained.instances) if num_classes == 2 else []
-    return Comparison(
-        [rate(e, f) for e, f in zip(split.validation, found, strict=True)],
-        [rate(e, f) for e, f in zip(split.validation, simple, strict=False)],
-        found,
+def compare(
+    trained: TrainedModel,
+    split: Split,
+    *,
+    part: Part | None = None,
+    segment: Callable[[Shaped[np.ndarray, "H W C"]], Segmentation] | None = None,
+) -> Comparison:
+    """Segments images by a model and, if there are two classes, by Otsu's threshold.
+
+    Args:
+      trained: The model.
+      split: Its images. Those of training say whether cells are bright or dark.
+      part: Test or validation images; by default the test images, if there are any.
+      segment: How the model segments, such as averaged with other models;
+        `unetjax.segment` by default.
+
+    Raises:
+      ValueError: If `part` is "test" and there are no test images.
+    """
+    part, examples = select(split, part)
+    segment = segment or functools.partial(segmentation.segment, trained)
+    predictions = {MODEL: [segment(example.image) for example in examples]}
+    if trained.model.num_classes == 2:
+        settings = trained.instances
+        predictions[OTSU] = otsu(
+            split.train,
+            examples,
+            min_size=settings.min_size,
+            fill_holes=settings.fill_holes,
+        )
+    return Comparison(part, examples, predictions)
+
+
+def select(split: Split, part: Part | None = None) -> tuple[Part, list[Example]]:
+    """Returns the images of a part; by default the test images, if there are any.
+
+    Raises:
+      ValueError: If `part` is "test" and there are no test images.
+    """
+    part = part or ("validation" if split.test is None else "test")
+    examples = split.validation if part == "validation" else split.test
+    if examples is None:
+        raise ValueError(
+            "part must be 'validation', as there are no test images; select some by "
+            "config.data.test or config.data.test_fraction."
+        )
+    return part, examples
+
+
+def remark(part: Part, split: Split, trained: TrainedModel) -> str:
+    """Returns a sentence on what the scores of a part of the images can say."""
+    chosen = "the step"
+    if trained.provenance.instances_chosen:
+        chosen += " and the instance settings"
+    if part == "test":
+        return (
+            "The test images took no part in training or in any choice; the validation "
+            f"images chose {chosen}."
+        )
+    absent = "There are no test images. " if split.test is None else ""
+    return (
+        f"{absent}These are the scores of the validation images, which chose {chosen}, "
+        "and are therefore optimistic."
     )
 
 
-def baseline(split: Split, options: Mapping[str, Any]) -> list[Segmentation]:
-    """Returns what Otsu's threshold and connected components make of held-out images.
+def otsu(
+    train: Sequence[Example],
+    examples: Sequence[Example],
+    *,
+    min_size: int,
+    fill_holes: bool,
+) -> list[Segmentation]:
+    """Segments images by Otsu's threshold and connected components.
 
     Args:
-      split: The training images say whether cells are brighter than background.
-      options: Those of the model's instances; size limit and filled holes are shared.
+      train: Annotated images, which say whether cells are brighter than background.
+      examples: The images to segment.
+      min_size: See `instances.components.label_components`.
+      fill_holes: Likewise.
     """
-    sign = 1 if _cells_are_bright(split.train) else -1
-    return [_otsu(example, sign, options) for example in split.validation]
-
-
-def scores_table(comparison: Comparison, caption: str) -> Table:
-    """Returns the scores of the model, beside the baseline's where there is one."""
-    ours = scoring.total(comparison.scores)
-    columns = ["score", "U-Net"]
-    rows: list[dict[str, int | float | str]] = [
-        {"score": words, "U-Net": ours[name]} for name, words in SHOWN.items()
+    sign = 1 if _cells_are_bright(train) else -1
+    instances = [
+        otsu_components(
+            sign * example.image.mean(axis=-1), min_size=min_size, fill_holes=fill_holes
+        )
+        for example in examples
     ]
-    if comparison.baseline:
-        theirs = scoring.total(comparison.baseline)
-        columns.append("Otsu + components")
-        for row, name in zip(rows, SHOWN, strict=True):
-            row["Otsu + components"] = theirs[name]
-    return Table(columns, rows, caption)
+    return [_of_cells(each) for each in instances]
+
+
+def cell_everywhere(examples: Sequence[Example]) -> list[Segmentation]:
+    """Returns the segmentation of each image as a single cell: the floor of a score."""
+    return [_of_cells(np.ones(e.label.shape, np.int32)) for e in examples]
 
 
 def _cells_are_bright(examples: Sequence[Example]) -> bool:
-    """Whether cells are brighter than background, over the training images."""
+    """Returns whether the mean cell is brighter than the mean background."""
     cells = np.concatenate([e.image[e.label == 1].ravel() for e in examples])
     rest = np.concatenate([e.image[e.label == 0].ravel() for e in examples])
     return not cells.size or not rest.size or float(cells.mean()) > float(rest.mean())
 
 
-def _otsu(example: Example, sign: int, options: Mapping[str, Any]) -> Segmentation:
-    shared = {k: v for k, v in options.items() if k in ("min_size", "fill_holes")}
-    instances = otsu_components(sign * example.image.mean(axis=-1), **shared)
+def _of_cells(instances: Int[np.ndarray, "H W"]) -> Segmentation:
     label = (instances > 0).astype(np.int32)
     return Segmentation(np.eye(2, dtype=np.float32)[label], label, instances)

@@ -1,6 +1,6 @@
-"""What there is to look at while a run goes on: pictures, and words of warning."""
+"""Pictures of predictions beside the truth: image, labels, errors, weight map."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,71 +11,77 @@ from unetjax.reporting import pictures
 from unetjax.weight_maps.device import separation_weight_map
 from unetjax.weight_maps.settings import WeightMapSettings
 
-Panels = list[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
+Picture = UInt8[np.ndarray, "_ _ 3"]
+Panels = list[tuple[str, Picture]]  # captions and pictures
 
 _SIDE = 224  # pixels of a panel's longer side in a strip
 
 
 def panels(
-    example: Example, found: Segmentation, settings: WeightMapSettings
+    example: Example, prediction: Segmentation, settings: WeightMapSettings
 ) -> Panels:
-    """Returns pictures with their captions of one image and what was made of it.
+    """Returns pictures of one image, its truth and its prediction, with captions.
 
     Args:
       example: The image with its truth.
-      found: What the network made of it.
+      prediction: The prediction of a network.
       settings: Of the weight map, Eq. (2).
     """
     image = pictures.grey(example.image)
     annotated = example.label >= 0
     weight = np.asarray(separation_weight_map(example.instances, settings=settings))
+    predicted, true = (prediction.label > 0) & annotated, example.label > 0
     return [
         ("image", image),
         ("truth", pictures.color_labels(example.instances)),
-        ("prediction", pictures.color_labels(found.instances)),
+        ("prediction", pictures.color_labels(prediction.instances)),
         (
             "probability",
-            pictures.heat(1 - found.probs[..., 0], limits=(0.0, 1.0)),
+            pictures.heat(1 - prediction.probs[..., 0], limits=(0.0, 1.0)),
         ),
-        (
-            "extra orange, missed blue",
-            pictures.errors(image, (found.label > 0) & annotated, example.label > 0),
-        ),
+        ("extra orange, missed blue", pictures.errors(image, predicted, true)),
         ("weight map", pictures.heat(weight)),
     ]
 
 
 def strip(
     examples: Sequence[Example],
-    found: Sequence[Segmentation],
+    predictions: Sequence[Segmentation],
     settings: WeightMapSettings,
-) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns one picture: a row of panels for each image, of one size."""
+) -> Picture:
+    """Returns one picture with a row of panels for each image, all of one size."""
     rows = []
-    for example, segmentation in zip(examples, found, strict=True):
-        titles, shown = zip(*panels(example, segmentation, settings), strict=True)
-        fitted = [pictures.fit(picture, side=_SIDE) for picture in shown]
-        rows.append(pictures.side_by_side(fitted, (example.name, *titles[1:])))
-    return pictures.stack(rows)
+    for example, prediction in zip(examples, predictions, strict=True):
+        (_, image), *others = panels(example, prediction, settings)
+        rows.append([(example.name, image), *others])
+    return _stack(rows)
 
 
 def comparison(
-    examples: Sequence[Example], found: Sequence[tuple[str, Sequence[Segmentation]]]
-) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns one picture: a row for each image, its truth, and what models found.
+    examples: Sequence[Example], predictions: Mapping[str, Sequence[Segmentation]]
+) -> Picture:
+    """Returns one picture with a row for each image: truth, and several predictions.
 
     Args:
       examples: The images with their truth.
-      found: Of every model a name, and what it made of each image.
+      predictions: Of each model, by its name, the predictions of all images.
     """
     rows = []
     for i, example in enumerate(examples):
-        panels = [
-            (example.name, pictures.grey(example.image)),
-            ("truth", pictures.color_labels(example.instances)),
-            *((name, pictures.color_labels(f[i].instances)) for name, f in found),
-        ]
-        titles, shown = zip(*panels, strict=True)
+        labels = {
+            "truth": example.instances,
+            **{name: models[i].instances for name, models in predictions.items()},
+        }
+        colored = [(name, pictures.color_labels(x)) for name, x in labels.items()]
+        rows.append([(example.name, pictures.grey(example.image)), *colored])
+    return _stack(rows)
+
+
+def _stack(rows: Sequence[Panels]) -> Picture:
+    """Joins rows of captions and pictures."""
+    joined = []
+    for row in rows:
+        titles, shown = zip(*row, strict=True)
         fitted = [pictures.fit(picture, side=_SIDE) for picture in shown]
-        rows.append(pictures.side_by_side(fitted, titles))
-    return pictures.stack(rows)
+        joined.append(pictures.side_by_side(fitted, titles))
+    return pictures.stack(joined)

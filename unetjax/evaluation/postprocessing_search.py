@@ -1,4 +1,4 @@
-"""The options that make cells of probabilities, chosen on the held-out images."""
+"""Grid search of the instance settings of a model on validation images."""
 
 import hashlib
 import itertools
@@ -11,16 +11,15 @@ import numpy as np
 from jaxtyping import Float
 
 from unetjax.data.examples import Example
-from unetjax.evaluation import scoring
+from unetjax.evaluation.scoring import measure_cells
 from unetjax.inference.predict import class_map
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances import components
 from unetjax.instances.settings import InstanceSettings
-from unetjax.metrics.cells import Scores
+from unetjax.metrics.cells import CellMetric
+from unetjax.metrics.metric import merge_all
 from unetjax.model_io import model_folder
-
-CHOSEN = "instances_chosen"  # in `about` of a model, in words
 
 _METRICS = ("ap50", "f1_50", "mean_ap_pooled", "mean_ap_per_image")
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -30,66 +29,65 @@ _METHODS: tuple[dict[str, Any], ...] = (
     {"method": "watershed", "seeds": "probability", "seed_threshold": 0.95},
     {"method": "watershed", "seeds": "distance"},
 )
-_SIZES = (0, 10, 30)  # pixels, where the settings name no limit
+_SIZES = (0, 10, 30)  # pixels, where the given settings have no size limit
 
 
 class Choice(NamedTuple):
-    """What was chosen, and what it is worth on the images that chose it.
+    """The best settings of a grid, and their score on the images that chose them.
 
     Attributes:
-      settings: The best of all that were tried; those given, if none is better.
-      metric: What was compared.
-      before: Its value with the settings given.
-      after: Its value with those chosen.
-      tried: Number of settings.
+      settings: The best settings; the given ones if no others are better.
+      metric: Name of the score.
+      before: Score of the given settings.
+      after: Score of the best settings.
+      num_tried: Number of settings that were compared.
     """
 
     settings: InstanceSettings
     metric: str
     before: float
     after: float
-    tried: int
+    num_tried: int
 
 
-def tune(
+def store_best(
     folder: str | os.PathLike[str], validation: Sequence[Example], *, best_metric: str
 ) -> TrainedModel:
-    """Stores with a model the options of its instances that suit held-out images best.
+    """Stores in a model folder the instance settings that score best.
 
-    A model that has been tuned stays as it is, so that a further call does nothing.
+    A model whose settings were chosen before is returned unchanged, so that repeating
+    the call does nothing.
 
     Args:
       folder: A model folder.
-      validation: Annotated images that the model was not trained on; scores on them are
-        flattered by this choice, which `about["instances_chosen"]` says in words.
-      best_metric: By which the model was chosen. If it says nothing of cells, as IoU,
-        they are chosen by `mean_ap_pooled`.
+      validation: Annotated images that the model was not trained on. Their scores are
+        optimistic afterwards; `provenance.instances_chosen` records that.
+      best_metric: The score that chose the model. If instances do not affect it, as
+        `mean_iou`, the settings are chosen by `mean_ap_pooled`.
     """
-    trained = model_folder.load(folder)
-    if CHOSEN in trained.about or not len(validation):
+    trained = model_folder.load_model(folder)
+    if trained.provenance.instances_chosen or not validation:
         return trained
-    examples = list(validation)
-    probs = [segment(trained, each.image).probs for each in examples]
-    choice = choose(
-        examples,
+    probs = [segment(trained, example.image).probs for example in validation]
+    choice = search(
+        validation,
         probs,
-        InstanceSettings(**trained.instances),
+        trained.instances,
         metric=best_metric if best_metric in _METRICS else "mean_ap_pooled",
     )
-    words = (
-        f"among {choice.tried} settings on the held-out images, "
+    text = (
+        f"among {choice.num_tried} settings on the validation images, "
         f"{choice.metric} {choice.after:.4f} there ({choice.before:.4f} before)"
     )
-    tuned = trained._replace(
-        instances=dict(vars(choice.settings)), about=trained.about | {CHOSEN: words}
-    )
-    model_folder.save(folder, tuned)
-    return tuned
+    provenance = replace(trained.provenance, instances_chosen=text)
+    trained = replace(trained, instances=choice.settings, provenance=provenance)
+    model_folder.save_model(folder, trained)
+    return trained
 
 
-def choose(
-    examples: list[Example],
-    probs: list[Float[np.ndarray, "_ _ K"]],
+def search(
+    examples: Sequence[Example],
+    probs: Sequence[Float[np.ndarray, "_ _ K"]],
     settings: InstanceSettings,
     *,
     metric: str,
@@ -98,39 +96,37 @@ def choose(
 
     Args:
       examples: At least one annotated image.
-      probs: What a network predicts for each.
-      settings: Where to start from: they are tried first and stay if nothing is better,
-        and their hole filling is kept.
-      metric: A score of `metrics.table`, larger being better.
+      probs: Predicted probabilities of each.
+      settings: The given settings. They are tried first and kept unless others are
+        better; `fill_holes` is kept in any case.
+      metric: Name of a score of `metrics.cells`, of which larger is better.
     """
     grid = list(dict.fromkeys([settings, *_grid(settings)]))
-    classes = [class_map(each) for each in probs]
-    counted: list[dict[bytes, Scores]] = [{} for _ in examples]
+    labels = [class_map(each) for each in probs]
+    known: list[dict[bytes, CellMetric]] = [{} for _ in examples]
 
-    def value(candidate: InstanceSettings) -> float:
-        scores = []
-        for example, p, label, known in zip(
-            examples, probs, classes, counted, strict=True
+    def score(candidate: InstanceSettings) -> float:
+        metrics = []
+        for example, p, label, cache in zip(
+            examples, probs, labels, known, strict=True
         ):
-            cells = components.instances_from_probs(p, **vars(candidate))
-            # Many settings find the same cells, which are scored once.
-            key = hashlib.sha256(cells.tobytes()).digest()
-            if key not in known:
-                found = Segmentation(p, label, cells)
-                known[key] = scoring.score_example(
-                    example, found, num_classes=p.shape[-1]
-                )
-            scores.append(known[key])
-        return scoring.total(scores)[metric]
+            instances = components.instances_from_probs(p, candidate)
+            # Many settings yield the same instances, which are measured once.
+            key = hashlib.sha256(instances.tobytes()).digest()
+            if key not in cache:
+                prediction = Segmentation(p, label, instances)
+                cache[key] = measure_cells(example, prediction)
+            metrics.append(cache[key])
+        return merge_all(metrics).compute()[metric]
 
-    values = [value(candidate) for candidate in grid]
-    # NaN, where there is no cell at all, is better than nothing.
-    best = max(range(len(grid)), key=lambda i: np.nan_to_num(values[i], nan=-1.0))
-    return Choice(grid[best], metric, values[0], values[best], len(grid))
+    scores = [score(candidate) for candidate in grid]
+    # The score is NaN where there is no cell at all. Of equals, the first is chosen.
+    best = max(range(len(grid)), key=lambda i: np.nan_to_num(scores[i], nan=-1.0))
+    return Choice(grid[best], metric, scores[0], scores[best], len(grid))
 
 
 def _grid(settings: InstanceSettings) -> Iterator[InstanceSettings]:
-    """The nearest to the settings first, which of equals is chosen."""
+    """Yields candidates; those nearest to the given settings, preferred, come first."""
     own = settings.min_size
     sizes = (own, 2 * own, 0) if own else _SIZES
     thresholds = sorted(_THRESHOLDS, key=lambda t: abs(t - settings.threshold))

@@ -1,4 +1,4 @@
-"""Segmentations as files: an overlay to look at, a mask or label image to use."""
+"""Files of predictions: overlay, mask or label image, and probabilities."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -28,28 +28,28 @@ def write_all(
     labels: bool,
     probabilities: bool,
 ) -> None:
-    """Segments images and writes the results; nothing is written over.
+    """Segments images and writes the results, without overwriting any file.
 
-    An image named a turns into a_overlay.png and a_mask.png (0 and 255; classes, where
-    there are more than two) or a_labels.tif (numbered cells), and a_probs.tif.
+    The image a becomes a_overlay.png, a_mask.png (0 and 255; the classes, if there are
+    more than two) or a_labels.tif (numbered cells), and a_probs.tif.
 
     Args:
-      segment: From an image to its segmentation, see `evaluation.segment`.
-      inputs: Name and image, or name and a function that reads it.
-      folder: Where to write; made if it is absent.
-      labels: Whether to number the cells instead of writing a mask.
-      probabilities: Whether to write them as well, float32, one channel a class.
+      segment: From an image to its segmentation, such as `unetjax.segment` of a model.
+      inputs: Name and image, or name and a function that reads the image.
+      folder: Where to write; created if absent.
+      labels: Whether to write numbered cells instead of a mask.
+      probabilities: Whether to write them as well: float32, one channel per class.
 
     Raises:
-      FileExistsError: If a file that would be written exists; before anything starts.
-      ValueError: If two images have one name, or as `segment` does.
+      FileExistsError: If an output file exists; nothing is segmented then.
+      ValueError: If two images have the same name, or if `segment` raises it.
     """
     names = [name for name, _ in inputs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"several images are called {', '.join(twice)}; segment them into folders "
-            "of their own."
+            f"several images are called {', '.join(twice)}; segment them into separate "
+            "folders."
         )
     outputs = [
         _Files(
@@ -62,27 +62,30 @@ def write_all(
     for path in (path for files in outputs for path in files if path is not None):
         if path.exists():
             raise FileExistsError(
-                f"{path} exists and is not written over; name another --out folder."
+                f"{path} exists and is not overwritten; name another --out folder."
             )
     folder.mkdir(parents=True, exist_ok=True)
     with console.progress("segmenting", total=len(inputs), unit="image") as bar:
         for (name, image), files in zip(inputs, outputs, strict=True):
             pixels = image() if callable(image) else image
             try:
-                found = segment(pixels)
+                prediction = segment(pixels)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-            _write(pixels, found, files, labels=labels)
-            bar.advance(cells=int(found.instances.max(initial=0)))
+            _write(pixels, prediction, files, labels=labels)
+            bar.advance(cells=int(prediction.instances.max(initial=0)))
 
 
-def _write(image: Image, found: Segmentation, files: _Files, *, labels: bool) -> None:
-    picture = pictures.outlines(pictures.grey(image), found.instances)
+def _write(
+    image: Image, prediction: Segmentation, files: _Files, *, labels: bool
+) -> None:
+    picture = pictures.outlines(pictures.grey(image), prediction.instances)
     pictures.write_png(files.overlay, picture)
     if labels:
-        images.write_labels(files.result, found.instances)
+        images.write_labels(files.result, prediction.instances)
     else:
-        scale = 255 if found.probs.shape[-1] == 2 else 1
-        images.write_image(files.result, (scale * found.label[..., None]).astype("u1"))
+        scale = 255 if prediction.probs.shape[-1] == 2 else 1
+        mask = (scale * prediction.label[..., np.newaxis]).astype(np.uint8)
+        images.write_image(files.result, mask)
     if files.probs is not None:
-        images.write_image(files.probs, found.probs)
+        images.write_image(files.probs, prediction.probs)

@@ -1,52 +1,62 @@
-"""Scores of whole annotated images."""
+"""Metrics of predictions on annotated images, one function for each family."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Shaped
 
 from unetjax.data.examples import Example
-from unetjax.inference.segment import Segmentation
-from unetjax.metrics import cells
-from unetjax.metrics.cells import Scores
+from unetjax.inference.segment import Segmentation, segment
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.metrics.cells import CellMetric
+from unetjax.metrics.em import EmMetric
+from unetjax.metrics.metric import merge_all
+from unetjax.metrics.tracking import TrackingMetric
 
 
-def evaluate(
-    source: Sequence[Example],
-    segment_image: Callable[[Shaped[np.ndarray, "H W C"]], Segmentation],
-    *,
-    num_classes: int,
-    progress: Callable[[int, int], object] | None = None,
-) -> list[Scores]:
-    """Returns the scores of every image of a source.
-
-    Args:
-      source: Annotated images.
-      segment_image: From an image to its segmentation.
-      num_classes: Number K of classes.
-      progress: Called with the number of images done and of all.
-    """
-    scores = []
-    for i, example in enumerate(source):
-        found = segment_image(example.image)
-        scores.append(score_example(example, found, num_classes=num_classes))
-        if progress is not None:
-            progress(i + 1, len(source))
-    return scores
-
-
-def score_example(example: Example, found: Segmentation, *, num_classes: int) -> Scores:
-    """Returns the counts of one image."""
-    return cells.score(
+def measure_cells(example: Example, prediction: Segmentation) -> CellMetric:
+    """Returns the counts of IoU, Dice and average precision of one image."""
+    return CellMetric.from_image(
         example.label,
         example.instances,
-        found.label,
-        found.instances,
-        num_classes=num_classes,
+        prediction.label,
+        prediction.instances,
+        num_classes=prediction.probs.shape[-1],
     )
 
 
-def total(scores: list[Scores]) -> dict[str, float]:
-    """Returns every score of a set of at least one image, from its summed counts."""
-    return cells.summary(functools.reduce(cells.add, scores))
+def measure_em(example: Example, prediction: Segmentation) -> EmMetric:
+    """Returns the counts of the ISBI 2012 scores of one slice."""
+    # Rounding may have made the sum of several classes larger than 1.
+    probability = np.minimum(prediction.probs[..., 1:].sum(axis=-1), 1)
+    return EmMetric.from_image(example.label, probability)
+
+
+def measure_tracking(example: Example, prediction: Segmentation) -> TrackingMetric:
+    """Returns the counts of the Cell Tracking Challenge of one frame."""
+    ignored = example.label < 0
+    return TrackingMetric.from_image(
+        np.where(ignored, 0, example.instances),
+        np.where(ignored, 0, prediction.instances),
+    )
+
+
+def evaluate(
+    trained: TrainedModel, examples: Sequence[Example], *, keep: int = 0
+) -> tuple[CellMetric, list[Segmentation]]:
+    """Segments at least one annotated image and returns the metric of all.
+
+    Args:
+      trained: The model.
+      examples: Annotated images.
+      keep: Number of predictions to return; all would be large.
+
+    Returns:
+      The merged metric, and the predictions of the first `keep` images.
+    """
+    metrics, predictions = [], []
+    for example in examples:
+        prediction = segment(trained, example.image)
+        metrics.append(measure_cells(example, prediction))
+        if len(predictions) < keep:
+            predictions.append(prediction)
+    return merge_all(metrics), predictions

@@ -26,13 +26,13 @@ def write_atomically(
 ) -> Iterator[pathlib.Path]:
     """Yields a temporary name in the same folder, renamed to `path` at the end.
 
-    A file under its final name is therefore complete. When the block fails, `path` is
-    as it was before and the temporary file is gone.
+    A file under its final name is therefore complete. If the block raises, `path` is
+    unchanged and the temporary file is deleted.
 
     Args:
       path: The final name; its folder must exist.
-      replace: Whether an existing file may be replaced. Only for files of our own
-        runs, never for a name that a person gave.
+      replace: Whether an existing file may be replaced. Only for files that a run has
+        written itself, never for a path that the user has given.
 
     Raises:
       FileExistsError: If `path` exists and `replace` is false.
@@ -46,7 +46,7 @@ def write_atomically(
         )
     if not replace:
         _refuse_existing(path)
-    # Hidden, so that nobody takes it for data; same suffix, as writers look at it.
+    # Hidden, so that it is not taken for data. Writers choose a format by the suffix.
     name = f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
     temporary = path.with_name(name)
     try:
@@ -105,7 +105,7 @@ def is_unused(folder: str | os.PathLike[str]) -> bool:
     """Returns whether a folder is missing, empty, or was claimed and never written to.
 
     A process that was killed early leaves its lock file and files under temporary
-    names; neither makes the folder somebody else's.
+    names; neither makes the folder count as used.
     """
     folder = pathlib.Path(folder)
     return not folder.exists() or all(
@@ -118,7 +118,7 @@ def _refuse_existing(path: pathlib.Path) -> None:
     if path.exists() or path.is_symlink():
         raise FileExistsError(
             f"{path} exists already and is not overwritten; choose another name or "
-            "move it away."
+            "move it."
         )
 
 

@@ -1,4 +1,4 @@
-"""Images and label images by file name: stored values, never a silent cast."""
+"""Reading and writing of images and label images, without any silent conversion."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ Path = str | os.PathLike[str]
 
 
 def is_image(path: Path) -> bool:
-    """Says whether the name of a file ends like an image that can be read.
+    """Returns whether a file name has the suffix of an image format that can be read.
 
     Example:
       >>> is_image("a.ome.TIF"), is_image("a.csv")
@@ -28,8 +28,8 @@ def is_image(path: Path) -> bool:
 def read_image(path: Path) -> Shaped[np.ndarray, "H W C"]:
     """Returns the one image of a file with the type it is stored in.
 
-    The channels are those that the file names; grey values give one channel, booleans
-    become uint8, and an alpha channel that is opaque everywhere is dropped.
+    Grey values have one channel, booleans become uint8, and an alpha channel that is
+    opaque everywhere is dropped.
 
     Raises:
       FileNotFoundError: If there is no such file.
@@ -46,10 +46,10 @@ def read_stack(path: Path) -> Shaped[np.ndarray, "N H W C"]:
 
 
 def read_labels(path: Path) -> Int32[np.ndarray, "H W"]:
-    """Returns the one label image of a file: a number for each pixel.
+    """Returns the one label image of a file: an integer for each pixel.
 
-    A palette gives its places, RGB is accepted where the three are equal, floating
-    values where all are integers.
+    Of an indexed image these are its palette indices. RGB is accepted if the three
+    channels are equal, floating-point values if all of them are integers.
 
     Raises:
       FileNotFoundError: If there is no such file.
@@ -65,17 +65,17 @@ def read_label_stack(path: Path) -> Int32[np.ndarray, "N H W"]:
     if path.suffix.lower() in _LOSSY:
         raise ValueError(
             f"{path} is a JPEG, whose compression changes the labels at every edge; "
-            "save the mask as .png or .tif from where it was drawn."
+            "export the mask as .png or .tif from the program that made it."
         )
     return pages.as_labels(_read(path), path)
 
 
 def write_image(path: Path, image: Shaped[np.ndarray, "H W C"]) -> None:
-    """Writes an image as deflated TIFF or PNG, by suffix; booleans become uint8.
+    """Writes an image as compressed TIFF or PNG, by suffix; booleans become uint8.
 
     Raises:
       FileExistsError: If the file exists.
-      ValueError: If the suffix is another, or the format cannot hold the values.
+      ValueError: If the suffix is not accepted, or the format cannot hold the values.
     """
     path = pathlib.Path(path)
     suffix = path.suffix.lower()
@@ -99,7 +99,7 @@ def write_image(path: Path, image: Shaped[np.ndarray, "H W C"]) -> None:
 
 
 def write_labels(path: Path, instances: Integer[np.ndarray, "H W"]) -> None:
-    """Writes numbered cells as uint16, or as uint32 above 65,535.
+    """Writes instance numbers as uint16, or as uint32 if any exceeds 65,535.
 
     Raises:
       FileExistsError: If the file exists.
@@ -109,13 +109,14 @@ def write_labels(path: Path, instances: Integer[np.ndarray, "H W"]) -> None:
     low, high = int(instances.min()), int(instances.max())
     if low < 0 or high > np.iinfo(np.uint32).max:
         raise ValueError(
-            f"{path} cannot hold cells numbered from {low} to {high}; accepted are 0 "
+            f"{path} cannot hold instance numbers from {low} to {high}; accepted are 0 "
             f"to {np.iinfo(np.uint32).max}."
         )
     dtype = np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32
     if dtype == np.uint32 and path.suffix.lower() == ".png":
         raise ValueError(
-            f"{path} cannot hold cell {high}: PNG ends at 65,535; write .tif instead."
+            f"{path} cannot hold instance number {high}, PNG holds up to 65,535; write "
+            ".tif instead."
         )
     write_image(path, instances.astype(dtype)[..., None])
 
@@ -127,9 +128,9 @@ def _read(path: pathlib.Path) -> pages.Pages:
         accepted = ", ".join(SUFFIXES)
         raise ValueError(f"{path} is not an image; accepted are {accepted}.")
     if not path.is_file():
-        raise ValueError(f"{path} is a folder; name one image.")
+        raise ValueError(f"{path} is a folder; pass the path of an image.")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes); get the file anew.")
+        raise ValueError(f"{path} is empty (0 bytes); download or export it again.")
     reader = tiff.read if path.suffix.lower() in _TIFF else png.read
     return reader(path)
 
@@ -139,7 +140,7 @@ def _single(
 ) -> Shaped[np.ndarray, "..."]:
     if len(stack) != 1:
         raise ValueError(
-            f"{path} holds {len(stack)} images where one is expected, and names no "
+            f"{path} holds {len(stack)} images, expected one, and does not declare an "
             f"axis of channels; use {name} for a stack, or save the file with axes CYX."
         )
     return stack[0]

@@ -1,4 +1,4 @@
-"""How much a file may claim to hold, decided before any memory is taken."""
+"""Size limits of image files, checked before memory is allocated."""
 
 import math
 import os
@@ -8,7 +8,7 @@ MAX_RATIO = 10_000  # decoded bytes for each byte of the file; deflate reaches 1
 
 
 def check_size(path: pathlib.Path, num_bytes: int) -> None:
-    """Refuses a file whose header claims more than the file or the memory can hold.
+    """Refuses a file whose header claims more than is plausible or fits in memory.
 
     Args:
       path: The file, for its size and for the message.
@@ -21,30 +21,30 @@ def check_size(path: pathlib.Path, num_bytes: int) -> None:
     stored = path.stat().st_size
     if num_bytes > MAX_RATIO * stored:
         raise ValueError(
-            f"{path} is damaged: its header claims {in_words(num_bytes)} of pixels, "
-            f"the file has {in_words(stored)}; get the file anew."
+            f"{path} is damaged: its header claims {format_bytes(num_bytes)} of "
+            f"pixels, the file has {format_bytes(stored)}; download or export it again."
         )
     memory = installed_memory()
     if memory is not None and num_bytes > memory // 2:
         raise ValueError(
-            f"{path} needs {in_words(num_bytes)} of memory, more than half of the "
-            f"{in_words(memory)} of this machine; cut it into smaller images."
+            f"{path} needs {format_bytes(num_bytes)} of memory, more than half of the "
+            f"{format_bytes(memory)} of this machine; split it into smaller images."
         )
 
 
 def installed_memory() -> int | None:
-    """Returns the memory of this machine in bytes, None where it is unknown."""
+    """Returns the memory of this machine in bytes; None if it is unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError):  # no sysconf on Windows
         return None
 
 
-def in_words(num_bytes: int) -> str:
-    """Returns a number of bytes in a unit that reads well.
+def format_bytes(num_bytes: int) -> str:
+    """Returns a number of bytes with a binary unit.
 
     Example:
-      >>> in_words(126), in_words(10**10)
+      >>> format_bytes(126), format_bytes(10**10)
       ('126 bytes', '9.3 GiB')
     """
     if num_bytes < 1024:

@@ -1,4 +1,4 @@
-"""Digests of every file of a folder, so that a flipped bit is noticed."""
+"""Manifests: SHA-256 checksums of all files of a folder, to detect corruption."""
 
 import hashlib
 import json
@@ -11,17 +11,16 @@ MANIFEST = "manifest.json"
 
 
 class CorruptFilesError(ValueError):
-    """A folder does not hold what its manifest says."""
+    """The files of a folder do not agree with its manifest."""
 
 
 def write_manifest(folder: str | os.PathLike[str]) -> None:
     """Writes the SHA-256 of every file below `folder` into its manifest.json.
 
-    A manifest of before is replaced. The manifest itself and the lock file of a run are
-    left out.
+    An existing manifest is replaced. The manifest itself and lock files are left out.
 
     Raises:
-      ValueError: If a file lies outside of the folder, behind a link.
+      ValueError: If a link leads to a file outside of the folder.
     """
     folder = pathlib.Path(folder)
     names = sorted(
@@ -35,7 +34,7 @@ def write_manifest(folder: str | os.PathLike[str]) -> None:
 
 
 def verify_manifest(folder: str | os.PathLike[str]) -> None:
-    """Checks every file that the manifest of `folder` names; others are not looked at.
+    """Checks every file in the manifest of `folder`; other files are ignored.
 
     Raises:
       CorruptFilesError: If the manifest is absent or unreadable, or if files are
@@ -53,7 +52,8 @@ def verify_manifest(folder: str | os.PathLike[str]) -> None:
             problems.append(str(error).rstrip("."))
     if problems:
         raise CorruptFilesError(
-            f"{'; '.join(problems)}: {folder} is not what was written; get it anew."
+            f"{'; '.join(problems)}: {folder} is not as it was written; copy or "
+            "download it again."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the pixels of a file mean: an image, or the labels of one."""
+"""Interpretation of the pixels of a file: as an image, or as labels."""
 
 import pathlib
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from unetjax.settings import check_finite
 
 
 class Pages(NamedTuple):
-    """Everything a file holds, and what its metadata say about the channels.
+    """All pixels of a file, and what its metadata declare about the channels.
 
     Attributes:
       pixels: The stored values, booleans as 0 and 1.
       has_alpha: Whether the last channel is opacity.
-      is_indexed: Whether the values are places in a palette of colours.
+      is_indexed: Whether the values are palette indices.
     """
 
     pixels: Shaped[np.ndarray, "N H W C"]
@@ -24,16 +24,16 @@ class Pages(NamedTuple):
 
 
 def as_image(pages: Pages, path: pathlib.Path) -> Shaped[np.ndarray, "N H W c"]:
-    """Returns the pixels as an image: opacity that says nothing is dropped.
+    """Returns the pixels as an image, without an alpha channel that is opaque.
 
     Raises:
-      ValueError: If the values are places in a palette, opacity varies, or pixels are
-        NaN or infinite.
+      ValueError: If the values are palette indices, the alpha channel is not opaque, or
+        pixels are NaN or infinite.
     """
     if pages.is_indexed:
         raise ValueError(
-            f"{path} stores places in a palette, not grey values or colours; convert "
-            "it to grey values or RGB."
+            f"{path} stores palette indices, not grey values or colours; convert it to "
+            "grey values or RGB."
         )
     pixels = _without_alpha(pages, path)
     check_finite(str(path), pixels)
@@ -41,30 +41,30 @@ def as_image(pages: Pages, path: pathlib.Path) -> Shaped[np.ndarray, "N H W c"]:
 
 
 def as_labels(pages: Pages, path: pathlib.Path) -> Int32[np.ndarray, "N H W"]:
-    """Returns the pixels as one integer each; grey values stored as RGB count as one.
+    """Returns an integer for each pixel; RGB with equal channels counts as grey.
 
     Raises:
-      ValueError: If the file is in colour, has a value that is not an integer, or one
-        that 32 bits with a sign cannot hold.
+      ValueError: If the file is in colour, or has a value that is not an integer or
+        exceeds 32 bits with sign.
     """
     pixels = _without_alpha(pages, path)
     if pixels.shape[-1] != 1 and (pixels != pixels[..., :1]).any():
         raise ValueError(
-            f"{path} has {pixels.shape[-1]} different channels, a mask has one number "
+            f"{path} has {pixels.shape[-1]} different channels, expected one integer "
             "for each pixel; save it as grey values or with a palette."
         )
     values = pixels[..., 0]
     limits = np.iinfo(np.int32)
     if np.issubdtype(values.dtype, np.floating) and (values != np.rint(values)).any():
         raise ValueError(
-            f"{path} has values like {_a_fraction(values)}, a mask has integers; save "
-            "it as an integer type."
+            f"{path} has values like {_a_fraction(values)}, expected integers; save it "
+            "with an integer type."
         )
     low, high = values.min().item(), values.max().item()
     if low < limits.min or high > limits.max:
         raise ValueError(
             f"{path} has labels from {low} to {high}, the largest accepted is "
-            f"{limits.max}; number the cells from 1."
+            f"{limits.max}; number instances from 1."
         )
     return values.astype(np.int32)
 
@@ -76,8 +76,7 @@ def _without_alpha(pages: Pages, path: pathlib.Path) -> Shaped[np.ndarray, "N H 
     opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
     if (alpha != opaque).any():
         raise ValueError(
-            f"{path} is partly transparent, which has no meaning here; save it without "
-            "an alpha channel."
+            f"{path} is partly transparent; save it without an alpha channel."
         )
     return pages.pixels[..., :-1]
 

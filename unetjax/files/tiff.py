@@ -1,4 +1,4 @@
-"""TIFF through tifffile."""
+"""Reading and writing of TIFF files by tifffile."""
 
 import contextlib
 import logging
@@ -15,25 +15,26 @@ from unetjax.files.pages import Pages
 
 
 def read(path: pathlib.Path) -> Pages:
-    """Returns all pages of a TIFF, its axes ordered as the file names them.
+    """Returns all pages of a TIFF, with the axes that the file declares.
 
     Raises:
       ValueError: If the file is damaged, too large, compressed with a codec that is not
         installed, or holds more than channels and one sequence of images.
     """
     with contextlib.ExitStack() as stack:
-        complaints = stack.enter_context(_complaints())
-        with _explained(path):
-            # Not the other files that OME metadata may name.
+        warnings = stack.enter_context(_collect_warnings())
+        with _as_value_error(path):
+            # Other files that OME metadata may refer to stay closed.
             file = tifffile.TiffFile(path, _multifile=False)
             series = stack.enter_context(file).series
         _check_header(series, path)
-        with _explained(path):
+        with _as_value_error(path):
             pixels = series[0].asarray()
-    if complaints:
-        # tifffile returns what it could read of a cut stack and only logs the loss.
+    if warnings:
+        # tifffile returns what it could read of a truncated stack, and logs the rest.
         raise ValueError(
-            f"{path} is damaged or cut short: {complaints[0]}; get the file anew."
+            f"{path} is damaged or truncated: {warnings[0]}; download or export it "
+            "again."
         )
     page = series[0].keyframe
     pixels = _order(pixels, series[0].axes, path)
@@ -45,14 +46,14 @@ def read(path: pathlib.Path) -> Pages:
 
 
 def write(path: pathlib.Path, image: Shaped[np.ndarray, "H W C"], *, ome: bool) -> None:
-    """Writes a deflated TIFF that names its axes: grey, RGB or channels as pages.
+    """Writes a compressed TIFF that declares its axes: grey, RGB or channels as pages.
 
     Raises:
-      ValueError: If the metadata of OME cannot name the type.
+      ValueError: If OME metadata have no name for the dtype.
     """
     if ome and image.dtype in (np.int64, np.uint64, np.float16):
         raise ValueError(
-            f"OME-TIFF cannot hold {image.dtype} without a loss; write .tif instead."
+            f"OME-TIFF cannot hold {image.dtype} without loss; write .tif instead."
         )
     is_rgb = image.shape[-1] == 3 and image.dtype in (np.uint8, np.uint16)
     if is_rgb:
@@ -78,7 +79,7 @@ def _check_header(
     if len(series) != 1:
         raise ValueError(
             f"{path} holds {len(series)} images of different kinds; save the one to "
-            "use as a file of its own."
+            "use as a separate file."
         )
     dtype = np.dtype(series[0].dtype)
     if dtype.kind not in "buif":
@@ -114,8 +115,8 @@ def _order(
 
 
 @contextlib.contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collects what tifffile would only log."""
+def _collect_warnings() -> Iterator[list[str]]:
+    """Collects the warnings that tifffile logs instead of raising."""
     messages: list[str] = []
 
     class Collector(logging.Handler):
@@ -132,14 +133,16 @@ def _complaints() -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def _explained(path: pathlib.Path) -> Iterator[None]:
-    """Makes one sentence of what tifffile raises; damaged files raise anything."""
+def _as_value_error(path: pathlib.Path) -> Iterator[None]:
+    """Turns whatever tifffile raises for a damaged file into one sentence."""
     try:
         yield
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        message = f"{path} cannot be read as TIFF ({error}); get the file anew."
+        message = (
+            f"{path} cannot be read as TIFF ({error}); download or export it again."
+        )
         if "imagecodecs" in str(error):
             codec = str(error).split(":")[0].rpartition(".")[2]
             message = (

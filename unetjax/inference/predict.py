@@ -1,10 +1,10 @@
-"""Class probabilities of an image of any size, tile by tile."""
+"""Tiled prediction: class probabilities of every pixel of an image of any size."""
 
 import functools
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from unetjax.inference.tiles import Mirror, TilePlan
 from unetjax.inference.tta import Average
 from unetjax.network import input_scaling, norms
 from unetjax.network.forward import forward
-from unetjax.network.input_scaling import Clip, Scaling
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
 
 Crop = Literal["same", "valid"]
@@ -27,14 +27,35 @@ Engine = Callable[
 _BATCH_VALUES = 2**26
 
 
+@runtime_checkable
+class Network(Protocol):
+    """What `predict` uses of a `TrainedModel`."""
+
+    @property
+    def model(self) -> UNet:
+        """The network."""
+        ...
+
+    @property
+    def params(self) -> PyTree:
+        """Its parameters."""
+        ...
+
+    @property
+    def model_state(self) -> Mapping[str, Any]:
+        """Its other collections (batch statistics)."""
+        ...
+
+    @property
+    def input_scaling(self) -> InputScaling:
+        """From stored grey values to network input."""
+        ...
+
+
 def predict(
-    model: UNet,
-    params: PyTree,
+    trained: Network,
     image: Shaped[np.ndarray | Array, "H W *C"],
     *,
-    model_state: dict[str, Any] | None = None,
-    scaling: Scaling = "none",
-    clip: Clip = (None, None),
     softmax: bool = True,
     average: Average = "none",
     tile_size: int | None = None,
@@ -53,13 +74,8 @@ def predict(
     taken over the tile: there is a warning if such a network meets several tiles.
 
     Args:
-      model: The network.
-      params: Its parameters.
+      trained: A `TrainedModel`. Its input scaling is measured on the whole image.
       image: Grey values as stored, [H, W] or [H, W, C].
-      model_state: Its other collections (batch statistics); none by default.
-      scaling: From grey values to network input, as in training; measured on the whole
-        image.
-      clip: Bounds of the stored grey values before that, as in training.
       softmax: Whether to return probabilities; logits otherwise.
       average: Rotated and mirrored versions of the image whose probabilities are
         averaged, see `averaging.versions`; `d4` is exact and takes 8 times as long.
@@ -73,7 +89,7 @@ def predict(
         the output of the network itself. Of other sizes the last pixels see up to a
         period of the mirror image.
       engine: What computes the logits of tiles in place of `model.apply`, of the same
-        parameters, such as `exchange.openvino.compile_network` returns. Tiles then
+        parameters, such as `model_io.openvino.compile_network` returns. Tiles then
         agree with one pass as closely as the engine computes.
       progress: Called after every batch with the number of tiles done and of all, over
         all versions.
@@ -84,13 +100,15 @@ def predict(
 
     Example:
       >>> import jax.numpy as jnp
+      >>> from unetjax.inference.trained_model import TrainedModel
       >>> model = UNet(features=2, depth=1)
       >>> tile = jnp.zeros((1, 20, 20, 1))
       >>> params = model.init(jax.random.key(0), tile, train=False)["params"]
-      >>> predict(model, params, np.zeros((33, 21))).shape
+      >>> predict(TrainedModel(model, params), np.zeros((33, 21))).shape
       (33, 21, 2)
     """
-    pixels = _with_channels(np.asarray(image), params)
+    model = trained.model
+    pixels = _with_channels(np.asarray(image), trained.params)
     height, width = _result_size(model, pixels.shape[:2], crop)
     versions = tta.versions(average)
     _check_average(average, softmax=softmax, crop=crop)
@@ -103,7 +121,7 @@ def predict(
         )
         for version in versions
     ]
-    pixels = input_scaling.scale(pixels, scaling, clip)
+    pixels = input_scaling.scale(pixels, trained.input_scaling)
     counts = [plan.rows.count * plan.columns.count for plan in plans]
     if max(counts) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
         warnings.warn(
@@ -113,7 +131,7 @@ def predict(
         )
     if engine is None:
         # On the device once, not with every batch.
-        variables = jax.device_put((params, model_state or {}))
+        variables = jax.device_put((trained.params, dict(trained.model_state)))
         engine = functools.partial(_logits, model, *variables)
     rim = plans[0].margin if model.padding == "SAME" else 0
     trusted = functools.partial(_trusted, softmax=softmax, rim=rim)

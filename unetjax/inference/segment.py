@@ -1,21 +1,21 @@
-"""Probabilities, classes and numbered cells of an image of any size."""
+"""Segmentation of an image of any size: probabilities, classes and instances."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 from unetjax.inference import tta
-from unetjax.inference.predict import Engine, class_map, predict
-from unetjax.inference.trained_model import TrainedModel
+from unetjax.inference.predict import Engine, Network, class_map, predict
 from unetjax.inference.tta import Average
 from unetjax.instances.components import instances_from_probs
+from unetjax.instances.settings import InstanceSettings
 
 
 class Segmentation(NamedTuple):
-    """What a network makes of an image.
+    """The segmentation of an image.
 
     Attributes:
       probs: Probability of every class, background first.
@@ -28,11 +28,26 @@ class Segmentation(NamedTuple):
     instances: Int[np.ndarray, "H W"]
 
 
+@runtime_checkable
+class SegmentingNetwork(Network, Protocol):
+    """What `segment` uses of a `TrainedModel`."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of every class, background first; empty if they have none."""
+        ...
+
+    @property
+    def instances(self) -> InstanceSettings:
+        """Post-processing from probabilities to instances."""
+        ...
+
+
 def segment(
-    trained: TrainedModel,
-    image: Shaped[np.ndarray, "H W C"],
+    trained: SegmentingNetwork,
+    image: Shaped[np.ndarray | Array, "H W *C"],
     *,
-    others: Sequence[TrainedModel] = (),
+    others: Sequence[SegmentingNetwork] = (),
     average: Average = "none",
     engines: Sequence[Engine] | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -40,17 +55,16 @@ def segment(
     """Returns probabilities, classes and numbered cells of an image of any size.
 
     Args:
-      trained: A network with its input scaling and the options of
-        `instances_from_probs`.
-      image: Grey values as stored.
-      others: Further networks of the same classes, each with its own input scaling; the
+      trained: A `TrainedModel`; its instance settings are used.
+      image: Grey values as stored, [H, W] or [H, W, C].
+      others: Further models of the same classes, each with its own input scaling; the
         probabilities of all are averaged.
       average: Versions of the image over which each network averages, see
         `averaging.versions`.
-      engines: What computes the first network and each of the others, see `predict`;
-        JAX by default.
-      progress: Called with the number of tiles done and of all, as many for every
-        network as for the one at work.
+      engines: The `engine` of the first model and of each of the others, see
+        `predict`; JAX by default.
+      progress: Called with the number of tiles done and of all; the total assumes that
+        every network takes as many tiles as the current one.
 
     Raises:
       ValueError: If the networks have different classes, or the image does not fit one.
@@ -69,12 +83,8 @@ def segment(
 
     probs = tta.mean(
         predict(
-            each.model,
-            each.params,
+            each,
             image,
-            model_state=each.model_state,
-            scaling=each.scaling,
-            clip=each.clip,
             average=average,
             engine=engine,
             progress=functools.partial(report, index),
@@ -83,9 +93,9 @@ def segment(
             zip(models, engines or [None] * len(models), strict=True)
         )
     )
-    instances = instances_from_probs(probs, **trained.instances)
+    instances = instances_from_probs(probs, trained.instances)
     return Segmentation(probs, class_map(probs), instances)
 
 
-def _classes(trained: TrainedModel) -> Sequence[str]:
+def _classes(trained: SegmentingNetwork) -> Sequence[str]:
     return trained.class_names or [str(k) for k in range(trained.model.num_classes)]

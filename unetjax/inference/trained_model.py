@@ -1,32 +1,67 @@
-"""A trained network with all it takes to use it."""
+"""`TrainedModel`: a trained network with everything that is needed to apply it."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from jaxtyping import PyTree
 
-from unetjax.network.input_scaling import Clip, Scaling
+from unetjax.inference import predict, segment
+from unetjax.instances.settings import InstanceSettings
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 
 
-class TrainedModel(NamedTuple):
-    """A trained network with all it takes to use it.
+@dataclass(frozen=True)
+class Provenance:
+    """Where a trained model comes from; what is unknown is None or empty.
+
+    Attributes:
+      step: Number of updates.
+      scores: Scores on the validation images after these updates; None where a score
+        is undefined.
+      num_train_images: Number of training images.
+      image_dtype: Type in which their grey values were stored, such as `uint8`.
+      config: All options of the experiment, as nested dictionaries.
+      instances_chosen: How the instance settings were chosen, in a sentence.
+      trial: Name of the trial, for the best model of a sweep.
+      notes: Free text.
+    """
+
+    step: int | None = None
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    num_train_images: int | None = None
+    image_dtype: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    instances_chosen: str = ""
+    trial: str = ""
+    notes: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A trained network with everything that is needed to apply it.
+
+    `unetjax.load_model` reads one from a model folder.
 
     Attributes:
       model: The network.
       params: Its parameters.
       model_state: Its other collections (batch statistics).
-      scaling: From stored grey values to network input.
+      input_scaling: From grey values as stored to network input.
       class_names: Name of every class, background first; empty if they have none.
-      instances: Options of the post-processing that numbers cells, as JSON data.
-      about: What the network was trained on, its scores, its origin, as JSON data.
-      clip: Bounds of the stored grey values before the scaling; None is no bound.
+      instances: Post-processing from probabilities to instances.
+      provenance: What it was trained on, and how well it did.
     """
 
     model: UNet
     params: PyTree
-    model_state: dict[str, Any]
-    scaling: Scaling
-    class_names: tuple[str, ...]
-    instances: dict[str, Any]
-    about: dict[str, Any]
-    clip: Clip = (None, None)
+    model_state: Mapping[str, Any] = field(default_factory=dict)
+    input_scaling: InputScaling = InputScaling("none")
+    class_names: tuple[str, ...] = ()
+    instances: InstanceSettings = InstanceSettings()
+    provenance: Provenance = Provenance()
+
+    # The functions are the methods: one signature, one documentation.
+    predict = predict.predict
+    segment = segment.segment

@@ -1,10 +1,12 @@
 """Settings of the post-processing that turns probabilities into instances."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from unetjax.instances.components import Method
-from unetjax.instances.watershed import Seeds
 from unetjax.settings import check_fields, check_range
+
+Method = Literal["components", "watershed"]
+Seeds = Literal["probability", "distance"]
 
 
 @dataclass(frozen=True)

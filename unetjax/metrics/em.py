@@ -1,23 +1,22 @@
-"""Scores of the ISBI 2012 challenge over slices: sums first, then one division.
+"""Scores of the ISBI 2012 EM challenge: V_rand, V_info, warping, Rand and pixel error.
 
-All are taken at thresholds of the probability of cells, and the best one counts.
+All are taken at several thresholds of the probability of cells; the best one counts.
 """
 
-import operator
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Real
 
-from unetjax.metrics import overlap, partitions, warping
+from unetjax.metrics import metric, overlap, partitions, warping
 from unetjax.metrics.partitions import THRESHOLDS, Agreement
 
-_OLD = THRESHOLDS[:10]  # of pixel, Rand and warping error; V_rand and V_info take all
+# Pixel, Rand and warping error take ten thresholds, V_rand and V_info all eleven.
+_TEN = THRESHOLDS[:10]
 
 
-class Scores(NamedTuple):
-    """What is counted of one slice or, added up, of a whole stack.
+class EmMetric(NamedTuple):
+    """Counts of one slice or of a whole stack, a `Metric`.
 
     Attributes:
       confusion: Pixels of true and predicted class, white being 1, at 10 thresholds.
@@ -25,7 +24,7 @@ class Scores(NamedTuple):
       warping: Pixels of splits and merges, at 10 thresholds.
       v_rand: Summed over the slices with true cells, at 11 thresholds.
       v_info: Summed over the slices with true cells, at 11 thresholds.
-      num_with_cells: Number of those slices.
+      num_with_cells: Number of slices with true cells.
       num_pixels: Number of annotated pixels.
       num_images: Number of slices.
     """
@@ -39,77 +38,76 @@ class Scores(NamedTuple):
     num_pixels: int
     num_images: int
 
+    @classmethod
+    def from_image(
+        cls, label: Integer[np.ndarray, "H W"], probability: Real[np.ndarray, "h w"]
+    ) -> "EmMetric":
+        """Counts one slice.
 
-def score(
-    label: Integer[np.ndarray, "H W"], probability: Real[np.ndarray, "h w"]
-) -> Scores:
-    """Counts one slice.
+        Args:
+          label: True class: above 0 inside of cells (white), 0 on membranes, negative
+            where there is no annotation; such pixels are membrane in both images.
+          probability: Probability of being inside of a cell; 0 and 1 for a mask.
 
-    Args:
-      label: True class: above 0 inside of cells (white), 0 on membranes, negative where
-        nobody annotated; such pixels are membrane in both images.
-      probability: Of being inside of a cell; 0 and 1 if it is a mask.
-
-    Raises:
-      ValueError: If the sizes differ or a probability is outside of [0, 1].
-    """
-    if label.shape != probability.shape:
-        raise ValueError(
-            f"probability must have the size of label, {label.shape}, got "
-            f"{probability.shape}; crop or pad one of them."
+        Raises:
+          ValueError: If the sizes differ or a probability is outside of [0, 1].
+        """
+        if label.shape != probability.shape:
+            raise ValueError(
+                f"probability must have the size of label, {label.shape}, got "
+                f"{probability.shape}; crop or pad one of them."
+            )
+        # A chained comparison is False for NaN, which is refused as well.
+        if not (probability.size and 0 <= probability.min() <= probability.max() <= 1):
+            raise ValueError(
+                f"probability must be from 0 to 1, got {probability.min(initial=0)} to "
+                f"{probability.max(initial=0)}; divide 8-bit values by 255."
+            )
+        known, cells = label >= 0, label > 0
+        probability = np.where(known, probability, 0)
+        white = partitions.white(probability)
+        confusion = [
+            overlap.confusion(
+                np.where(known, cells, -1), each.astype(int), num_classes=2
+            )
+            for each in white[: len(_TEN)]
+        ]
+        connected, thinned = _agreements(partitions.connected_cells(cells), white)
+        errors = [warping.mismatches(cells, probability, threshold=t) for t in _TEN]
+        return cls(
+            confusion=np.stack(confusion),
+            squares=np.array([each[:3] for each in connected[: len(_TEN)]]),
+            warping=np.array([each.splits + each.merges for each in errors]),
+            # NaN in a slice without true cells, which then adds nothing to the sums.
+            v_rand=np.nan_to_num([partitions.v_rand(x).score for x in thinned]),
+            v_info=np.nan_to_num([partitions.v_info(x).score for x in thinned]),
+            num_with_cells=int(cells.any()),
+            num_pixels=int(known.sum()),
+            num_images=1,
         )
-    # Written so that NaN is refused as well.
-    if not (probability.size and 0 <= probability.min() <= probability.max() <= 1):
-        raise ValueError(
-            f"probability must be from 0 to 1, got {probability.min(initial=0)} to "
-            f"{probability.max(initial=0)}; divide 8-bit values by 255."
-        )
-    known, cells = label >= 0, label > 0
-    probability = np.where(known, probability, 0)
-    white = partitions.white(probability)
-    confusion = [
-        overlap.confusion(np.where(known, cells, -1), each.astype(int), num_classes=2)
-        for each in white[: len(_OLD)]
-    ]
-    truth = partitions.connected_cells(cells)
-    old, thinned = _agreements(truth, white)
-    left = [warping.mismatches(cells, probability, threshold=t) for t in _OLD]
-    counts = cells.any()  # a slice without cells has no V_rand
-    return Scores(
-        confusion=np.stack(confusion),
-        squares=np.array([each[:3] for each in old[: len(_OLD)]]),
-        warping=np.array([each.splits + each.merges for each in left]),
-        v_rand=np.array([partitions.v_rand(x).score if counts else 0 for x in thinned]),
-        v_info=np.array([partitions.v_info(x).score if counts else 0 for x in thinned]),
-        num_with_cells=int(counts),
-        num_pixels=int(known.sum()),
-        num_images=1,
-    )
 
+    def merge(self, other: "EmMetric") -> "EmMetric":
+        """Returns the counts of both stacks together."""
+        return metric.add_fields(self, other)
 
-def add(scores: Scores, others: Scores) -> Scores:
-    """Adds the counts of two sets of slices; `functools.reduce` adds those of many."""
-    return jax.tree.map(operator.add, scores, others)
+    def compute(self) -> dict[str, float]:
+        """Returns every score by its name; NaN where there was nothing to count.
 
-
-def summary(scores: Scores) -> dict[str, float]:
-    """Returns every score by its name; NaN where there was nothing to count.
-
-    Names: `v_rand` and `v_info`, the means over slices at the best threshold, with
-    borders thinned; `pixel_error`, `rand_error` (of summed squares) and
-    `warping_error`, at the best of theirs; what was counted (`num_...`).
-    """
-    joint, truth, predicted = scores.squares.T
-    best = {
-        "v_rand": overlap.ratio(scores.v_rand, scores.num_with_cells).max(),
-        "v_info": overlap.ratio(scores.v_info, scores.num_with_cells).max(),
-        "pixel_error": overlap.pixel_error(scores.confusion),
-        "rand_error": 1 - overlap.ratio(2 * joint, truth + predicted).max(),
-        "warping_error": overlap.ratio(scores.warping.min(), scores.num_pixels),
-        "num_images": scores.num_images,
-        "num_pixels": scores.num_pixels,
-    }
-    return {name: float(value) for name, value in best.items()}
+        Names: `v_rand` and `v_info`, means over slices at the best threshold, with
+        thinned borders; `pixel_error`, `rand_error` (of summed squares) and
+        `warping_error`, at their best thresholds; counts (`num_...`).
+        """
+        joint, truth, predicted = self.squares.T
+        best = {
+            "v_rand": overlap.ratio(self.v_rand, self.num_with_cells).max(),
+            "v_info": overlap.ratio(self.v_info, self.num_with_cells).max(),
+            "pixel_error": overlap.pixel_error(self.confusion),
+            "rand_error": 1 - overlap.ratio(2 * joint, truth + predicted).max(),
+            "warping_error": overlap.ratio(self.warping.min(), self.num_pixels),
+            "num_images": self.num_images,
+            "num_pixels": self.num_pixels,
+        }
+        return {name: float(value) for name, value in best.items()}
 
 
 def _agreements(
@@ -125,6 +123,8 @@ def _agreements(
     )
     connected = [partitions.connected_cells(each) for each in white[first]]
     thinned = partitions.thin_borders(white[first])
-    old = [partitions.compare(truth, each) for each in connected]
-    new = [partitions.compare(truth, each) for each in thinned]
+    old, new = (
+        [partitions.compare(truth, cells) for cells in predictions]
+        for predictions in (connected, thinned)
+    )
     return [old[i] for i in index], [new[i] for i in index]

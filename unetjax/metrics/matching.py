@@ -1,4 +1,4 @@
-"""Scores of numbered cells: average precision, and neighbours that were separated."""
+"""Matching of instances by IoU: average precision, F1, separated pairs of cells."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _CLOSE = 5**2
 
 
 class Matches(NamedTuple):
-    """Counts of matched cells; those of several images add field by field.
+    """Counts of matched cells; those of several images add up field by field.
 
     Attributes:
       tp: Matched pairs, for every threshold of the IoU.
@@ -68,7 +68,7 @@ def match(
 
     Args:
       truth: Number of the cell every pixel belongs to, 0 outside of cells; the
-        numbering does not matter.
+        numbering is irrelevant.
       predicted: The same for the prediction.
       thresholds: IoU in (0, 1] from which a pair may match, that value included. They
         are read as fractions: 0.55 means 11/20.
@@ -116,8 +116,8 @@ def assign(overlaps: Overlaps, threshold: float) -> Int[np.ndarray, " M"]:
     """Returns the overlaps that form the best one-to-one matching, by their index.
 
     As many pairs of IoU >= `threshold` as possible; among such matchings, the largest
-    sum of IoU. From 0.5 up this is what greedy matching by descending IoU finds; below,
-    greed can lose pairs.
+    sum of IoU. From 0.5 up greedy matching by descending IoU finds the same; below, a
+    greedy choice can lose pairs.
 
     Raises:
       ValueError: If `threshold` is outside of (0, 1].
@@ -133,6 +133,7 @@ def assign(overlaps: Overlaps, threshold: float) -> Int[np.ndarray, " M"]:
     (candidates,) = np.nonzero(admissible)
     true, predicted, intersection, union = (x[candidates] for x in overlaps)
 
+    # Most pairs compete with no other; only the rest needs an assignment.
     contested = np.bincount(true)[true] + np.bincount(predicted)[predicted] > 2
     chosen = ~contested
     chosen[contested] = _largest_matching(
@@ -156,7 +157,7 @@ def mean_average_precision(matches: Matches) -> float:
 
 
 def precision(matches: Matches) -> Float[np.ndarray, " T"]:
-    """Returns tp / (tp + fp), the fraction of the predicted cells that are right."""
+    """Returns tp / (tp + fp), the fraction of the predicted cells that are correct."""
     return overlap.ratio(matches.tp, matches.tp + matches.fp)
 
 
@@ -178,7 +179,10 @@ def matched_iou(matches: Matches) -> Float[np.ndarray, " T"]:
 def _numbered(
     instances: Integer[np.ndarray, "H W"], name: str
 ) -> Int[np.ndarray, "H W"]:
-    """Numbers cells 1, 2, ... by their first pixels, so that ties see no numbering."""
+    """Numbers cells 1, 2, ... by their first pixels.
+
+    The input's numbers then cannot decide a tie between two matchings.
+    """
     if instances.min(initial=0) < 0:
         raise ValueError(
             f"{name} must number cells from 1 up with 0 outside of them, got "
@@ -198,7 +202,7 @@ def _numbered(
 def _overlaps(
     true_cells: Int[np.ndarray, "H W"], predicted_cells: Int[np.ndarray, "H W"]
 ) -> Overlaps:
-    """Counts the pixels of every pair that occurs, from maps numbered 1, 2, ..."""
+    """Counts the pixels of all overlapping pairs, from maps numbered 1, 2, ..."""
     true_areas = np.bincount(true_cells.ravel())[1:]
     predicted_areas = np.bincount(predicted_cells.ravel())[1:]
     both = (true_cells > 0) & (predicted_cells > 0)
@@ -214,10 +218,10 @@ def _largest_matching(
     predicted: Int[np.ndarray, " P"],
     iou: Float[np.ndarray, " P"],
 ) -> Bool[np.ndarray, " P"]:
-    """Says which pairs an optimal assignment keeps: most pairs first, then most IoU.
+    """Marks the pairs of an optimal assignment: most pairs first, then most IoU.
 
-    Every true cell also has an empty partner of its own, so that all of them can be
-    assigned and the sparse solver applies; any real partner is worth more than it.
+    Every true cell also gets an empty partner of its own: the sparse solver needs a
+    full matching. Any real partner gains more than an empty one.
     """
     if not len(iou):
         return np.zeros(0, bool)
@@ -240,8 +244,8 @@ def _neighbours(
 ) -> Int[np.ndarray, "N 2"]:
     """Returns the pairs of cells whose nearest pixel centres are within a distance.
 
-    The nearest pixels of two cells lie on their rims: seen from any other pixel, one of
-    its four neighbours is of the same cell and nearer.
+    The nearest pixels of two cells lie on their rims: any other pixel has, among its
+    four neighbours, one of the same cell that is nearer.
     """
     reach = math.isqrt(squared_distance)
     padded = np.pad(cells, reach)
@@ -255,7 +259,7 @@ def _neighbours(
     flat = padded.ravel()
     pixels = np.flatnonzero(flat)
     rim = pixels[np.any([flat[pixels + s] != flat[pixels] for s in steps], axis=0)]
-    codes = [np.zeros(0, np.int64)]
+    codes = [np.zeros(0, np.int64)]  # low * base + high, one number for each pair
     base = cells.max(initial=0) + 1
     for shift in shifts:
         one, other = flat[rim], flat[rim + shift]

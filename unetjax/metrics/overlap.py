@@ -1,8 +1,10 @@
-"""Scores of class maps, all from one confusion matrix that adds over images."""
+"""Confusion matrix of class maps, and accuracy, IoU, Dice and pixel error from it.
 
-import jax.numpy as jnp
+Matrices of several images add up; scores are computed from the sum.
+"""
+
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Float, Int, Integer
 
 Numbers = np.ndarray | np.number | float | int
 
@@ -21,7 +23,7 @@ def confusion(
       num_classes: K.
 
     Returns:
-      64-bit counts; those of several images add.
+      64-bit counts.
 
     Raises:
       ValueError: If the shapes differ or a class is not below `num_classes`.
@@ -49,24 +51,6 @@ def confusion(
     return counts.reshape(num_classes, num_classes).astype(np.int64)
 
 
-def batch_confusion(
-    label: Int[Array, "*shape"],
-    predicted: Int[Array, "*shape"],
-    *,
-    num_classes: int,
-) -> Int[Array, "K K"]:
-    """The same counts inside compiled code, for `jax.lax.psum` over devices.
-
-    They are 32-bit: move them to the host before more than 2^31 pixels are summed.
-    Classes outside of [0, K) cannot raise here; such pixels are left out.
-    """
-    counts = jnp.zeros((num_classes, num_classes), jnp.int32)
-    # Scattering would count a negative index from the end, and drops one past it.
-    row = jnp.where(label < 0, num_classes, label)
-    column = jnp.where(predicted < 0, num_classes, predicted)
-    return counts.at[row, column].add(1, mode="drop")
-
-
 def ratio(numerator: Numbers, denominator: Numbers) -> Float[np.ndarray, "..."]:
     """Returns the quotient in float64, NaN where it is 0 / 0."""
     with np.errstate(invalid="ignore"):
@@ -76,11 +60,6 @@ def ratio(numerator: Numbers, denominator: Numbers) -> Float[np.ndarray, "..."]:
 def accuracy(counts: Int[np.ndarray, "K K"]) -> float:
     """Returns the fraction of pixels with the right class; NaN without any pixel."""
     return float(ratio(np.trace(counts), counts.sum()))
-
-
-def error_rate(counts: Int[np.ndarray, "K K"]) -> float:
-    """Returns the percentage of pixels with a wrong class: 100 (1 - accuracy)."""
-    return 100 * (1 - accuracy(counts))
 
 
 def iou(counts: Int[np.ndarray, "K K"]) -> Float[np.ndarray, " K"]:

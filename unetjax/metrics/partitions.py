@@ -1,7 +1,7 @@
-"""How alike two partitions of a slice into cells are: V_rand, V_info, Rand error.
+"""Agreement of two partitions of a slice into cells: V_rand, V_info, Rand error.
 
-White is cell and black is membrane, as in the ISBI 2012 challenge, whose scorer is
-`fiji/Trainable_Segmentation`; numbers are those of that scorer.
+White is cell and black is membrane, as in the ISBI 2012 challenge. Results equal those
+of its scorer, `fiji/Trainable_Segmentation`.
 """
 
 import itertools
@@ -22,7 +22,7 @@ _UNREACHED, _QUEUED, _OUTSIDE = -1, -2, -3
 
 
 class Agreement(NamedTuple):
-    """What two partitions of one slice have in common.
+    """Squares and entropies of two partitions of one slice and of their overlaps.
 
     Attributes:
       joint_squares: n^2 S_AB, in pixels squared; sums of squares add over slices.
@@ -42,7 +42,7 @@ class Agreement(NamedTuple):
 
 
 class Fidelity(NamedTuple):
-    """How true a prediction is: lessened by mergers, by splits, and by both.
+    """Agreement with the truth, lowered by merged cells, by split cells, and by both.
 
     Attributes:
       precision: Falls where the prediction merges true cells.
@@ -84,10 +84,10 @@ def thin_borders(cells: Bool[np.ndarray, "*N H W"]) -> Int32[np.ndarray, "*N H W
 
     The scorer's watershed of a binary image (Vincent and Soille 1991): border pixels
     are reached breadth-first from the cells, over shared edges; one that meets two
-    cells becomes 0, and one that meets only such zeros is 0 as well. Of two pixels in
-    the middle of an even gap, the one that comes first (x in the outer loop, y in the
-    inner) goes to its cell and the other stays border. A slice without any cell is one
-    plateau, thus one cell.
+    cells becomes 0, and one that meets only such zeros is 0 as well. Of the two pixels
+    in the middle of an even gap, the first (x in the outer loop, y in the inner)
+    joins its cell and the other stays border. A slice without any cell becomes a
+    single cell.
 
     Args:
       cells: True inside of cells.
@@ -115,8 +115,8 @@ def compare(
 ) -> Agreement:
     """Compares two partitions on the cells of the truth.
 
-    Pixels that are background in the truth do not count. Each pixel that is background
-    in the prediction and cell in the truth is an object of its own.
+    Pixels that are background in the truth are ignored. Each pixel that is background
+    in the prediction and cell in the truth is a separate object.
 
     Args:
       truth: Number A of the true cell, 0 outside of cells.
@@ -172,9 +172,9 @@ def v_rand(agreement: Agreement) -> Fidelity:
 def v_info(agreement: Agreement) -> Fidelity:
     """Returns I / H(A), I / H(B) and V_info = 2 I / (H(A) + H(B)), I being mutual.
 
-    A truth of one cell has no entropy and scores 0 even where it is found perfectly
-    (precision 0, recall 1); a prediction of one cell likewise (1, 0). That is what the
-    scorer does. NaN without any true cell.
+    A truth of one cell has no entropy and scores 0 even for a perfect prediction
+    (precision 0, recall 1); a prediction of one cell likewise (1, 0), as in the
+    scorer. NaN without any true cell.
     """
     if not agreement.truth_squares:
         return Fidelity(np.nan, np.nan, np.nan)
@@ -194,7 +194,7 @@ def _squares(areas: Int[np.ndarray, " M"]) -> int:
 
 
 def _entropy(areas: Int[np.ndarray, " M"], alone: int) -> float:
-    """-sum p ln p in nats over areas and as many objects of one pixel as are alone."""
+    """-sum p ln p in nats, over areas and `alone` objects of one pixel each."""
     total = areas.sum() + alone
     if not total:
         return 0.0
@@ -203,12 +203,12 @@ def _entropy(areas: Int[np.ndarray, " M"], alone: int) -> float:
 
 
 def _flood(labels: Int32[np.ndarray, " N"], steps: Int[np.ndarray, " 4"]) -> None:
-    """Labels all unreached pixels in place, all those of one distance at once.
+    """Labels all unreached pixels in place, all pixels of one distance at once.
 
-    One pixel after the other would be labelled in the order of a queue: each takes the
-    one label among the neighbours that have theirs already, or 0 if there are several
-    or none. Labels of nearer pixels are known to all pixels of one distance alike;
-    what is left to the order is who of two neighbours at this distance comes first.
+    The scorer labels pixel after pixel, in the order of a queue: each takes the one
+    label among its neighbours labelled so far, or 0 if there are several or none. All
+    pixels of one distance see the labels of nearer pixels; the order of the queue
+    matters only between neighbours at the same distance.
     """
     rank = np.zeros(len(labels), np.int32)  # place in the queue
     (start,) = np.nonzero(labels == _UNREACHED)
@@ -218,28 +218,28 @@ def _flood(labels: Int32[np.ndarray, " N"], steps: Int[np.ndarray, " 4"]) -> Non
         rank[front] = np.arange(len(front))
         around = front + steps[:, None]
         values = labels[around]
-        found = _front_labels(values, np.where(values == _QUEUED, rank[around], -1))
-        labels[front] = found
+        before = np.where(values == _QUEUED, rank[around], -1)
+        labels[front] = _front_labels(values, before)
         reached = around.T[values.T == _UNREACHED]
         places = np.arange(len(reached))
-        rank[reached[::-1]] = places[::-1]  # of equal pixels, the first stays
+        rank[reached[::-1]] = places[::-1]  # of duplicates, the first one stays
         front = reached[rank[reached] == places]
 
 
 def _front_labels(
     values: Int32[np.ndarray, "4 N"], places: Int[np.ndarray, "4 N"]
 ) -> Int32[np.ndarray, " N"]:
-    """The labels of the pixels at one distance, by their place in the queue.
+    """Returns the labels of the pixels at one distance, in the order of the queue.
 
     Args:
-      values: What the neighbours of each pixel are labelled.
-      places: Place in the queue of neighbours at the same distance, -1 for others.
+      values: Labels of the four neighbours of each pixel.
+      places: Places in the queue of neighbours at the same distance; -1 for others.
     """
-    found, torn = _common(values)
-    # A neighbour that comes earlier matters if it may have another label: its own
-    # nearer neighbours give it another one, or give one of the two none at all.
-    earlier = (places >= 0) & (places < np.arange(len(found))) & ~torn[places]
-    earlier &= (found[places] != found) | (found == 0)
+    labels, torn = _common(values)
+    # An earlier neighbour matters only if its label may differ: if nearer pixels give
+    # it another label, or give one of the two none at all.
+    earlier = (places >= 0) & (places < np.arange(len(labels))) & ~torn[places]
+    earlier &= (labels[places] != labels) | (labels == 0)
     waiting = earlier.any(axis=0) & ~torn
     (pending,) = np.nonzero(waiting)
     while len(pending):
@@ -250,17 +250,17 @@ def _front_labels(
             matters[:, is_ready],
             before[:, is_ready],
         )
-        met = np.where(matters, found[before], 0)
-        found[ready], _ = _common(np.vstack([met, found[ready]]))
+        met = np.where(matters, labels[before], 0)
+        labels[ready], _ = _common(np.vstack([met, labels[ready]]))
         waiting[ready] = False
         pending = pending[~is_ready]
-    return found
+    return labels
 
 
 def _common(
     labels: Int32[np.ndarray, "M N"],
 ) -> tuple[Int32[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
-    """The one positive label of each column, else 0; and whether there are several."""
+    """Returns the one positive label of each column or 0, and if there are several."""
     highest = np.maximum(labels.max(axis=0), 0)
     torn = np.where(labels > 0, labels, highest).min(axis=0) < highest
     return np.where(torn, 0, highest), torn

@@ -1,9 +1,9 @@
-"""Warping error: what is left of a difference once all that only bends is undone.
+"""Warping error (Jain et al. 2010): topological disagreement with the truth.
 
-The truth is deformed towards the prediction by flipping simple pixels, those that
-change no connection (Jain et al. 2010). What cannot be flipped is an error of topology.
-White is cell, 4-connected; black is membrane, 8-connected. Numbers are those of the
-ISBI 2012 scorer, `fiji/Trainable_Segmentation`.
+The truth is deformed towards the prediction by flipping simple pixels, which change no
+connection. Pixels that still differ are errors of topology. White is cell, 4-connected;
+black is membrane, 8-connected. Results equal those of the ISBI 2012 scorer,
+`fiji/Trainable_Segmentation`.
 """
 
 import functools
@@ -20,7 +20,7 @@ _RING = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
 class Mismatches(NamedTuple):
-    """Pixels that could not be flipped, by what is wrong; those of slices add."""
+    """Numbers of pixels that could not be flipped, by kind of error."""
 
     object_deletions: int
     object_additions: int
@@ -36,15 +36,15 @@ def mismatches(
     *,
     threshold: float,
 ) -> Mismatches:
-    """Warps the truth towards a prediction and classifies what is left of its errors.
+    """Warps the truth towards a prediction and classifies the remaining mismatches.
 
     Args:
       truth: True inside of cells.
-      probability: Of being inside of a cell; white above `threshold`.
+      probability: Probability of being inside of a cell; white above `threshold`.
       threshold: In [0, 1].
 
     Returns:
-      Counts of pixels. Splits and merges make the warping error: their smallest sum
+      Counts of pixels. The warping error is the smallest sum of splits and merges
       over the thresholds, divided by the number of pixels.
 
     Raises:
@@ -69,9 +69,9 @@ def warp(
 ) -> Bool[np.ndarray, "H W"]:
     """Returns the truth after all flips towards the prediction that keep its topology.
 
-    Pixels that differ are visited by how far their probability is from the threshold,
-    the farthest first; of equals by column, then row. Those that are simple at that
-    moment are flipped, and the rest is visited again until a round flips none. See
+    Pixels that differ are visited in order of decreasing distance of their probability
+    from the threshold; ties by column, then row. Those that are simple at that moment
+    are flipped, and the rest is visited again until a round flips none. See
     `mismatches` for the arguments.
     """
     if truth.shape != probability.shape:
@@ -97,10 +97,10 @@ def warp(
 
 
 def is_simple(ring: int) -> bool:
-    """Says whether a pixel may be flipped without changing a connection.
+    """Returns whether a pixel can be flipped without changing a connection.
 
-    One 4-connected piece of the cells in its ring touches it by an edge, and its ring
-    holds one 8-connected piece of background.
+    That is so if exactly one 4-connected piece of the cells in its ring touches it by
+    an edge, and exactly one 8-connected piece of background lies in its ring.
 
     Args:
       ring: The 8 neighbours row by row, the first of them in the lowest bit; 1 is cell.
@@ -118,7 +118,7 @@ def is_simple(ring: int) -> bool:
 def _shifted(
     padded: Shaped[np.ndarray, "H W"], dy: int, dx: int
 ) -> Shaped[np.ndarray, "H-2 W-2"]:
-    """The neighbours in one direction of all pixels but the rim."""
+    """Returns the neighbour in one direction of every pixel but those of the rim."""
     height, width = padded.shape
     return padded[1 + dy : height - 1 + dy, 1 + dx : width - 1 + dx]
 
@@ -129,10 +129,10 @@ def _simple_rings() -> bytes:
 
 
 def _flip(codes: bytearray, pixels: list[int], width: int) -> list[int]:
-    """Flips what is simple, round after round, and returns what was flipped.
+    """Flips simple pixels, round after round, and returns those that were flipped.
 
-    Each flip changes what may be flipped next, so pixels are visited one by one; the
-    codes of rings are kept up to date, so that a visit is one look into a table.
+    Each flip changes which pixels are simple, so they are visited one by one; the codes
+    of the rings are kept up to date, so that a visit is one table look-up.
     """
     simple, flipped = _simple_rings(), []
     while True:
@@ -142,6 +142,7 @@ def _flip(codes: bytearray, pixels: list[int], width: int) -> list[int]:
                 left.append(p)
                 continue
             flipped.append(p)
+            # This pixel's bit in the codes of its neighbours: place 7 - k for step k.
             codes[p - width - 1] ^= 128
             codes[p - width] ^= 64
             codes[p - width + 1] ^= 32
@@ -158,10 +159,10 @@ def _flip(codes: bytearray, pixels: list[int], width: int) -> list[int]:
 def _classify(
     warped: Bool[np.ndarray, "H W"], wrong: Bool[np.ndarray, "H W"]
 ) -> Mismatches:
-    """Names the errors by the cells that are seen in their rings.
+    """Classifies mismatches by the cells in their rings.
 
-    Outside of the image is background. The scorer leaves it out, which is the same: a
-    pixel at the rim that sees cells only is simple, and never left over.
+    Outside of the image is background. The scorer ignores it, with the same result: a
+    pixel at the rim with only cells around it is simple, hence never a mismatch.
     """
     cells, _ = ndimage.label(warped)
     padded = np.pad(cells, 1)
@@ -188,10 +189,10 @@ def _count_torn(
     rows: Int[np.ndarray, " M"],
     columns: Int[np.ndarray, " M"],
 ) -> int:
-    """Counts the white pixels around which a cell would fall apart without them.
+    """Counts the white pixels without which a cell would split.
 
-    Seen from 20 pixels around each, as by the scorer; where a side of the image is
-    shorter than that, from all of the image.
+    Within 20 pixels around each, as in the scorer; where a side of the image is shorter
+    than that, within the whole image.
     """
     radius = _RADIUS if min(warped.shape) >= _RADIUS else max(warped.shape)
     side = 2 * radius + 1

@@ -1,11 +1,11 @@
-"""The deliverable of training: a folder that holds a network and how to use it.
+"""Model folders: a trained network saved as data, with what is needed to apply it.
 
-    model.json     architecture, input scaling, classes, facts of the training
+    model.json     architecture, input scaling, classes, instance settings, provenance
     weights.npz    arrays by parameter path
-    README.md      the same facts for people
+    README.md      a description, and how to use the model
     manifest.json  SHA-256 of each file
 
-Data only: loading a folder runs nothing that is in it.
+A folder holds JSON and arrays only; loading it executes nothing.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import pathlib
 import shutil
 import zipfile
 from collections.abc import Collection, Iterable
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,25 +26,25 @@ from flax import traverse_util
 from jaxtyping import PyTree, Shaped
 
 from unetjax.files import manifests
-from unetjax.inference.trained_model import TrainedModel
-from unetjax.network import initializers, input_scaling
-from unetjax.network.input_scaling import Scaling
+from unetjax.inference.trained_model import Provenance, TrainedModel
+from unetjax.instances.settings import InstanceSettings
+from unetjax.network import initializers
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
 
 MODEL, WEIGHTS, README = "model.json", "weights.npz", "README.md"
 
 _FILES = {MODEL, WEIGHTS, README, manifests.MANIFEST}
-_FORMAT = 1  # one more with every change that older code would misread
+_FORMAT = 2  # raised with every change that older code would misread; 1 is read as well
 _FIELDS = {  # of model.json
     "format": int,
     "unetjax": str,
     "architecture": dict,
     "channels": int,
-    "scaling": str,
-    "clip": list,
+    "input_scaling": dict,
     "class_names": list,
     "instances": dict,
-    "about": dict,
+    "provenance": dict,
 }
 _ARCHITECTURE = {f.name for f in dataclasses.fields(UNet)} - {"parent", "name"}
 
@@ -55,37 +55,34 @@ depth {depth}, {padding} padding.
 
 {lines}
 
-Everything there is to know is in model.json. To segment images:
+The file model.json has all details. To segment images:
 
     unetjax predict {name} image.tif --out results
 
-or in Python, for the probability of every class at every pixel:
+or in Python:
 
     import unetjax
-    trained = unetjax.load("{name}")
-    probs = unetjax.predict(
-        trained.model,
-        trained.params,
-        image,  # [H, W, C], grey values as stored
-        model_state=trained.model_state,
-        scaling=trained.scaling,
-        clip=trained.clip,
-    )
+    model = unetjax.load_model("{name}")
+    probs, label, instances = model.segment(image)
+
+where image is [H, W] or [H, W, C], grey values as stored; probs is the probability of
+every class at every pixel, label the most probable class, instances the numbered cells.
 """
 
 
-def save(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
+def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
     """Writes a model folder, complete or not at all.
 
-    An earlier model folder of the same name is replaced if it is as it was written.
+    An existing model folder of the same name is replaced if it was not changed since it
+    was written.
 
     Args:
       folder: Name of the folder; absent, empty, or a model folder.
       trained: What to write.
 
     Raises:
-      FileExistsError: If the folder holds anything that `save` has not written.
-      ValueError: If the parameters are not those of the model, or if something is not
+      FileExistsError: If the folder holds anything that `save_model` has not written.
+      ValueError: If the parameters do not fit the network, or the provenance is not
         JSON data; nothing is written then.
     """
     folder = pathlib.Path(folder).resolve()  # a link stays a link
@@ -95,7 +92,7 @@ def save(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
     _check_arrays(arrays, trained.model, fields["channels"])
     _refuse_others(folder)
     new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
-    _discard(new)  # of a process that was killed
+    _discard(new)  # left by a process that was killed
     try:
         new.mkdir(parents=True)
         (new / MODEL).write_text(text, encoding="utf-8")
@@ -111,13 +108,12 @@ def save(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
         _discard(new)
 
 
-def load(folder: str | os.PathLike[str]) -> TrainedModel:
-    """Returns the network of a model folder, with all it takes to use it.
-
-    `model, params, *_ = load(folder)` is enough to call `model.apply`.
+def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
+    """Returns the trained network of a model folder, ready to predict and segment.
 
     Args:
-      folder: A folder that `save` has written, or a run folder with one named `model`.
+      folder: A folder that `save_model` has written, or a run folder that holds one
+        named `model`.
 
     Raises:
       FileNotFoundError: If it is no model folder.
@@ -130,7 +126,8 @@ def load(folder: str | os.PathLike[str]) -> TrainedModel:
     manifests.verify_manifest(folder)
     try:
         text = (folder / MODEL).read_text(encoding="utf-8")
-        model, channels, rest = _from_json(json.loads(text))
+        channels, fields = _from_json(json.loads(text))
+        model = fields["model"]
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder / MODEL} cannot be used: {error}") from error
     try:
@@ -141,11 +138,22 @@ def load(folder: str | os.PathLike[str]) -> TrainedModel:
         raise ValueError(f"{folder / WEIGHTS} cannot be used: {error}") from error
     leaves = {name: jnp.asarray(array) for name, array in arrays.items()}
     variables = traverse_util.unflatten_dict(leaves, sep="/")
-    return TrainedModel(model, variables.pop("params"), variables, **rest)
+    params = variables.pop("params")
+    return TrainedModel(params=params, model_state=variables, **fields)
+
+
+def read_provenance(path: str | os.PathLike[str]) -> Provenance:
+    """Returns the provenance of a model from its `model.json`, without its arrays.
+
+    Raises:
+      ValueError: If the file cannot be used.
+    """
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    return _from_json(json.loads(text))[1]["provenance"]
 
 
 def _to_json(trained: TrainedModel) -> tuple[dict[str, Any], str]:
-    """The fields of model.json and its text, which `load` will accept."""
+    """The fields of model.json and its text, checked to be loadable."""
     model = trained.model
     architecture = {name: getattr(model, name) for name in sorted(_ARCHITECTURE)}
     fields = {
@@ -153,59 +161,91 @@ def _to_json(trained: TrainedModel) -> tuple[dict[str, Any], str]:
         "unetjax": importlib.metadata.version("unetjax"),
         "architecture": {**architecture, "dtype": jnp.dtype(model.dtype).name},
         "channels": num_input_channels(trained.params),
-        "scaling": trained.scaling,
-        "clip": list(trained.clip),
-        "class_names": list(trained.class_names),
-        "instances": trained.instances,
-        "about": trained.about,
+        "input_scaling": vars(trained.input_scaling),
+        "class_names": trained.class_names,
+        "instances": vars(trained.instances),
+        "provenance": vars(trained.provenance),
     }
     try:
         text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"instances and about must be JSON data without NaN: {error}; convert it."
+            f"provenance must be JSON data without NaN: {error}; convert it."
         ) from error
     _from_json(json.loads(text))
     return fields, text
 
 
-def _from_json(fields: dict[str, Any]) -> tuple[UNet, int, dict[str, Any]]:
-    """The network, its number of channels, and the other fields of `TrainedModel`."""
+def _from_json(fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """The number of channels, and all fields of `TrainedModel` but the variables."""
     version = dict(fields).get("format")
-    if version != _FORMAT:
+    if version not in (1, _FORMAT):
         raise ValueError(
-            f"its format is {version!r}, this version of unetjax reads {_FORMAT}; "
+            f"its format is {version!r}, this version of unetjax reads 1 to {_FORMAT}; "
             "update unetjax."
         )
-    fields = {"clip": [None, None], **fields}  # older folders have none
+    if version == 1:
+        fields = _from_format_1(fields)
     _refuse_unknown(fields, _FIELDS, where="it")
     for name, kind in _FIELDS.items():
         if not isinstance(fields.get(name), kind):
             raise ValueError(
                 f"{name} must be of type {kind.__name__}, got {fields.get(name)!r}; "
-                "get the model folder anew."
+                "download or export the model folder again."
             )
-    _refuse_unknown(fields["architecture"], _ARCHITECTURE, where="architecture")
-    architecture = dict(fields["architecture"])
+    scaling = fields["input_scaling"]
+    scaling = {**scaling, "clip": tuple(scaling.get("clip", (None, None)))}
+    architecture = dict(_known(UNet, fields["architecture"], where="architecture"))
     rule = architecture.get("kernel_init")
     if rule in initializers.RENAMED:
         architecture["kernel_init"] = initializers.RENAMED[rule]
     model = UNet(**architecture)
-    if fields["scaling"] not in get_args(Scaling):
-        raise ValueError(
-            f"scaling must be one of {', '.join(get_args(Scaling))}, got "
-            f"{fields['scaling']!r}."
-        )
     names = tuple(fields["class_names"])
     if names and len(names) != model.num_classes:
         raise ValueError(
             f"class_names must name all {model.num_classes} classes or none, got "
             f"{len(names)} names."
         )
-    clip = tuple(fields["clip"])
-    input_scaling.check_clip(clip)
-    rest = {name: fields[name] for name in ("scaling", "instances", "about")}
-    return model, fields["channels"], {**rest, "class_names": names, "clip": clip}
+    return fields["channels"], {
+        "model": model,
+        "input_scaling": InputScaling(
+            **_known(InputScaling, scaling, where="input_scaling")
+        ),
+        "class_names": names,
+        "instances": InstanceSettings(
+            **_known(InstanceSettings, fields["instances"], where="instances")
+        ),
+        "provenance": Provenance(
+            **_known(Provenance, fields["provenance"], where="provenance")
+        ),
+    }
+
+
+def _from_format_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of model.json as format 2 names them.
+
+    The facts in `about` were free to choose: those that have no field now are notes.
+    """
+    fields = dict(fields)
+    scaling = {
+        "method": fields.pop("scaling", None),
+        "clip": fields.pop("clip", [None, None]),  # the oldest folders have none
+    }
+    about = dict(fields.pop("about", {}))
+    known = {f.name for f in dataclasses.fields(Provenance)}
+    notes = [f"{name}: {about.pop(name)}" for name in sorted(about.keys() - known)]
+    return {
+        **fields,
+        "input_scaling": scaling,
+        "provenance": {**about, "notes": "; ".join(notes)},
+    }
+
+
+def _known(kind: type, options: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """The options of a class, all of which it must have."""
+    names = {f.name for f in dataclasses.fields(kind)} - {"parent", "name"}
+    _refuse_unknown(options, names, where=where)
+    return options
 
 
 def _flatten(variables: PyTree) -> dict[str, Any]:
@@ -226,12 +266,12 @@ def _check_arrays(
         image = jnp.zeros((1, side, side, channels))
         return model.init(jax.random.key(0), image, train=False)
 
-    expected, found = (
+    expected, given = (
         {name: f"{leaf.dtype} {list(leaf.shape)}" for name, leaf in leaves.items()}
         for leaves in (_flatten(jax.eval_shape(init)), arrays)
     )
-    for name in sorted(expected.keys() | found.keys()):
-        right, actual = (d.get(name, "nothing") for d in (expected, found))
+    for name in sorted(expected.keys() | given.keys()):
+        right, actual = (d.get(name, "nothing") for d in (expected, given))
         if actual != right:
             raise ValueError(
                 f"the arrays do not fit the architecture: {name} must be {right}, got "
@@ -259,7 +299,7 @@ def _refuse_no_model(folder: pathlib.Path) -> None:
 
 
 def _refuse_others(folder: pathlib.Path) -> None:
-    """Refuses to replace anything but an empty folder or what `save` has written."""
+    """Refuses to replace anything but an empty folder or a model folder."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -282,24 +322,23 @@ def _refuse_others(folder: pathlib.Path) -> None:
 
 
 def _discard(folder: pathlib.Path) -> None:
-    """Deletes a folder of ours, if there is one."""
+    """Deletes a folder that `save_model` has made, if there is one."""
     if folder.exists():
         shutil.rmtree(folder)
 
 
 def _readme(fields: dict[str, Any], name: str) -> str:
-    """The model for people: what it is, what it was trained on, how to use it."""
-    architecture, about = fields["architecture"], fields["about"]
+    """The text of the README of a model folder."""
+    architecture, origin = fields["architecture"], fields["provenance"]
     classes = fields["class_names"] or architecture["num_classes"]
     facts = {
-        "classes": ", ".join(classes) if isinstance(classes, list) else classes,
+        "classes": classes if isinstance(classes, int) else ", ".join(classes),
         "channels": fields["channels"],
-        "input scaling": fields["scaling"],
-        **{key: x for key, x in about.items() if not isinstance(x, dict | list)},
+        "input scaling": fields["input_scaling"]["method"],
+        **{key: x for key, x in origin.items() if x and not isinstance(x, dict)},
     }
-    scores = about.get("scores")
-    if isinstance(scores, dict):
-        facts |= {key: f"{x:.4g}" for key, x in scores.items() if x is not None}
+    scores = origin["scores"]
+    facts |= {key: f"{x:.4g}" for key, x in scores.items() if x is not None}
     lines = "\n".join(f"- {key}: {value}" for key, value in facts.items())
     return _README.format(
         name=name, version=fields["unetjax"], lines=lines, **architecture

@@ -1,7 +1,7 @@
-"""The network as an ONNX graph, for engines other than JAX.
+"""Export of a trained network to ONNX, for inference engines other than JAX.
 
 Batch, height and width stay free. Only operators that every engine knows are used; the
-layout is ONNX's own, channels before height and width.
+layout is that of ONNX, channels before height and width.
 """
 
 import types
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from unetjax.geometry import Geometry
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.network import norms
 from unetjax.network.unet import UNet, num_input_channels
 
@@ -20,27 +21,23 @@ _OPSET = 21  # the first whose GroupNormalization scales every channel by itself
 _IR_VERSION = 10  # that of the first release with this opset
 
 
-def to_onnx(
-    model: UNet, params: PyTree, model_state: dict[str, Any] | None = None
-) -> bytes:
-    """Returns the network in evaluation as a serialised ONNX model.
+def to_onnx(trained: TrainedModel) -> bytes:
+    """Returns a trained network, without dropout, as a serialised ONNX model.
 
     From `image`, float32 [batch, channels, height, width] of legal sides
     (`Geometry.output_size`), to `logits`, float32 [batch, classes, height, width].
     Input scaling and softmax are left to the caller, as in `UNet`.
 
     Args:
-      model: The network; its `dtype` is not part of the graph.
-      params: Its parameters.
-      model_state: Its other collections (batch statistics); none by default.
+      trained: The trained network; its `dtype` is not part of the graph.
 
     Raises:
       ModuleNotFoundError: If onnx is not installed.
     """
     onnx = _onnx()
     graph = _Graph([], {})
-    statistics = (model_state or {}).get("batch_stats", {})
-    _emit(graph, model, params, statistics)
+    model, params = trained.model, trained.params
+    _emit(graph, model, params, trained.model_state.get("batch_stats", {}))
 
     float32 = onnx.TensorProto.FLOAT
     ends = [
@@ -103,7 +100,7 @@ class _Graph(NamedTuple):
 
 
 def _emit(graph: _Graph, model: UNet, params: PyTree, statistics: PyTree) -> None:
-    """All of `UNet.__call__`, without dropout."""
+    """The same computation as `UNet.__call__`, without dropout."""
 
     def block(name: str, x: str) -> str:
         return _block(graph, x, model, params[name], statistics.get(name, {}))

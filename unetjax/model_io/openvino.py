@@ -1,34 +1,30 @@
-"""The network compiled by OpenVINO: faster prediction on CPUs."""
+"""OpenVINO as the engine of prediction: faster than JAX on CPUs."""
 
 import contextlib
 import os
 import types
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, PyTree
+from jaxtyping import Float32
 
+from unetjax.inference.predict import Engine
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import onnx
-from unetjax.network.unet import UNet
 
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def compile_network(
-    model: UNet, params: PyTree, model_state: dict[str, Any] | None = None
-) -> Callable[[Float32[np.ndarray, "B H W C"]], Float32[np.ndarray, "B h w K"]]:
+def compile_network(trained: TrainedModel) -> Engine:
     """Returns a function from tiles to logits, to be the `engine` of `predict`.
 
-    Its logits are those of the network to some 1e-5 of the largest one in float32.
-    With `UNet(dtype="bfloat16")` they differ as much as JAX's own in bfloat16 do, a few
-    hundredths, and take a fraction of the time where the CPU multiplies bfloat16.
+    In float32 its logits equal those of JAX to some 1e-5 of the largest one. With
+    `UNet(dtype="bfloat16")` they differ by a few hundredths, as those of JAX in
+    bfloat16 do, and take a fraction of the time on a CPU with bfloat16 instructions.
 
     Args:
-      model: The network; computed in its `dtype`.
-      params: Its parameters.
-      model_state: Its other collections (batch statistics); none by default.
+      trained: The trained network; computed in the `dtype` of its model.
 
     Raises:
       ModuleNotFoundError: If openvino or onnx is not installed.
@@ -36,12 +32,11 @@ def compile_network(
     """
     openvino = _openvino()
     core = openvino.Core()
-    dtype = jnp.dtype(model.dtype).name
+    dtype = jnp.dtype(trained.model.dtype).name
     _check_dtype(dtype, capabilities())
-    graph = openvino.preprocess.PrePostProcessor(
-        core.read_model(onnx.to_onnx(model, params, model_state))
-    )
-    for end in (graph.input(), graph.output()):  # ours outside, its own inside
+    graph = openvino.preprocess.PrePostProcessor(core.read_model(onnx.to_onnx(trained)))
+    for end in (graph.input(), graph.output()):
+        # Callers pass NHWC; the graph is NCHW, as ONNX is.
         end.tensor().set_layout(openvino.Layout("NHWC"))
         end.model().set_layout(openvino.Layout("NCHW"))
     hints = {"INFERENCE_PRECISION_HINT": _PRECISIONS[dtype]}
@@ -56,7 +51,7 @@ def compile_network(
 
 
 def capabilities() -> list[str]:
-    """Returns what OpenVINO says that this CPU computes in, such as FP32 and BF16.
+    """Returns the number types that OpenVINO uses on this CPU, such as FP32 and BF16.
 
     Raises:
       ModuleNotFoundError: If openvino is not installed.

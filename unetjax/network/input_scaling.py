@@ -1,74 +1,82 @@
-"""From stored grey values to network input."""
+"""Input scaling: from grey values as stored to network input of about unit range."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from unetjax.settings import check_choice, check_finite
+from unetjax.settings import check_fields, check_finite
 
 Scaling = Literal["unit", "minmax", "percentile", "zscore", "none"]
-# None is no bound; whole numbers are numbers.
+# None is no bound.
 Clip = tuple[float | int | None, float | int | None]
 
 
-def scale(
-    image: Shaped[np.ndarray, "H W C"],
-    scaling: Scaling,
-    clip: Clip = (None, None),
-) -> Float[np.ndarray, "H W C"]:
-    """Returns network input of about unit range, float32, for one whole image.
+@dataclass(frozen=True)
+class InputScaling:
+    """How stored grey values become network input, for each channel on its own.
 
-    Args:
-      image: Stored grey values, of any integer or floating type.
-      scaling: How, for each channel on its own:
-        `unit`: integers divided by the largest value of their type; floating values
-        must lie in [0, 1] already. Independent of what the image shows.
+    Attributes:
+      method: `unit`: integers divided by the largest value of their type; floating
+        values must lie in [0, 1] already. Independent of what the image shows.
         `minmax`: least value to 0, largest to 1; a constant image to 0
         (jakeret/tf_unet).
-        `percentile`: the 1st percentile to 0, the 99.8th to 1, nothing clipped; for
+        `percentile`: the 1st percentile to 0, the 99.8th to 1, without clipping; for
         images whose exposure differs (CSBDeep).
         `zscore`: zero mean, unit variance.
         `none`: the values as they are.
-      clip: Least and largest grey value, as stored; what lies beyond becomes the bound
-        before anything is measured.
+      clip: Least and largest grey value, as stored; values beyond are set to the bound
+        before anything is measured. None is no bound.
 
     Raises:
-      ValueError: If the scaling is unknown, the bounds are no interval, a value is not
-        finite, or `unit` meets floating values outside of [0, 1].
+      ValueError: On construction, if the method is unknown or the bounds are no
+        interval.
+    """
+
+    method: Scaling = "unit"
+    clip: Clip = (None, None)
+
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        check_fields(self)
+        numbers = [bound for bound in self.clip if bound is not None]
+        if len(self.clip) != 2 or sorted(set(numbers)) != numbers:
+            raise ValueError(
+                "clip must be a least grey value and a larger one, each of which may "
+                f"be None, got {self.clip}."
+            )
+
+
+def scale(
+    image: Shaped[np.ndarray, "H W C"], scaling: InputScaling
+) -> Float[np.ndarray, "H W C"]:
+    """Returns the network input for one whole image, float32.
+
+    Args:
+      image: Stored grey values, of any integer or floating type.
+      scaling: Method and bounds.
+
+    Raises:
+      ValueError: If a value is not finite, or the method `unit` meets floating values
+        outside [0, 1].
 
     Example:
-      >>> float(scale(np.full((1, 1, 1), 255, np.uint8), "unit")[0, 0, 0])
+      >>> white = np.full((1, 1, 1), 255, np.uint8)
+      >>> float(scale(white, InputScaling("unit"))[0, 0, 0])
       1.0
     """
-    check_choice("scaling", scaling, Scaling)
-    check_clip(clip)
     values = image.astype(np.float32)
-    if clip != (None, None):
-        values = np.clip(values, *clip)
+    if scaling.clip != (None, None):
+        values = np.clip(values, *scaling.clip)
     check_finite("image", values)
-    if scaling == "none":
+    if scaling.method == "none":
         return values
-    if scaling == "unit":
+    if scaling.method == "unit":
         return _unit(image.dtype, values)
-    low, high = _range(values, scaling)
+    low, high = _range(values, scaling.method)
     span = high - low
     return (values - low) / np.where(span > 0, span, 1).astype(np.float32)
-
-
-def check_clip(clip: Clip) -> None:
-    """Refuses bounds that are no interval.
-
-    Raises:
-      ValueError: FileNaming the bounds.
-    """
-    numbers = [bound for bound in clip if bound is not None]
-    are_numbers = all(isinstance(bound, float | int) for bound in numbers)
-    if len(clip) != 2 or not are_numbers or sorted(set(numbers)) != numbers:
-        raise ValueError(
-            "clip must be a least grey value and a larger one, each of which may be "
-            f"None, got {clip}."
-        )
 
 
 def _unit(
@@ -81,21 +89,21 @@ def _unit(
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 1:
         raise ValueError(
-            "scaling 'unit' accepts floating values in [0, 1] only, got "
-            f"[{low:.6g}, {high:.6g}]; use scaling 'minmax' or 'percentile'."
+            "input scaling 'unit' accepts floating values in [0, 1] only, got "
+            f"[{low:.6g}, {high:.6g}]; use 'minmax' or 'percentile'."
         )
     return values
 
 
 def _range(
-    values: Float[np.ndarray, "H W C"], scaling: Scaling
+    values: Float[np.ndarray, "H W C"], method: Scaling
 ) -> tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]:
     """The grey values of every channel that become 0 and 1."""
-    if scaling == "zscore":
+    if method == "zscore":
         mean = values.mean(axis=(0, 1), dtype=np.float64)
         deviation = values.std(axis=(0, 1), dtype=np.float64)
         low, high = mean, mean + deviation
-    elif scaling == "percentile":
+    elif method == "percentile":
         low, high = np.percentile(values, (1, 99.8), axis=(0, 1))
         # Nearly empty images have equal percentiles: fall back on the extremes.
         high = np.where(high > low, high, values.max(axis=(0, 1)))

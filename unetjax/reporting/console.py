@@ -1,53 +1,50 @@
-"""What a terminal shows: progress with rate and time left, tables, numbers."""
+"""Console output: progress with rate and time left, tables, formatted numbers."""
 
 import contextlib
-import functools
+import datetime
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import rich.box
 import rich.console
 import rich.progress
+import rich.table
+from rich.text import Text
 
-_LINE_EVERY = 60.0  # seconds between plain lines at most, if there is news
+_LINE_EVERY = 60.0  # seconds after which another plain line is printed
+_RATE_OVER = 3600.0  # seconds of the recent past over which the rate is averaged
+
+# Columns with two spaces between them, and a rule below their names.
+_BOX = rich.box.Box("    \n    \n -  \n    \n    \n    \n    \n    \n", ascii=True)
 
 
 class Bar:
-    """Counts what is done of a long piece of work and says how it goes.
+    """Counts finished work, and shows it."""
 
-    Attributes:
-      done: How much of `total` is done.
-    """
+    def __init__(self, bars: rich.progress.Progress, *, plain: bool) -> None:
+        self._bars, self._task = bars, bars.tasks[0]
+        self._plain, self._tenth, self._printed = plain, -1, bars.get_time()
+        self._total = int(self._task.total or 0)
 
-    def __init__(
-        self,
-        *,
-        total: int,
-        unit: str,
-        done: int,
-        show: Callable[[int, str], None],
-        clock: Callable[[], float],
-    ) -> None:
-        self.done = done
-        self._total, self._unit = total, unit
-        self._show, self._clock = show, clock
-        self._first: tuple[int, float] | None = None
+    @property
+    def done(self) -> int:
+        """How much of the total is done."""
+        return round(self._task.completed)
 
     def advance(self, n: int = 1, **values: int | float | str) -> None:
-        """Counts `n` more as done; `values`, such as a loss, are shown beside.
+        """Counts `n` more as done; `values`, such as a loss, are shown with it."""
+        note = "".join(f", {name} {number(value)}" for name, value in values.items())
+        self._bars.update(self._task.id, advance=n, note=note)
+        if self._plain:
+            self._print_line()
 
-        The rate is measured from the end of the first call on, so that the time to
-        compile does not enter it.
-        """
-        self.done += n
-        now = self._clock()
-        if self._first is None:
-            self._first = (self.done, now)
-        count, seconds = self.done - self._first[0], now - self._first[1]
-        rate = count / seconds if count and seconds > 0 else None
-        text = status(self.done, self._total, self._unit, rate=rate)
-        words = [f"{name} {number(value)}" for name, value in values.items()]
-        self._show(self.done, ", ".join([text, *words]))
+    def _print_line(self) -> None:
+        tenth, now = 10 * self.done // max(self._total, 1), self._bars.get_time()
+        if tenth > self._tenth or now - self._printed >= _LINE_EVERY:
+            self._tenth, self._printed = tenth, now
+            print(f"{self._task.description}: {_status(self._task)}", flush=True)
 
 
 @contextlib.contextmanager
@@ -61,15 +58,16 @@ def progress(
 ) -> Iterator[Bar]:
     """Shows the progress of the enclosed work: a bar on a terminal, else plain lines.
 
-    A plain line appears after every tenth of the work and after every minute with news.
-    Where there is no standard output, nothing is shown.
+    A plain line is printed after every tenth of the work and after every minute. If
+    there is no standard output, nothing is shown. The rate does not include the first
+    call of `advance`, which compiles.
 
     Args:
-      description: What is going on, such as "training".
+      description: Name of the work, such as "training".
       total: How much there is to do.
-      unit: What is counted; an "s" makes its plural.
-      done: How much of `total` is done already: a resumed run continues its count.
-      clock: Seconds that never run backwards.
+      unit: What is counted, in the singular.
+      done: How much of `total` is done already, where a run resumes.
+      clock: Monotonic time in seconds.
 
     Example:
       >>> with progress("tiles", total=2, unit="tile", clock=lambda: 0.0) as bar:
@@ -78,69 +76,50 @@ def progress(
       tiles: 1/2 tiles
       tiles: 2/2 tiles
     """
-    with contextlib.ExitStack() as stack:
-        terminal = rich.console.Console()
-        if sys.stdout is None or sys.stdout.closed:
-            show = _silent
-        elif terminal.is_interactive:
-            bars = stack.enter_context(_rich_bar(terminal))
-            task = bars.add_task(description, total=total, completed=done, status="")
-            show = functools.partial(_show_bar, bars, task)
-        else:
-            show = _plain_lines(description, total, clock)
-        yield Bar(total=total, unit=unit, done=done, show=show, clock=clock)
-
-
-def status(done: int, total: int, unit: str, *, rate: float | None = None) -> str:
-    """Returns how far a piece of work is, in words.
-
-    Args:
-      done: How much is done.
-      total: How much there is to do.
-      unit: What is counted; an "s" makes its plural.
-      rate: Units a second, if known.
-
-    Example:
-      >>> status(400, 1000, "step", rate=2.5)
-      '400/1,000 steps, 2.5 steps/s, 4 min left'
-      >>> status(1, 30, "tile", rate=0.25)
-      '1/30 tiles, 4 s/tile, 1 min 56 s left'
-    """
-    text = f"{done:,}/{total:,} {unit}s"
-    if rate is None:
-        return text
-    speed = (
-        f"{_three_digits(rate)} {unit}s/s"
-        if rate >= 1
-        else f"{_three_digits(1 / rate)} s/{unit}"
+    terminal = rich.console.Console()
+    bars = rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}", markup=False),
+        rich.progress.BarColumn(bar_width=20),
+        _StatusColumn(table_column=rich.table.Column(no_wrap=True)),
+        console=terminal,
+        disable=not terminal.is_interactive,
+        get_time=clock,
+        speed_estimate_period=_RATE_OVER,
     )
-    left = f", {duration((total - done) / rate)} left" if done < total else ""
-    return f"{text}, {speed}{left}"
+    bars.add_task(description, total=total, completed=done, unit=unit, note="")
+    has_output = sys.stdout is not None and not sys.stdout.closed
+    with bars:
+        yield Bar(bars, plain=has_output and not terminal.is_interactive)
 
 
-def duration(seconds: float) -> str:
-    """Returns a time in the two largest units that say something.
+class _StatusColumn(rich.progress.ProgressColumn):
+    """The same text as in plain lines."""
 
-    Example:
-      >>> [duration(seconds) for seconds in (0.4, 59.0, 240.0, 7265.0, 180000.0)]
-      ['0 s', '59 s', '4 min', '2 h 1 min', '2 d 2 h']
-    """
-    whole = round(seconds)
-    parts = [
-        (whole // 86400, "d"),
-        (whole // 3600 % 24, "h"),
-        (whole // 60 % 60, "min"),
-        (whole % 60, "s"),
-    ]
-    first = next((i for i, (count, _) in enumerate(parts) if count), 0)
-    shown = [f"{count} {unit}" for count, unit in parts[first : first + 2] if count]
-    return " ".join(shown) or "0 s"
+    def render(self, task: rich.progress.Task) -> Text:
+        return Text(_status(task))
+
+
+def _status(task: rich.progress.Task) -> str:
+    """Returns text such as "400/1,000 steps, 2.5 steps/s, 0:04:00 left"."""
+    unit = task.fields["unit"]
+    text = f"{task.completed:,.0f}/{task.total:,.0f} {unit}s"
+    if task.speed:
+        slow = task.speed < 1
+        value = _three_digits(1 / task.speed if slow else task.speed)
+        text += f", {value} s/{unit}" if slow else f", {value} {unit}s/s"
+        if task.time_remaining:
+            text += f", {datetime.timedelta(seconds=task.time_remaining)} left"
+    return text + task.fields["note"]
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def number(value: int | float | str) -> str:
-    """Returns a number with four significant digits, however small; words as they are.
+    """Returns a number with four significant digits, and a string unchanged.
 
-    Counts, and numbers from a thousand to a thousand million, show all whole digits.
+    Integers, and numbers from 1e3 to 1e9, are shown with all their integer digits.
 
     Example:
       >>> [number(x) for x in (0.9, 1e-5, 12345.6, 0.0, 31030658, "none")]
@@ -156,7 +135,7 @@ def number(value: int | float | str) -> str:
 def table(
     rows: Sequence[Mapping[str, int | float | str]], columns: Sequence[str]
 ) -> str:
-    """Returns a table as text, numbers flush right; what a row lacks stays empty.
+    """Returns a table as text, with numbers aligned right; missing values are empty.
 
     Args:
       rows: Values by the name of their column.
@@ -166,58 +145,20 @@ def table(
       >>> rows = [{"metric": "IoU", "ours": 0.9203, "baseline": 0.7756}]
       >>> print(table(rows, ["metric", "ours", "baseline"]))
       metric    ours  baseline
-      ------  ------  --------
+      ------- ------- --------
       IoU     0.9203    0.7756
     """
-    cells = [[number(row.get(name, "")) for name in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    words = [all(isinstance(row.get(c, ""), str) for row in rows) for c in columns]
-    lines: list[list[str]] = [list(columns), ["-" * width for width in widths], *cells]
-    return "\n".join(_table_line(line, widths, words) for line in lines)
-
-
-def _table_line(cells: list[str], widths: list[int], words: list[bool]) -> str:
-    aligned = [
-        cell.ljust(width) if word else cell.rjust(width)
-        for cell, width, word in zip(cells, widths, words, strict=True)
-    ]
-    return "  ".join(aligned).rstrip()
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _silent(done: int, text: str) -> None:
-    """Shows nothing."""
-
-
-def _plain_lines(
-    description: str, total: int, clock: Callable[[], float]
-) -> Callable[[int, str], None]:
-    """Returns a function that writes a line if a tenth or a minute has passed."""
-    tenth, last = -1, clock()
-
-    def show(done: int, text: str) -> None:
-        nonlocal tenth, last
-        now = clock()
-        if 10 * done // max(total, 1) > tenth or now - last >= _LINE_EVERY:
-            tenth, last = 10 * done // max(total, 1), now
-            print(f"{description}: {text}", flush=True)
-
-    return show
-
-
-def _show_bar(
-    bars: rich.progress.Progress, task: rich.progress.TaskID, done: int, text: str
-) -> None:
-    bars.update(task, completed=done, status=text)
-
-
-def _rich_bar(terminal: rich.console.Console) -> rich.progress.Progress:
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}", markup=False),
-        rich.progress.BarColumn(bar_width=24),
-        rich.progress.TextColumn("{task.fields[status]}", markup=False),
-        console=terminal,
+    grid = rich.table.Table(
+        box=_BOX, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
     )
+    for name in columns:
+        is_text = all(isinstance(row.get(name, ""), str) for row in rows)
+        justify = "left" if is_text else "right"
+        grid.add_column(Text(name), justify=justify, no_wrap=True)
+    for row in rows:
+        grid.add_row(*(Text(number(row.get(name, ""))) for name in columns))
+    text = io.StringIO()
+    # Never wrapped, and without colours even where FORCE_COLOR is set.
+    page = rich.console.Console(file=text, width=100_000, color_system=None)
+    page.print(grid)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

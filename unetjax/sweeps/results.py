@@ -7,10 +7,11 @@ import math
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from unetjax import settings
-from unetjax.evaluation.comparison import SHOWN
+from unetjax.evaluation.score_sets import CELLS
 from unetjax.files import folders
 from unetjax.model_io import model_folder
 from unetjax.reporting import charts, console, environment, records, report
@@ -90,8 +91,10 @@ def best_of(
 ) -> Outcome:
     """Returns an outcome with the scores of the best model so far."""
     path = folder / "model" / model_folder.MODEL
-    about = json.loads(path.read_text())["about"] if path.exists() else {}
-    step, scores = about.get("step", 0), about.get("scores", {})
+    if not path.exists():
+        return Outcome(folder.name, config, state, 0, {}, note)
+    origin = model_folder.read_provenance(path)
+    step, scores = origin.step or 0, dict(origin.scores)
     return Outcome(folder.name, config, state, step, scores, note)
 
 
@@ -250,14 +253,14 @@ def _keep_best(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> None:
     best = next((o for o in outcomes if o.scores), None)
     if best is None:
         return
-    path, origin = folder / "best" / model_folder.MODEL, [best.name, best.step]
+    path = folder / "best" / model_folder.MODEL
     if path.exists():
-        about = json.loads(path.read_text())["about"]
-        if [about.get("trial"), about.get("step")] == origin:
+        kept = model_folder.read_provenance(path)
+        if (kept.trial, kept.step) == (best.name, best.step):
             return
-    trained = model_folder.load(folder / best.name)
-    about = trained.about | {"trial": best.name}
-    model_folder.save(folder / "best", trained._replace(about=about))
+    trained = model_folder.load_model(folder / best.name)
+    provenance = replace(trained.provenance, trial=best.name)
+    model_folder.save_model(folder / "best", replace(trained, provenance=provenance))
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:
@@ -267,8 +270,9 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     if best is None:
         return f"{len(outcomes)} trials: {counts}."
     metric = best.config["best_metric"]
+    title = CELLS.shown.get(metric, metric)
     return (
-        f"{len(outcomes)} trials: {counts}. The best {SHOWN.get(metric, metric)}, "
+        f"{len(outcomes)} trials: {counts}. The best {title}, "
         f"{score_of(best):.4f}, is that of {best.name}; its model is in the folder "
         "best.\n\nThe best of many scores is biased upwards by the choice: evaluate "
         "the model on images that no trial has seen."
@@ -290,7 +294,7 @@ def _charts(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> list[Chart]:
         ]
 
     few = "" if len(shown) == len(outcomes) else f", the {len(shown)} best trials"
-    title = SHOWN.get(metric, metric)
+    title = CELLS.shown.get(metric, metric)
     return [
         Chart(f"{title}, validation images{few}", curves("validation", metric)),
         Chart(f"Loss{few}", curves("train", "loss"), log=True),
@@ -300,7 +304,7 @@ def _charts(folder: pathlib.Path, outcomes: Sequence[Outcome]) -> list[Chart]:
 def _shown(outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Returns the titles of the scores that tables show, `best_metric` first."""
     metric = outcomes[0].config["best_metric"] if outcomes else "mean_iou"
-    return {metric: SHOWN.get(metric, metric), **SHOWN}
+    return {metric: CELLS.shown.get(metric, metric), **CELLS.shown}
 
 
 def _full_csv(outcomes: Sequence[Outcome]) -> str:

@@ -7,13 +7,15 @@ from typing import Any
 
 from unetjax import settings
 from unetjax.augmentation.augment import AugmentationSettings
+from unetjax.data.batch import Transform
+from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.open_data import DataSettings
 from unetjax.data.sampling import SamplingSettings
 from unetjax.instances.settings import InstanceSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.metrics import cells
-from unetjax.network import initializers, input_scaling
-from unetjax.network.input_scaling import Clip, Scaling
+from unetjax.network import initializers
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting.writers import WriterName
 from unetjax.training.optimizers import OptimizerSettings
@@ -57,8 +59,6 @@ class ExperimentConfig:
       num_steps: Number of updates.
       batch_size: Number of tiles in an update, over all devices.
       tile_size: Side of the input tiles, in pixels.
-      scaling: From stored grey values to network input.
-      clip: Least and largest grey value, as stored, before that; None is no bound.
       log_every: Steps between two records.
       log_grad_norms: Whether records hold the gradient norm of every parameter array.
       evaluate_every: Steps between two evaluations, each with a checkpoint.
@@ -74,6 +74,7 @@ class ExperimentConfig:
       num_pictures: Number of validation images drawn at every evaluation.
       histograms: Whether every evaluation sends histograms of all activations, for a
         tile of the first validation image, to the metric writers.
+      input_scaling: From stored grey values to network input.
       model: The network.
       loss: The loss.
       optimizer: Optimizer and learning-rate schedule.
@@ -91,8 +92,6 @@ class ExperimentConfig:
     num_steps: int = 10_000
     batch_size: int = 1
     tile_size: int = 572
-    scaling: Scaling = "unit"
-    clip: Clip = (None, None)
     log_every: int = 50
     log_grad_norms: bool = False
     evaluate_every: int = 500
@@ -103,6 +102,7 @@ class ExperimentConfig:
     writers: tuple[WriterName, ...] = ()
     num_pictures: int = 3
     histograms: bool = False
+    input_scaling: InputScaling = InputScaling()
     model: UNet = UNet()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -120,7 +120,6 @@ class ExperimentConfig:
             settings.check_range(name, getattr(self, name), at_least=0)
         for name in ("batch_size", "log_every", "evaluate_every"):
             settings.check_range(name, getattr(self, name), at_least=1)
-        input_scaling.check_clip(self.clip)
         num_classes = self.model.num_classes
         metrics = cells.metric_names(num_classes)
         if self.best_metric not in metrics:
@@ -145,6 +144,8 @@ class ExperimentConfig:
 # Options of earlier versions, as the files of old run folders still have them.
 RENAMED = {
     "sinks": "writers",
+    "scaling": "input_scaling.method",
+    "clip": "input_scaling.clip",
     "data.holdout": "data.validation_fraction",
     "weight_map.ridge": "weight_map.separation_border",
 }
@@ -221,6 +222,27 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
 def output_size(config: ExperimentConfig) -> int:
     """Returns the side of the network's output for the tiles of the config."""
     return config.model.geometry.output_size(config.tile_size)
+
+
+def data_pipeline(
+    config: ExperimentConfig, *, transform: Transform | None = None
+) -> DataPipeline:
+    """Returns how training batches are made of images.
+
+    Args:
+      config: The experiment.
+      transform: A custom augmentation of every tile, see `data.batch.Transform`.
+    """
+    return DataPipeline(
+        tile_size=config.tile_size,
+        output_size=output_size(config),
+        num_classes=config.model.num_classes,
+        input_scaling=config.input_scaling,
+        weight_map=config.weight_map,
+        augmentation=config.augmentation,
+        sampling=config.sampling,
+        transform=transform,
+    )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""One experiment from its config to its report."""
+"""One experiment: from a config and its images to a trained model and a report."""
 
 import os
 import pathlib
@@ -8,23 +8,26 @@ from typing import NamedTuple
 from unetjax.data import open_data
 from unetjax.data.splits import Split
 from unetjax.evaluation import comparison as comparisons
-from unetjax.evaluation import postprocessing_search
+from unetjax.evaluation import scoring
 from unetjax.evaluation.comparison import Comparison
+from unetjax.evaluation.score_sets import CELLS
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.reporting import console
-from unetjax.training import config as configs
 from unetjax.training import loop, run_report, stopping
 from unetjax.training.config import ExperimentConfig
 
+_VALIDATION = "U-Net, validation images"  # title of a column
+
 
 class Outcome(NamedTuple):
-    """What an experiment leaves.
+    """Result of an experiment.
 
     Attributes:
       trained: The best model.
-      comparison: Its scores on the held-out images, beside the baseline's.
-      text: The same as a table for a terminal.
-      report: The page to look at.
+      comparison: Its predictions and those of a baseline on the test images, or on the
+        validation images if there are no test images.
+      text: Their scores for a terminal.
+      report: The HTML report.
     """
 
     trained: TrainedModel
@@ -34,8 +37,22 @@ class Outcome(NamedTuple):
 
 
 def open_split(config: ExperimentConfig) -> Split:
-    """Returns the images of an experiment; see `sources.open_split`."""
+    """Returns the images of an experiment; see `data.open_data.open_split`."""
     return open_data.open_split(config.data, num_classes=config.model.num_classes)
+
+
+def describe(split: Split) -> str:
+    """Returns the number of images in each part.
+
+    Example:
+      >>> describe(Split([], []))
+      'images: 0 for training, 0 for validation, none for testing'
+    """
+    test = "none" if split.test is None else len(split.test)
+    return (
+        f"images: {len(split.train)} for training, {len(split.validation)} for "
+        f"validation, {test} for testing"
+    )
 
 
 def run(
@@ -47,55 +64,49 @@ def run(
     command: str,
     watch: Callable[[int, Mapping[str, float]], object] | None = None,
 ) -> Outcome:
-    """Trains to the last step, compares the best model with the baseline, reports.
+    """Trains to the last step, scores the best model, and writes a report.
 
-    The same call again goes on where an interrupted one stopped. A run that ends early
-    has a report as well, of its curves so far and of why it ended.
+    The same call resumes an interrupted run. A run that ends early gets a report as
+    well, with its curves so far and the reason.
 
     Args:
       config: The experiment.
-      split: Images to train on and held-out images.
+      split: Training, validation and, optionally, test images.
       workdir: The run folder.
-      title: What is run, on what.
-      command: What to type to get the same run.
+      title: Title of the report: what was run, on which data.
+      command: Command line that repeats the run.
       watch: See `loop.train_and_evaluate`.
 
     Raises:
-      Exception: What `loop.train_and_evaluate` raises.
+      Exception: As `loop.train_and_evaluate`.
     """
+    folder = pathlib.Path(workdir)
     try:
-        trained = loop.train_and_evaluate(config, split, workdir, watch=watch)
+        trained = loop.train_and_evaluate(config, split, folder, watch=watch)
     except stopping.EndedEarlyError as reason:
         run_report.write_unfinished(
-            pathlib.Path(workdir),
-            config,
-            title=title,
-            reason=str(reason),
-            command=command,
+            folder, config, title=title, reason=str(reason), command=command
         )
         raise
     comparison = comparisons.compare(trained, split)
-    scores = comparisons.scores_table(comparison, "")
-    step, chosen = (
-        trained.about["step"],
-        trained.about.get(postprocessing_search.CHOSEN),
-    )
-    honest = (
-        f" How cells are made of probabilities was chosen {chosen}: expect a little "
-        "less of new images."
-    )
+    scores = comparison.scores(CELLS)
+    if comparison.part == "test":
+        metric, _ = scoring.evaluate(trained, split.validation)
+        scores[_VALIDATION] = metric.compute()
+    remark = comparisons.remark(comparison.part, split, trained)
+    chosen = trained.provenance.instances_chosen
     report = run_report.write(
-        pathlib.Path(workdir),
+        folder,
+        config,
         comparison,
-        split,
+        scores,
         title=title,
-        summary=f"The best model by {config.best_metric} is that of step {step} of "
-        f"{config.num_steps}. All scores are of held-out images, which chose this "
-        f"model and never trained it.{honest if chosen else ''}",
-        weight_map=config.weight_map,
+        summary=f"The best model by {config.best_metric} is that of step "
+        f"{trained.provenance.step} of {config.num_steps}. {remark}"
+        + (f"\n\nThe instance settings were chosen {chosen}." if chosen else ""),
         class_names=trained.class_names,
-        config=configs.to_dict(config),
         command=command,
     )
-    text = console.table(scores.rows, scores.columns)
+    table = CELLS.table(scores)
+    text = f"{console.table(table.rows, table.columns)}\n{remark}"
     return Outcome(trained, comparison, text, report)

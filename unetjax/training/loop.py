@@ -5,18 +5,16 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import jax
-import numpy as np
-from jaxtyping import Array, Int, PyTree, Shaped
+from jaxtyping import Array, Int, PyTree
 
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
 from unetjax.devices import parallel
 from unetjax.evaluation import postprocessing_search, scoring
-from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
 from unetjax.reporting import console, environment
@@ -79,8 +77,8 @@ def train_and_evaluate(
         _train(run, manager)
         folder = run.workdir / "model"
         if not config.tune_instances:
-            return model_folder.load(folder)
-        return postprocessing_search.tune(
+            return model_folder.load_model(folder)
+        return postprocessing_search.store_best(
             folder, split.validation, best_metric=config.best_metric
         )
 
@@ -317,28 +315,23 @@ def evaluate_and_save(
     """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
-    trained, predictions = run_log.as_model_folder(run, state), list[Segmentation]()
-
-    def segment_image(image: Shaped[np.ndarray, "H W C"]) -> Segmentation:
-        segmentation = segment(trained, image)
-        if len(predictions) < config.num_pictures:
-            predictions.append(segmentation)
-        return segmentation
-
-    counts = scoring.evaluate(
-        run.split.validation, segment_image, num_classes=config.model.num_classes
+    trained = run_log.as_trained_model(run, state)
+    metric, predictions = scoring.evaluate(
+        trained, run.split.validation, keep=config.num_pictures
     )
-    scores = scoring.total(counts)
+    scores = metric.compute()
     value = scores[config.best_metric]
     run_log.write_record(run, Record(step, "validation", {**scores}))
-    run_log.warn_of_collapse(run, step, counts, predictions)
+    run_log.warn_of_collapse(run, step, metric, predictions)
     run_log.draw_predictions(run, step, predictions)
     if config.histograms:
         run_log.write_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
-        about = trained.about | {"step": step, "scores": _finite(scores)}
-        model_folder.save(run.workdir / "model", trained._replace(about=about))
+        provenance = replace(trained.provenance, step=step, scores=_finite(scores))
+        model_folder.save_model(
+            run.workdir / "model", replace(trained, provenance=provenance)
+        )
     checkpoints.save(manager, state, checkpoints.as_metrics(scores))
     if run.watch is not None:
         run.watch(step, scores)

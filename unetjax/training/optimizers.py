@@ -1,4 +1,4 @@
-"""Optax chains and learning-rate schedules by name."""
+"""Optimizers and learning-rate schedules, as Optax chains."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,29 +17,29 @@ _BLOCKS = ("encoder_", "bottleneck", "decoder_")
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """How parameters follow their gradients; the defaults are the paper's.
+    """Optimizer and learning-rate schedule; the defaults are the paper's.
 
     Attributes:
       name: `sgd` with momentum (paper, Sec. 3), or `adam`.
-      learning_rate: Largest learning rate. The paper names none. With momentum m the
-        effective step of SGD is 1 / (1 - m) times as large.
+      learning_rate: Peak learning rate. The paper does not state it. With momentum m
+        the effective step of SGD is 1 / (1 - m) times as large.
       momentum: Of SGD: v = m v + g, p = p - lr v.
-      nesterov: Whether SGD looks ahead.
-      beta1: Of Adam: share of the last mean of gradients that is kept.
-      beta2: Of Adam: the same of their squares.
-      schedule: `constant`; `cosine` down to 0 at the last step; `staircase`, times
-        `decay_rate` every `decay_steps`.
+      nesterov: Whether SGD uses Nesterov momentum.
+      beta1: Of Adam: decay rate of the running mean of gradients.
+      beta2: Of Adam: decay rate of the running mean of squared gradients.
+      schedule: `constant`; `cosine` decay to 0 at the last step; `staircase`,
+        multiplied by `decay_rate` every `decay_steps`.
       warmup_steps: Steps of linear increase from 0 before the schedule.
-      decay_rate: Factor of the staircase.
-      decay_steps: Length of its stairs, in steps.
-      weight_decay: Factor r of an L2 penalty r / 2 |w|^2; the loss that is reported
-        leaves it out.
+      decay_rate: Of `staircase`: factor.
+      decay_steps: Of `staircase`: interval, in steps.
+      weight_decay: Factor r of an L2 penalty r / 2 |w|^2, which the reported loss does
+        not include.
       l2_scope: Parameters in that penalty. `kernels`: all kernels, no biases. `blocks`:
         kernels and biases of the convolution blocks, but neither up-convolutions nor
         head (jakeret/tf_unet).
-      clip_norm: Largest Euclidean norm of a gradient; 0 for no limit.
-      bias_rate: Learning rate of the biases, as a multiple of that of the kernels; 2 in
-        the authors' later software (Falk et al. 2019).
+      clip_norm: Largest Euclidean norm of the whole gradient; 0 does not clip.
+      bias_rate: Learning rate of the biases relative to that of the kernels; 2 in the
+        authors' later software (Falk et al. 2019).
     """
 
     name: Literal["sgd", "adam"] = "sgd"
@@ -80,7 +80,7 @@ def learning_rate(
     """Returns the learning rate as a function of the number of completed updates.
 
     Args:
-      settings: Which schedule.
+      settings: The schedule.
       num_steps: Number of updates.
       peak: Instead of `settings.learning_rate`; may be traced.
     """
@@ -110,7 +110,7 @@ def build_optimizer(
     """Returns the chain: L2 penalty, clipping, optimizer with schedule, bias rate.
 
     Args:
-      settings: How parameters follow their gradients.
+      settings: Optimizer and schedule.
       num_steps: Number of updates.
       peak: Instead of `settings.learning_rate`; may be traced.
     """
@@ -132,7 +132,7 @@ def build_optimizer(
 
 
 def kernels(params: PyTree) -> PyTree[bool]:
-    """Returns which parameters are kernels: all but biases and scales of norms."""
+    """Returns which parameters are kernels, not biases or scales of norms."""
     return jax.tree.map(lambda x: x.ndim == 4, params)
 
 
@@ -142,7 +142,7 @@ def biases(params: PyTree) -> PyTree[bool]:
 
 
 def block_params(params: PyTree) -> PyTree[bool]:
-    """Returns which parameters belong to the blocks of two convolutions."""
+    """Returns which parameters belong to convolution blocks."""
     return jax.tree.map_with_path(
         lambda path, _: _names(path)[0].startswith(_BLOCKS), params
     )

@@ -1,4 +1,4 @@
-"""A configuration proposed from the annotated images themselves."""
+"""Training plan: a configuration derived from the annotated images, with reasons."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,17 +9,20 @@ from unetjax.augmentation.augment import AugmentationSettings
 from unetjax.data.examples import Example
 from unetjax.geometry import Geometry
 from unetjax.instances.settings import InstanceSettings
+from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
-_LARGEST_OUTPUT = 132  # pixels: more tiles teach more than larger ones
-_FOLDS_BELOW = 188  # pixels of a tile, under which displacements of 10 pixels fold
+_LARGEST_OUTPUT = 132  # pixels; more updates on small tiles beat fewer on large ones
+# Side of a tile, in pixels. In smaller ones, whose control points lie closer together,
+# displacements of 10 pixels would fold the image over itself.
+_FOLDS_BELOW = 188
 
 
 class TrainingPlan(NamedTuple):
-    """A configuration and why it is proposed, a line a reason."""
+    """A configuration, and the reasons for its values, one line each."""
 
     config: ExperimentConfig
     reasons: list[str]
@@ -28,11 +31,11 @@ class TrainingPlan(NamedTuple):
 def plan_training(
     examples: Sequence[Example], *, num_steps: int = 1500, features: int = 16
 ) -> TrainingPlan:
-    """Returns a configuration for images that nobody has looked at before.
+    """Returns a configuration for an unknown data set.
 
-    All rules are ours: a network whose receptive field holds two cells side by side,
-    tiles as large as the images allow, scaling that forgives different exposures, and
-    Adam, which needs no tuning of its rate.
+    All rules are ours: a network whose receptive field holds two neighbouring cells,
+    tiles as large as the images allow, input scaling that tolerates different
+    exposures, and Adam, whose learning rate needs no tuning.
 
     Args:
       examples: At least one training image.
@@ -50,7 +53,7 @@ def plan_training(
         num_steps=num_steps,
         batch_size=1,
         tile_size=tile_size,
-        scaling="percentile",
+        input_scaling=InputScaling("percentile"),
         log_every=10,
         evaluate_every=max(num_steps // 10, 1),
         best_metric="mean_ap_pooled" if areas.size else "mean_iou",
@@ -61,9 +64,8 @@ def plan_training(
         optimizer=OptimizerSettings(
             name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=20
         ),
-        weight_map=WeightMapSettings(
-            separation_border="two_sided"
-        ),  # a gap of one pixel is hard to learn
+        # The border of one pixel that the one-sided rule makes is hard to learn.
+        weight_map=WeightMapSettings(separation_border="two_sided"),
         augmentation=AugmentationSettings(
             elastic_sigma=min(10.0, 10.0 * tile_size / _FOLDS_BELOW)
         ),
@@ -73,16 +75,16 @@ def plan_training(
     )
     field = geometry.offset + 4
     reasons = [
-        f"cells are about {diameter:.0f} pixels wide: {depth} poolings, which see "
-        f"{field} pixels around each pixel",
-        f"the shortest side is {shortest} pixels: tiles of {tile_size}, of which "
-        f"{tile_size - geometry.offset} are learned",
-        f"components under {config.instances.min_size} pixels count as dirt: the "
+        f"cells are about {diameter:.0f} pixels wide: a network of depth {depth}, "
+        f"whose receptive field is {field} pixels",
+        f"the shortest side is {shortest} pixels: tiles of {tile_size} pixels, which "
+        f"give outputs of {tile_size - geometry.offset}",
+        f"components of fewer than {config.instances.min_size} pixels are removed: the "
         "smallest annotated cells are four times as large",
-        "after training, the threshold, the method and the size limit that suit the "
-        "held-out images best are stored with the model",
-        f"{num_steps} updates of one tile, {features} features; --steps and --features "
-        "change that",
+        "after training, the threshold, method and size limit that score best on the "
+        "validation images are stored with the model",
+        f"{num_steps} updates of one tile each, {features} features; change them with "
+        "--steps and --features",
     ]
     return TrainingPlan(config, reasons)
 

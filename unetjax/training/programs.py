@@ -28,15 +28,7 @@ UNREAD_OPTIONS = (
 
 def load_data(run: Run) -> DeviceDataset:
     """Returns the training images of a run as arrays on the default device."""
-    config = run.config
-    return device_dataset.load(
-        run.split.train,
-        scaling=config.scaling,
-        clip=config.clip,
-        num_classes=config.model.num_classes,
-        weight_map=config.weight_map,
-        sampling=config.sampling,
-    )
+    return device_dataset.load(run.split.train, configs.data_pipeline(run.config))
 
 
 def initial_state(
@@ -68,15 +60,7 @@ def build_step(
       rate: Learning rate instead of `config.optimizer.learning_rate`; may be traced.
       transform: A custom change to every drawn tile.
     """
-    draw = functools.partial(
-        device_dataset.draw_batch,
-        tile_size=config.tile_size,
-        output_size=configs.output_size(config),
-        weight_map=config.weight_map,
-        augmentation=config.augmentation,
-        sampling=config.sampling,
-        transform=transform,
-    )
+    pipeline = configs.data_pipeline(config, transform=transform)
     update = functools.partial(
         steps.train_step,
         model=config.model,
@@ -95,7 +79,7 @@ def build_step(
         *,
         axis_name: str | None = None,
     ) -> tuple[TrainState, Metrics]:
-        batch = draw(data, keys.data, items)
+        batch = device_dataset.draw_batch(data, keys.data, items, pipeline)
         return update(state, batch, keys.dropout, axis_name=axis_name)
 
     return step

@@ -15,10 +15,10 @@ from unetjax.data import sampling
 from unetjax.evaluation import panels
 from unetjax.inference import tiles
 from unetjax.inference.segment import Segmentation, segment
-from unetjax.inference.trained_model import TrainedModel
-from unetjax.metrics.cells import Scores
-from unetjax.network import input_scaling
+from unetjax.inference.trained_model import Provenance, TrainedModel
+from unetjax.metrics.cells import CellMetric
 from unetjax.network.forward import activations
+from unetjax.network.input_scaling import scale
 from unetjax.reporting import pictures
 from unetjax.reporting.records import Record
 from unetjax.training import config as configs
@@ -104,7 +104,7 @@ def image_names(run: Run, step: int) -> list[str]:
 
 def draw_untrained(run: Run, state: steps.TrainState) -> None:
     """Draws the predictions of the untrained network on some validation images."""
-    trained = as_model_folder(run, state)
+    trained = as_trained_model(run, state)
     shown = run.split.validation[: run.config.num_pictures]
     draw_predictions(run, 0, [segment(trained, example.image) for example in shown])
 
@@ -130,7 +130,7 @@ def write_activations(run: Run, state: steps.TrainState) -> None:
     rows, columns = (
         tiles.mirror_index(0, config.tile_size, size=size) for size in image.shape[:2]
     )
-    tile = input_scaling.scale(image, config.scaling, config.clip)[rows][:, columns]
+    tile = scale(image, config.input_scaling)[rows][:, columns]
     compute = jax.jit(activations, static_argnames="model")
     outputs = compute(config.model, state.params, state.model_state, tile[np.newaxis])
     for name, values in outputs.items():
@@ -140,12 +140,12 @@ def write_activations(run: Run, state: steps.TrainState) -> None:
 
 
 def warn_of_collapse(
-    run: Run, step: int, counts: list[Scores], predictions: list[Segmentation]
+    run: Run, step: int, metric: CellMetric, predictions: list[Segmentation]
 ) -> None:
     """Logs and records a warning where one class is predicted nearly everywhere."""
     text = collapse_warning(
-        np.sum([scores.confusion for scores in counts], axis=0),
-        [segmentation.probs for segmentation in predictions],
+        metric.confusion,
+        [prediction.probs for prediction in predictions],
         step=step,
         learning_rate=_learning_rate(run.config, step),
     )
@@ -154,22 +154,21 @@ def warn_of_collapse(
         write_record(run, Record(step, "warning", {"text": text}))
 
 
-def as_model_folder(run: Run, state: steps.TrainState) -> TrainedModel:
+def as_trained_model(run: Run, state: steps.TrainState) -> TrainedModel:
     """Returns the network of a state with all that its use requires."""
     config, train = run.config, run.split.train
     return TrainedModel(
         model=config.model,
         params=state.params,
         model_state=state.model_state,
-        scaling=config.scaling,
+        input_scaling=config.input_scaling,
         class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
-        instances=dict(vars(config.instances)),
-        about={
-            "num_train_images": len(train),
-            "image_dtype": str(train[0].image.dtype),
-            "config": configs.to_dict(config),
-        },
-        clip=config.clip,
+        instances=config.instances,
+        provenance=Provenance(
+            num_train_images=len(train),
+            image_dtype=str(train[0].image.dtype),
+            config=configs.to_dict(config),
+        ),
     )
 
 

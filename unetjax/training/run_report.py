@@ -1,79 +1,79 @@
-"""The report of a run, from its records and its best model."""
+"""The HTML report of a run: scores, curves, confusion, cell sizes, pictures."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from unetjax.data.examples import Example
-from unetjax.data.splits import Split
-from unetjax.evaluation import panels, scoring
-from unetjax.evaluation.comparison import SHOWN, Comparison, scores_table
+from unetjax.evaluation import panels
+from unetjax.evaluation.comparison import MODEL, Comparison
+from unetjax.evaluation.score_sets import CELLS
+from unetjax.evaluation.scoring import measure_cells
 from unetjax.inference.segment import Segmentation
-from unetjax.metrics.cells import Scores
+from unetjax.metrics.cells import CellMetric
+from unetjax.metrics.metric import merge_all
 from unetjax.reporting import charts, environment, records, report
 from unetjax.reporting.charts import Chart, Histogram
 from unetjax.reporting.report import Case, Matrix, Table
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
-from unetjax.weight_maps.settings import WeightMapSettings
+
+RECORDS = "records.jsonl"
 
 _MOST_CASES = 6
+_NOTED = ("mean_iou", "ap50", "separated_close")  # scores beside each picture
 
 
 def write(
     folder: pathlib.Path,
+    config: ExperimentConfig,
     comparison: Comparison,
-    split: Split,
+    scores: Mapping[str, Mapping[str, float]],
     *,
     title: str,
     summary: str,
-    weight_map: WeightMapSettings,
     class_names: Sequence[str],
-    config: dict[str, Any],
     command: str,
 ) -> pathlib.Path:
-    """Writes `report.html` into a run folder, and returns its path.
+    """Writes `report.html` into a run folder and returns its path.
 
     Args:
       folder: The run folder, with its records.
-      comparison: From `compare`.
-      split: The images of the run.
-      title: What was run, on what.
-      summary: The result in a sentence or two.
-      weight_map: Eq. (2), for the pictures.
-      class_names: Of the classes, background first.
-      config: The resolved configuration.
-      command: What to type to get the same run.
+      config: The experiment.
+      comparison: Predictions for the images whose scores are reported.
+      scores: All scores of the model and of others, by the title of their column.
+      title: What was run, on which data.
+      summary: The result in a few sentences; an empty line starts a paragraph.
+      class_names: Names of the classes, background first.
+      command: Command line that repeats the run.
     """
-    ours = scoring.total(comparison.scores)
-    caption = (
-        f"Held out: {ours['num_images']:.0f} image(s), {ours['num_cells']:.0f} cells, "
-        f"of which {ours['num_touching']:.0f} pairs touch and {ours['num_close']:.0f} "
-        "pairs are within 5 pixels."
+    part, ours = comparison.part, scores[MODEL]
+    predictions = comparison.predictions[MODEL]
+    metrics = list(map(measure_cells, comparison.examples, predictions))
+    table = CELLS.table(
+        scores,
+        f"{part.capitalize()} images: {ours['num_images']:.0f}, with "
+        f"{ours['num_cells']:.0f} cells, {ours['num_touching']:.0f} pairs that touch "
+        f"and {ours['num_close']:.0f} pairs within 5 pixels.",
     )
-    path = folder / "report.html"
-    report.write_report(
-        path,
+    confusion = Matrix(
+        class_names,
+        merge_all(metrics).confusion,
+        f"Predicted classes of the pixels of each true class, {part} images",
+    )
+    return _write(
+        folder,
+        config,
         title=title,
-        summary="\n\n".join([summary, *_warnings(folder / "records.jsonl")]),
-        tables=[
-            scores_table(comparison, caption),
-            _confusion(comparison, class_names),
-        ],
-        charts=[
-            *run_charts(folder / "records.jsonl"),
-            _cell_sizes(comparison, split.validation),
-        ],
-        cases=_cases(comparison, split.validation, weight_map),
-        configuration=config,
-        environment=_origin(folder),
+        summary=summary,
+        tables=[table, confusion],
+        histograms=[_cell_sizes(comparison)],
+        cases=_cases(comparison.examples, predictions, metrics, config),
         command=command,
-        replace=True,
     )
-    return path
 
 
 def write_unfinished(
@@ -89,35 +89,68 @@ def write_unfinished(
     Args:
       folder: The run folder, with its records.
       config: The experiment.
-      title: What was run, on what.
+      title: What was run, on which data.
       reason: Why it ended.
-      command: What to type to go on.
-
-    Returns:
-      The path of the report.
+      command: Command line that resumes the run.
     """
-    metric, lines = config.best_metric, records.read(folder / "records.jsonl")
-    scored = [record for record in lines if record.kind == "validation"]
-    scored = [r for r in scored if np.isfinite(float(r.values[metric]))]
-    summary, tables = f"Not finished: {reason}", []
-    if scored:
-        best = max(scored, key=lambda record: float(record.values[metric]))
+    metric, summary, tables = config.best_metric, f"Not finished: {reason}", []
+    evaluations = [
+        record
+        for record in records.read(folder / RECORDS)
+        if record.kind == "validation" and np.isfinite(float(record.values[metric]))
+    ]
+    if evaluations:
+        best = max(evaluations, key=lambda record: float(record.values[metric]))
         summary += (
             f"\n\nThe best model so far, by {metric}, is that of step "
             f"{best.step}; it is in the folder model."
         )
-        rows: list[dict[str, int | float | str]] = [
-            {"score": words, "U-Net": best.values[name]}
-            for name, words in SHOWN.items()
+        scores = {name: float(best.values[name]) for name in CELLS.shown}
+        tables = [
+            CELLS.table({MODEL: scores}, f"Validation images, after step {best.step}.")
         ]
-        tables = [Table(["score", "U-Net"], rows, f"Held out, after step {best.step}.")]
-    path = folder / "report.html"
+    return _write(
+        folder, config, title=title, summary=summary, tables=tables, command=command
+    )
+
+
+def run_charts(path: pathlib.Path) -> list[Chart]:
+    """Returns the curves in the records of a run."""
+    lines = records.read(path)
+
+    def curves(kind: str, *names: str) -> list[charts.Curve]:
+        return [charts.curve(lines, kind, name) for name in names]
+
+    accuracy = curves("train", "accuracy") + curves("validation", "accuracy")
+    return [
+        Chart("Loss", curves("train", "loss"), log=True),
+        Chart("Scores of the validation images", curves("validation", *_NOTED)),
+        Chart("Pixel accuracy", accuracy),
+        Chart("Norm of the gradient", curves("train", "grad_norm"), log=True),
+        Chart("Learning rate", curves("train", "learning_rate")),
+    ]
+
+
+def _write(
+    folder: pathlib.Path,
+    config: ExperimentConfig,
+    *,
+    title: str,
+    summary: str,
+    tables: Sequence[Table | Matrix],
+    command: str,
+    histograms: Sequence[Histogram] = (),
+    cases: Sequence[Case] = (),
+) -> pathlib.Path:
+    """Writes what all reports have in common, and the rest."""
+    path, lines = folder / "report.html", folder / RECORDS
     report.write_report(
         path,
         title=title,
-        summary="\n\n".join([summary, *_warnings(folder / "records.jsonl")]),
+        summary="\n\n".join([summary, *_warnings(lines)]),
         tables=tables,
-        charts=run_charts(folder / "records.jsonl"),
+        charts=[*run_charts(lines), *histograms],
+        cases=cases,
         configuration=configs.to_dict(config),
         environment=_origin(folder),
         command=command,
@@ -126,28 +159,8 @@ def write_unfinished(
     return path
 
 
-def run_charts(path: pathlib.Path) -> list[Chart]:
-    """Returns the curves of a run's records."""
-    lines = records.read(path)
-    loss = charts.curve(lines, "train", "loss")
-    names = ("mean_iou", "ap50", "separated_close")
-    validation = [charts.curve(lines, "validation", name) for name in names]
-    accuracy = [
-        charts.curve(lines, kind, "accuracy") for kind in ("train", "validation")
-    ]
-    norm = charts.curve(lines, "train", "grad_norm")
-    rate = charts.curve(lines, "train", "learning_rate")
-    return [
-        Chart("Loss", [loss], log=True),
-        Chart("Scores of the held-out images", validation),
-        Chart("Pixel accuracy", accuracy),
-        Chart("Norm of the gradient", [norm], log=True),
-        Chart("Learning rate", [rate]),
-    ]
-
-
 def _origin(folder: pathlib.Path) -> dict[str, Any]:
-    """Where the run was computed last, and at which steps it was taken up again."""
+    """Returns the latest environment, and the steps at which the run was started."""
     starts = environment.read_starts(folder)
     if not starts:
         return environment.environment()
@@ -156,7 +169,7 @@ def _origin(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _warnings(path: pathlib.Path) -> list[str]:
-    """The last warning of a run that had any, and how many there were."""
+    """Returns the number of warnings and the last of them, if there were any."""
     texts = [
         str(record.values["text"])
         for record in records.read(path)
@@ -165,22 +178,15 @@ def _warnings(path: pathlib.Path) -> list[str]:
     return [f"{len(texts)} warning(s), the last: {texts[-1]}"] if texts else []
 
 
-def _confusion(comparison: Comparison, class_names: Sequence[str]) -> Matrix:
-    counts = np.sum([scores.confusion for scores in comparison.scores], axis=0)
-    return Matrix(
-        class_names, counts, "Where the pixels of each true class went, held-out images"
-    )
-
-
-def _cell_sizes(comparison: Comparison, examples: Sequence[Example]) -> Histogram:
-    """How large the cells are, true and found: too small ones are fragments."""
+def _cell_sizes(comparison: Comparison) -> Histogram:
+    """Returns the sizes of true and predicted cells; many small ones are fragments."""
+    truth = [example.instances for example in comparison.examples]
+    predictions = [each.instances for each in comparison.predictions[MODEL]]
     return charts.count(
-        "Sizes of the cells in the held-out images",
+        f"Sizes of the cells, {comparison.part} images",
         {
-            "truth": [d for e in examples for d in _diameters(e.instances)],
-            "prediction": [
-                d for f in comparison.found for d in _diameters(f.instances)
-            ],
+            "truth": [d for instances in truth for d in _diameters(instances)],
+            "prediction": [d for each in predictions for d in _diameters(each)],
         },
         horizontal="diameter of a disk of the same area, pixels",
     )
@@ -192,47 +198,26 @@ def _diameters(instances: Int[np.ndarray, "H W"]) -> list[float]:
 
 
 def _cases(
-    comparison: Comparison, examples: Sequence[Example], weight_map: WeightMapSettings
+    examples: Sequence[Example],
+    predictions: Sequence[Segmentation],
+    metrics: Sequence[CellMetric],
+    config: ExperimentConfig,
 ) -> list[Case]:
-    """The worst and the best images, worst first."""
-    ap = [scoring.total([s])["mean_iou"] for s in comparison.scores]
-    order = sorted(range(len(ap)), key=lambda i: ap[i])
-    places = {i: len(order) - place for place, i in enumerate(order)}
-    if len(order) > _MOST_CASES:
+    """Returns the images with the lowest and the highest IoU, the lowest first."""
+    scores = [metric.compute() for metric in metrics]
+    order = sorted(range(len(scores)), key=lambda i: scores[i]["mean_iou"])
+    ranked = [(len(order) - place, i) for place, i in enumerate(order)]
+    if len(ranked) > _MOST_CASES:
         half = _MOST_CASES // 2
-        order = order[:half] + order[-half:]
-    return [
-        _case(
-            examples[i],
-            comparison.found[i],
-            comparison.scores[i],
-            weight_map,
-            place=f"place {places[i]} of {len(places)}",
-        )
-        for i in order
-    ]
-
-
-def _case(
-    example: Example,
-    found: Segmentation,
-    scores: Scores,
-    weight_map: WeightMapSettings,
-    *,
-    place: str,
-) -> Case:
-    values = scoring.total([scores])
-    return Case(
-        example.name,
-        panels.panels(example, found, weight_map),
-        ", ".join(
-            [
-                place,
-                *(
-                    f"{SHOWN[name]} {values[name]:.3f}"
-                    for name in ("mean_iou", "ap50", "separated_close")
-                    if np.isfinite(values[name])
-                ),
-            ]
-        ),
-    )
+        ranked = ranked[:half] + ranked[-half:]
+    cases = []
+    for rank, i in ranked:
+        noted = [
+            f"{CELLS.shown[name]} {scores[i][name]:.3f}"
+            for name in _NOTED
+            if np.isfinite(scores[i][name])
+        ]
+        shown = panels.panels(examples[i], predictions[i], config.weight_map)
+        note = ", ".join([f"rank {rank} of {len(order)}", *noted])
+        cases.append(Case(examples[i].name, shown, note))
+    return cases

@@ -32,13 +32,13 @@ def class_counts(
     counts = np.zeros(num_classes, np.int64)
     for position, label in enumerate(labels):
         pixels = np.asarray(label).ravel()
-        found = np.bincount(pixels[pixels >= 0], minlength=num_classes)
-        if len(found) > num_classes:
+        of_map = np.bincount(pixels[pixels >= 0], minlength=num_classes)
+        if len(of_map) > num_classes:
             raise ValueError(
-                f"label map {position} has class {len(found) - 1}, but num_classes is "
-                f"{num_classes}; set num_classes to at least {len(found)}."
+                f"label map {position} has class {len(of_map) - 1}, but num_classes is "
+                f"{num_classes}; set num_classes to at least {len(of_map)}."
             )
-        counts += found
+        counts += of_map
     return counts
 
 
@@ -56,8 +56,8 @@ def class_weights(
     Args:
       counts: Number n_k of pixels of every class, over the whole training set.
       balance: `inverse` and `sqrt_inverse`: the formulas; a class that does not occur
-        weighs 1, like an average pixel. `none`: 1 for every class. Or the weights
-        themselves, one for each class, returned as they are.
+        gets weight 1, that of an average pixel. `none`: 1 for every class. Or the
+        weights themselves, one for each class, which are returned unchanged.
 
     Raises:
       ValueError: If `balance` is unknown, or is not one finite weight of at least 0

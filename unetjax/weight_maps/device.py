@@ -1,4 +1,4 @@
-"""Eq. (2) on the device: exact, in fixed shapes, for `jax.jit` and `jax.vmap`."""
+"""Weight map of Eq. (2) in JAX: exact and of fixed shape, for `jit` and `vmap`."""
 
 import functools
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ from unetjax.weight_maps.settings import PAPER, WeightMapSettings, reach
 
 ClassWeights = Float[Array, " K"] | Float[np.ndarray, " K"] | Sequence[float]
 
-_FAR = 2**29  # squared distance to no cell; leaves room for a square to be added
-_UNROLL = 8  # steps fused into one pass: 512^2 on two cores 27 ms, without 156 ms
+_FAR = 2**29  # squared distance to no cell; adding another square must not overflow
+# Steps fused into one pass: 27 ms for 512 x 512 pixels on two cores, 156 ms without.
+_UNROLL = 8
 
 
 def separation_weight_map(
@@ -32,15 +33,15 @@ def separation_weight_map(
     d1 and d2 are the distances in pixels to the nearest and second nearest cell. The
     border term counts on background only, the separation border between touching cells
     included: "the separating background labels between touching cells obtain a large
-    weight" (section 1). It is 0 with fewer than two cells. `label_and_weight` returns
-    the label that belongs to this map.
+    weight" (section 1). It is 0 with fewer than two cells. `label_and_weight` also
+    returns the label, with its separation borders.
 
     Args:
       instances: Cell numbers in any order, 0 where there is no cell; a negative number
-        ignores the pixel: it weighs 0.
+        ignores the pixel, whose weight is 0.
       class_weights: Weights w_c of background and cells. By default the values in
-        `settings.class_balance`, or 1 and 1 where that names a rule: one image does not
-        know the class frequencies of the training set (`class_weights.class_weights`).
+        `settings.class_balance`, or 1 and 1 if that names a rule: a rule needs the
+        class frequencies of the whole training set (`class_weights.class_weights`).
       settings: Heights and widths of the border term, and the separation border;
         static under jit.
 
@@ -77,7 +78,7 @@ def label_and_weight(
 
     Args:
       label: Class of every pixel in [0, K), 0 being background; a negative label is
-        ignored: it stays and weighs 0. A label of K or more weighs NaN.
+        ignored: it stays and has weight 0. A label of K or more has weight NaN.
       instances: Cell numbers in any order, 0 where there is no cell; cells of different
         classes have different numbers.
       class_weights: Weight w_c of every class, background first.
@@ -121,16 +122,16 @@ def nearest_two(
 ) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
     """Returns the distances d1 and d2 to the nearest and second nearest cell.
 
-    An order-2 min-plus convolution, separable: first along columns, then along rows.
-    Two cells a column suffice: a third one of that column is nowhere in the row nearer
-    than those two.
+    A min-plus convolution that keeps the two smallest values, separable: first along
+    columns, then along rows. Two cells in each column suffice: from any pixel of the
+    row, a third cell of that column is farther away than those two.
 
     Args:
       instances: Cell numbers, 0 where there is no cell.
-      radius: Distance along either axis, in pixels, up to which cells are seen.
+      radius: Distance along either axis, in pixels, up to which cells are considered.
 
     Returns:
-      Euclidean distances in pixels, 0 inside of a cell; infinite where no cell is seen.
+      Euclidean distances in pixels, 0 inside a cell; infinite if no cell is in reach.
     """
     height, width = instances.shape
     squares = _nearest_squares(
@@ -214,7 +215,7 @@ def _nearest_in_row(columns: _Nearest, *, radius: int) -> _Nearest:
 def _merge(
     state: _Nearest, squared: Int[Array, "H W"], cells: Int[Array, "H W"]
 ) -> _Nearest:
-    """Offers every pixel one more cell at a squared distance."""
+    """Inserts one more cell per pixel, at a squared distance, into the two nearest."""
     a1, l1, a2, l2 = state
     first = squared < a1
     other = cells != l1

@@ -1,4 +1,4 @@
-"""Eq. (2) on the host, in float64: the page to read and the oracle of the device."""
+"""Weight map of Eq. (2) in NumPy, float64: readable reference and test oracle."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from scipy import ndimage
 from unetjax.weight_maps import separation
 from unetjax.weight_maps.settings import PAPER, WeightMapSettings, reach
 
-_NEGLIGIBLE = 1e-9  # weight that a cell left out may cost
+_NEGLIGIBLE = 1e-9  # largest change of a weight by the cells that are left out
 
 
 def label_and_weight(
@@ -21,8 +21,7 @@ def label_and_weight(
 ) -> tuple[Int[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
     """Returns the label with separation borders and its weight map, Eq. (2).
 
-    The same contract as `device.label_and_weight`, from one exact distance transform a
-    cell.
+    As `device.label_and_weight`, but by one exact distance transform per cell.
 
     Args:
       label: Class of every pixel in [0, K), 0 being background; negative: ignored.
@@ -57,13 +56,12 @@ def nearest_two(
 ) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
     """Returns the distances d1 and d2 to the nearest and second nearest cell.
 
-    Distances are Euclidean, in pixels, from pixel centre to pixel centre: 0 inside of a
-    cell.
+    Distances are Euclidean, in pixels, between pixel centres; 0 inside a cell.
 
     Args:
       instances: Cell numbers, 0 where there is no cell.
-      radius: Distance up to which a cell must be seen; one farther away may count as
-        infinitely far.
+      radius: Distance up to which cells must be considered; the distance to a cell
+        farther away may be infinite.
     """
     d1 = np.full(instances.shape, np.inf)
     d2 = np.full(instances.shape, np.inf)

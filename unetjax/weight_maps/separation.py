@@ -23,22 +23,22 @@ def separation_border(
     *,
     label: Integer[Array, "H W"] | Integer[np.ndarray, "H W"] | None = None,
 ) -> Bool[Array, "H W"]:
-    """Returns the pixels of touching cells that become background.
+    """Returns which pixels of touching cells become background.
 
     The paper (section 3) introduces "small separation borders" between touching cells
     by morphological operations it does not name; the rules here are those of the
-    authors' later software (one-sided) and its symmetric form. Every pixel is judged on
-    the original map. The one-sided rule depends on the direction of the axes.
+    authors' later software (one-sided) and its symmetric form. The rule reads
+    the original map only. The one-sided rule depends on the direction of the axes.
 
     Args:
       instances: Cell numbers, 0 where there is no cell.
       rule: `none`: no pixel. `one_sided`: a cell pixel whose NW, N, NE or W neighbour
         belongs to another cell. `two_sided`: the same with all 8 neighbours.
-      label: Class of every pixel. Where given, only "touching objects of the same
-        class" (section 1) are kept apart; the classes tell the others apart.
+      label: Class of every pixel. If given, only "touching objects of the same class"
+        (section 1) are separated; cells of different classes need no border.
 
     Raises:
-      ValueError: If the rule is unknown, or as `cell_numbers` does.
+      ValueError: If the rule is unknown, or as in `cell_numbers`.
 
     Example:
       >>> separation_border(np.array([[1, 1, 2, 2]]), "two_sided")
@@ -63,7 +63,7 @@ def cut_separation_border(
       rule: As in `separation_border`.
 
     Raises:
-      ValueError: As `separation_border` does.
+      ValueError: As in `separation_border`.
 
     Example:
       >>> cut_separation_border(np.array([[1, 1, 1, 1]]), np.array([[1, 1, 2, 2]]))
@@ -77,7 +77,7 @@ def cut_separation_border(
 def cell_numbers(
     instances: Integer[Array, "H W"] | Integer[np.ndarray, "H W"],
 ) -> Int[Array, "H W"]:
-    """Returns the cell numbers as int32 on the device, refusing to change one.
+    """Returns the cell numbers as int32 on the device, without changing any.
 
     Raises:
       ValueError: If `instances` is not one image of integers, or if one of them, in a
@@ -111,12 +111,12 @@ def _touching(
     offsets: tuple[tuple[int, int], ...],
 ) -> Bool[Array, "H W"]:
     """The cell pixels with another cell of their class at one of the offsets."""
-    found = jnp.zeros(cells.shape, bool)
+    touching = jnp.zeros(cells.shape, bool)
     for offset in offsets:
         other = _shifted(cells, offset)
         same_class = _shifted(classes, offset) == classes
-        found |= (cells > 0) & (other > 0) & (other != cells) & same_class
-    return found
+        touching |= (cells > 0) & (other > 0) & (other != cells) & same_class
+    return touching
 
 
 def _shifted(values: Int[Array, "H W"], offset: tuple[int, int]) -> Int[Array, "H W"]:

@@ -1,4 +1,4 @@
-"""Settings of the weight map and their two published values."""
+"""`WeightMapSettings`: heights, widths and class balance of the weight map, Eq. (2)."""
 
 import math
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from unetjax.weight_maps.separation import SeparationBorder
 
 @dataclass(frozen=True)
 class WeightMapSettings:
-    r"""What Eq. (2) leaves to the user; the defaults are the paper's where it has any.
+    r"""Options of the weight map, Eq. (2); defaults are the paper's where it has any.
 
     .. math:: w = w_c + w_0 e^{-(d_1 + d_2)^2 / 2 \sigma^2}
                       + w_n e^{-d_1^2 / 2 \sigma_n^2}
 
-    Both exponentials count on background only. The second one is no part of the paper.
+    Both exponentials apply to background only. The second is not part of the paper.
 
     Attributes:
-      w0: Height of the border term, dimensionless; 0 leaves the class term alone.
+      w0: Height of the border term, dimensionless; 0 leaves only the class term.
       sigma: Width of the border term, in pixels.
       near: Height w_n of a term around every cell, dimensionless (Falk et al. 2019).
       near_sigma: Its width, in pixels.
@@ -48,16 +48,11 @@ class WeightMapSettings:
 
 PAPER = WeightMapSettings()
 
-# The authors' later software: v = 0.1 weighs background far from every cell.
-FALK2019 = WeightMapSettings(
-    w0=50.0, sigma=6.0, near=0.9, near_sigma=10.0, class_balance=(0.1, 1.0)
-)
-
 
 def reach(settings: WeightMapSettings, *, tolerance: float = 1e-7) -> int:
     """Returns the distance in pixels beyond which a cell changes no weight.
 
-    Leaving out all cells farther away than this changes each exponential by at most
+    Ignoring all cells farther away than this changes each exponential by at most
     `tolerance`.
 
     Args:
@@ -65,8 +60,8 @@ def reach(settings: WeightMapSettings, *, tolerance: float = 1e-7) -> int:
       tolerance: Largest change of the weight, dimensionless and positive.
 
     Example:
-      >>> reach(PAPER), reach(FALK2019)
-      (31, 57)
+      >>> reach(PAPER), reach(WeightMapSettings(w0=50.0, sigma=6.0))
+      (31, 38)
     """
     heights = (settings.w0, settings.near)
     widths = (settings.sigma, settings.near_sigma)

@@ -1,4 +1,4 @@
-"""Cell Tracking Challenge: cells that were segmented frame by frame."""
+"""Cell Tracking Challenge: PhC-C2DH-U373, DIC-C2DH-HeLa and Fluo-N2DH-SIM+."""
 
 import pathlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ SEQUENCES = ("01", "02")
 
 
 class _Set(NamedTuple):
-    title: str  # name that the challenge gave it, and its archive
+    title: str  # in the challenge; also the name of its archive
     sha256: str
     dtype: type[np.generic]
     description: str
@@ -42,19 +42,19 @@ SETS = {
         title="Fluo-N2DH-SIM+",
         sha256="3e809148c87ace80c72f563b56c35e0d9448dcdeb461a09c83f61e93f5e40ec8",
         dtype=np.uint16,
-        description="Simulated nuclei in fluorescence; the truth is exact.",
+        description="Simulated nuclei in fluorescence; the annotation is exact.",
     ),
 }
 
 
 class CellTracking(tfds.core.GeneratorBasedBuilder):
-    """Sequences of the Cell Tracking Challenge, the frames with a segmentation truth.
+    """Sequences of the Cell Tracking Challenge, limited to frames with a segmentation.
 
-    Every sequence is a split, `01` and `02`, in the order of time: neighbouring frames
-    are nearly equal, so train on one and test on the other. Cells are numbered; the
-    paper's Table 2 is about `phc_u373` and `dic_hela`, whose truth (the gold one,
-    SEG) covers some frames only. A cell that nobody annotated in such a frame counts as
-    background.
+    The two sequences are the splits `01` and `02`, in temporal order. Neighbouring
+    frames are nearly equal, so train on one sequence and evaluate on the other. Cells
+    are numbered. The paper's Table 2 is about `phc_u373` and `dic_hela`, whose gold
+    annotation (SEG) covers only some of the frames; a cell that is not annotated in
+    such a frame counts as background.
 
     For research, under the challenge's conditions of use. Please cite Ulman et al., An
     objective comparison of cell-tracking algorithms, Nature Methods 14, 2017.

@@ -1,4 +1,4 @@
-"""DSB 2018: nuclei under the fluorescence microscope, in the selection of StarDist."""
+"""Data Science Bowl 2018: nuclei in fluorescence, in the selection of StarDist."""
 
 import pathlib
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ ORIGIN = download.Origin(
 class Dsb2018(tfds.core.GeneratorBasedBuilder):
     """Nuclei of the Data Science Bowl 2018, the fluorescence images StarDist selected.
 
-    Grey images of many sizes with numbered nuclei, in `train` (447) and `test` (50),
-    in the order of their names, which are random. Stored as uint16, which holds 8 and
-    16 bits alike.
+    Grey images of many sizes with numbered nuclei, in `train` (447) and `test` (50), in
+    the order of their names, which are random. Stored as uint16, as some images have 16
+    bits.
 
     CC0, public domain. Please cite Caicedo et al., Nucleus segmentation across imaging
     experiments: the 2018 Data Science Bowl, Nature Methods 16, 2019; for the selection

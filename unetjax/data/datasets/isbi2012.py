@@ -25,8 +25,8 @@ class Isbi2012(tfds.core.GeneratorBasedBuilder):
     """EM segmentation challenge of ISBI 2012, ventral nerve cord of a Drosophila larva.
 
     Serial sections of 512 x 512 pixels of 4 nm, 50 nm apart, uint8. Label 1 is the
-    inside of a cell, 0 membrane. `train` holds the 30 labelled slices in their order;
-    `test` the 30 of the challenge, where the archive has their labels.
+    inside of a cell, 0 is membrane. `train` has the 30 annotated slices in order,
+    `test` the 30 of the challenge, if the archive has their labels.
 
     For research use. Please cite Cardona et al., An integrated micro- and
     macroarchitectural analysis of the Drosophila brain by computer-assisted serial

@@ -1,4 +1,4 @@
-"""Pictures of what training sees: elastic fields, deformed tiles, their weight maps."""
+"""Pictures of augmentation: elastic fields, training tiles and their weight maps."""
 
 import pathlib
 from dataclasses import replace
@@ -12,87 +12,81 @@ from jaxtyping import Float, PRNGKeyArray, UInt8
 from unetjax.augmentation.augment import OFF, AugmentationSettings, source_positions
 from unetjax.augmentation.elastic import Elastic
 from unetjax.data import device_dataset
+from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.examples import Example
 from unetjax.reporting import pictures
-from unetjax.training import config as configs
-from unetjax.training.config import ExperimentConfig
 from unetjax.weight_maps.device import label_and_weight
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
 _LINES = 20  # pixels between the lines of a grid
-_SETTINGS_OF_FIELDS = ("elastic_sigma", "elastic_grid", "elastic_spacing")
+_FIELD_SETTINGS = ("elastic_sigma", "elastic_grid", "elastic_spacing")
 
 
 def write_all(
-    config: ExperimentConfig,
+    pipeline: DataPipeline,
     example: Example,
     folder: pathlib.Path,
     *,
     num_tiles: int = 3,
+    seed: int = 0,
 ) -> list[pathlib.Path]:
     """Writes fields.png and tiles.png into a folder, and returns their paths.
 
-    `fields.png` shows one random field of each kind of elastic deformation, `tiles.png`
-    the image and tiles as the training of this config draws them: above the output
-    region with the borders of the label, below the weight map that belongs to it.
+    `fields.png` shows one random field of each kind of elastic deformation. `tiles.png`
+    shows the image and tiles as training draws them: above, the output region with
+    outlined labels; below, the weight map.
 
     Args:
-      config: Network, tile size, augmentation, sampling and weight map.
+      pipeline: How tiles are drawn.
       example: The image from which all tiles are drawn.
-      folder: Where to write; made if it is absent.
+      folder: Output folder, created if it does not exist.
       num_tiles: Number of tiles.
+      seed: Seed of fields and tiles.
 
     Raises:
-      FileExistsError: If a file of one of these names is there.
+      FileExistsError: If one of the files exists.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "fields.png", folder / "tiles.png"]
     for path in paths:
         if path.exists():
             raise FileExistsError(
-                f"{path} exists and is not written over; name another folder."
+                f"{path} exists and is not overwritten; name another folder."
             )
-    pictures.write_png(paths[0], fields(config))
-    pictures.write_png(paths[1], tiles(config, example, num_tiles=num_tiles))
+    pictures.write_png(paths[0], fields(pipeline, seed=seed))
+    tiles_picture = tiles(pipeline, example, num_tiles=num_tiles, seed=seed)
+    pictures.write_png(paths[1], tiles_picture)
     return paths
 
 
-def fields(config: ExperimentConfig) -> Picture:
-    """Returns a regular grid seen through one field of each kind, side by side."""
+def fields(pipeline: DataPipeline, *, seed: int = 0) -> Picture:
+    """Returns a regular grid deformed by one field of each kind, side by side."""
     panels, titles = [], []
     for kind in get_args(Elastic):
-        given = {x: getattr(config.augmentation, x) for x in _SETTINGS_OF_FIELDS}
+        given = {x: getattr(pipeline.augmentation, x) for x in _FIELD_SETTINGS}
         settings = replace(OFF, elastic=kind, **given)
-        panels.append(_grid(jax.random.key(config.seed), config.tile_size, settings))
+        panels.append(_grid(jax.random.key(seed), pipeline.tile_size, settings))
         titles.append(_title(settings))
     return pictures.side_by_side(panels, titles)
 
 
-def tiles(config: ExperimentConfig, example: Example, *, num_tiles: int) -> Picture:
-    """Returns the image and tiles of it above their weight maps."""
-    data = device_dataset.load(
-        [example],
-        scaling=config.scaling,
-        num_classes=config.model.num_classes,
-        weight_map=config.weight_map,
-        sampling=config.sampling,
-    )
-    side = configs.output_size(config)
+def tiles(
+    pipeline: DataPipeline, example: Example, *, num_tiles: int, seed: int = 0
+) -> Picture:
+    """Returns the image and tiles drawn from it, above their weight maps."""
+    data = device_dataset.load([example], pipeline)
     batch = device_dataset.draw_batch(
-        data,
-        jax.random.key(config.seed),
-        jnp.arange(num_tiles),
-        tile_size=config.tile_size,
-        output_size=side,
-        weight_map=config.weight_map,
-        augmentation=config.augmentation,
-        sampling=config.sampling,
+        data, jax.random.key(seed), jnp.arange(num_tiles), pipeline
     )
-    margin = (config.tile_size - side) // 2
+    side = pipeline.output_size
+    margin = (pipeline.tile_size - side) // 2
     inner = slice(margin, margin + side)
     label, weight = label_and_weight(
-        example.label, example.instances, data.class_weights, settings=config.weight_map
+        example.label,
+        example.instances,
+        data.class_weights,
+        settings=pipeline.weight_map,
     )
     images = [example.image, *np.asarray(batch["image"][:, inner, inner])]
     labels = [np.asarray(label), *np.asarray(batch["label"])]
@@ -112,7 +106,7 @@ def tiles(config: ExperimentConfig, example: Example, *, num_tiles: int) -> Pict
 
 
 def _grid(key: PRNGKeyArray, side: int, settings: AugmentationSettings) -> Picture:
-    """Lines of a regular grid where the field shows them, and its control points."""
+    """Draws a regular grid as the field deforms it, and the control points."""
     center = jnp.full(2, (side - 1) / 2)
     positions = np.asarray(source_positions(key, (side, side), center, settings))
     apart = np.abs((positions + _LINES / 2) % _LINES - _LINES / 2)  # from a line
@@ -127,7 +121,7 @@ def _grid(key: PRNGKeyArray, side: int, settings: AugmentationSettings) -> Pictu
 def _control_points(
     side: int, settings: AugmentationSettings
 ) -> Float[np.ndarray, " G"]:
-    """Those along one axis that lie in the tile, in pixels."""
+    """Returns the control points within the tile along one axis, in pixels."""
     if settings.elastic == "bicubic":
         return np.linspace(0, side - 1, settings.elastic_grid)
     return np.arange(0, side, settings.elastic_spacing, dtype=float)
