@@ -73,3 +73,49 @@ def test_the_csv_holds_every_score():
     rows = list(csv.DictReader(io.StringIO(results._full_csv(FOLDS))))
     assert rows[3]["trial"] == "data.fold=1of3,optimizer.learning_rate=0.2"
     assert (rows[3]["mean_iou"], rows[3]["ap50"]) == ("0.8", "")
+
+
+def with_test(score, test_score, **overrides):
+    return outcome(score, **overrides)._replace(test_scores={"mean_iou": test_score})
+
+
+TESTED = [with_test(score, score - 0.1, seed=i) for i, score in enumerate((0.8, 0.6))]
+
+
+def test_test_scores_are_shown_and_validation_scores_rank():
+    table = results.trial_table(TESTED)
+    assert table.columns[-1] == "IoU, mean of classes, validation"
+    row = table.rows[0]
+    assert row["IoU, mean of classes"] == pytest.approx(0.7)
+    assert row["IoU, mean of classes, validation"] == 0.8
+    assert "the other scores are those of the test images" in table.caption
+    assert results.score_of(TESTED[0]) == 0.8
+
+
+def test_a_trial_without_test_scores_has_none_beside_those_that_have():
+    """Its validation scores are never mixed with the test scores of others."""
+    unfinished = outcome(0.9, "unfinished", seed=2)
+    row = results.trial_table([unfinished, *TESTED]).rows[0]
+    assert row["IoU, mean of classes"] == ""
+    assert row["IoU, mean of classes, validation"] == 0.9
+
+
+def test_means_are_those_of_test_scores():
+    table = results.mean_table(TESTED)
+    assert table.rows[0]["IoU, mean of classes"] == pytest.approx(0.6)
+    assert table.caption.endswith("(n - 1), test images.")
+    assert results.mean_table(FOLDS).caption.endswith("(n - 1), validation images.")
+
+
+def test_the_summary_gives_the_test_score_or_says_that_there_is_none():
+    text = results._summary(TESTED)
+    assert "on validation images, 0.8000, is that of seed=0" in text
+    assert "On the test images, which chose nothing, its IoU, mean of" in text
+    assert text.endswith("is 0.7000.")
+    assert "There are no test images. The best of many" in results._summary(FOLDS)
+
+
+def test_the_csv_holds_test_scores():
+    rows = list(csv.DictReader(io.StringIO(results._full_csv(TESTED))))
+    assert float(rows[0]["mean_iou"]) == 0.8
+    assert float(rows[0]["test_mean_iou"]) == pytest.approx(0.7)
