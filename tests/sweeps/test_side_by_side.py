@@ -151,7 +151,7 @@ def test_without_updates_the_initial_networks_are_scored(base, tmp_path):
     for run in runs:
         lines = records.read(run.workdir / "records.jsonl")
         assert [r.step for r in lines if r.kind == "validation"] == [0]
-        assert model_folder.load(run.workdir / "model").about["step"] == 0
+        assert model_folder.load_model(run.workdir / "model").provenance.step == 0
 
 
 @pytest.mark.parametrize(
