@@ -72,7 +72,7 @@ def _score_trials(folder: pathlib.Path, score_set: ScoreSet) -> tuple[list[Table
             scores = score_set.compute(
                 comparison.examples, comparison.predictions[MODEL]
             )
-            scored.append(outcome._replace(scores={**scores}))
+            scored.append(outcome._replace(scores={**scores}, test_scores=None))
     if not scored:
         raise ValueError(
             f"{folder} has no finished trial yet; resume the sweep and try again."

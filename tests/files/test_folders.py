@@ -43,7 +43,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
 
 def test_an_existing_file_is_replaced_only_on_request(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_text("mine")
+    path.write_text("before")
     with (
         pytest.raises(FileExistsError, match=r"a\.txt exists already and is not overw"),
         folders.write_atomically(path),

@@ -7,6 +7,10 @@ import pytest
 
 from tests.training.runs import CONFIG, Alarm, make_split
 from unetjax.data import synthetic
+from unetjax.evaluation import scoring
+from unetjax.evaluation.comparison import MODEL
+from unetjax.evaluation.score_sets import CELLS
+from unetjax.model_io import model_folder
 from unetjax.training import experiment, stopping
 
 TUNED = replace(CONFIG, tune_instances=True)
@@ -55,6 +59,21 @@ def test_the_reported_scores_are_those_of_the_test_images(with_test):
     assert "Test images: 1, with 4 cells" in page
     assert "U-Net, validation images" in page
     assert "optimistic" not in page
+
+
+def test_test_scores_are_stored_with_the_model(with_test, without_test):
+    folder = with_test.report.parent / "model"
+    provenance = model_folder.load_model(folder).provenance
+    scores = with_test.comparison.scores(CELLS)[MODEL]
+    assert provenance.test_scores == scoring.without_nan(scores)
+    assert provenance.scores != provenance.test_scores
+    text = (folder / "README.md").read_text()
+    test, validation = text.split("Scores on the validation images, which chose the ")
+    assert f"- mean_iou: {provenance.test_scores['mean_iou']:.4g}" in test
+    assert f"- mean_iou: {provenance.scores['mean_iou']:.4g}" in validation
+    assert not without_test.trained.provenance.test_scores
+    readme = without_test.report.parent / "model" / "README.md"
+    assert "test images" not in readme.read_text()
 
 
 def test_validation_images_choose_the_model_and_test_images_do_not(

@@ -1,6 +1,7 @@
 """Metrics of predictions on annotated images, one function for each family."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -60,3 +61,8 @@ def evaluate(
         if len(predictions) < keep:
             predictions.append(prediction)
     return merge_all(metrics), predictions
+
+
+def without_nan(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Returns scores with None in place of NaN, which JSON cannot hold."""
+    return {name: x if math.isfinite(x) else None for name, x in scores.items()}

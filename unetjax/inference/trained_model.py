@@ -19,7 +19,8 @@ class Provenance:
     Attributes:
       step: Number of updates.
       scores: Scores on the validation images after these updates; None where a score
-        is undefined.
+        is undefined. They chose the model and are optimistic.
+      test_scores: Scores on the test images, likewise; empty without test images.
       num_train_images: Number of training images.
       image_dtype: Type in which their grey values were stored, such as `uint8`.
       config: All options of the experiment, as nested dictionaries.
@@ -30,6 +31,7 @@ class Provenance:
 
     step: int | None = None
     scores: Mapping[str, float | None] = field(default_factory=dict)
+    test_scores: Mapping[str, float | None] = field(default_factory=dict)
     num_train_images: int | None = None
     image_dtype: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)

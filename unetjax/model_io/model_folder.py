@@ -48,6 +48,10 @@ _FIELDS = {  # of model.json
 }
 _ARCHITECTURE = {f.name for f in dataclasses.fields(UNet)} - {"parent", "name"}
 
+_SCORES = {  # of the provenance, with titles in the README
+    "test_scores": "Scores on the test images, which took no part in any choice:",
+    "scores": "Scores on the validation images, which chose the model (optimistic):",
+}
 _README = """# {name}
 
 A U-Net for images of any size, trained with unetjax {version}: {features} features,
@@ -336,9 +340,10 @@ def _readme(fields: dict[str, Any], name: str) -> str:
         "input scaling": fields["input_scaling"]["method"],
         **{key: x for key, x in origin.items() if x and not isinstance(x, dict)},
     }
-    scores = origin["scores"]
-    facts |= {key: f"{x:.4g}" for key, x in scores.items() if x is not None}
-    lines = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    lines = [f"- {key}: {value}" for key, value in facts.items()]
+    for field, title in _SCORES.items():
+        scores = [f"- {k}: {x:.4g}" for k, x in origin[field].items() if x is not None]
+        lines += ["", title, "", *scores] if scores else []
     return _README.format(
-        name=name, version=fields["unetjax"], lines=lines, **architecture
+        name=name, version=fields["unetjax"], lines="\n".join(lines), **architecture
     )

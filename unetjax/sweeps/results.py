@@ -40,6 +40,8 @@ class Outcome(NamedTuple):
       step: Step of its best model; 0 without one.
       scores: Scores of its best model on the validation images; empty without one.
       note: Why it ended early, if it did.
+      test_scores: Scores of its best model on the test images; None without any, and
+        before it is finished.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Outcome(NamedTuple):
     step: int
     scores: dict[str, float | None]
     note: str = ""
+    test_scores: dict[str, float | None] | None = None
 
 
 def open_folder(folder: pathlib.Path, base: ExperimentConfig) -> None:
@@ -95,7 +98,8 @@ def best_of(
         return Outcome(folder.name, config, state, 0, {}, note)
     origin = model_folder.read_provenance(path)
     step, scores = origin.step or 0, dict(origin.scores)
-    return Outcome(folder.name, config, state, step, scores, note)
+    test_scores = dict(origin.test_scores) or None
+    return Outcome(folder.name, config, state, step, scores, note, test_scores)
 
 
 def is_done(folder: pathlib.Path, config: ExperimentConfig) -> bool:
@@ -144,16 +148,27 @@ def trial_table(
             **{name: _cell(trials.value_of(o.config, name)) for name in options},
             "state": o.state,
             "best step": o.step,
-            **{title: _number(o.scores.get(key)) for key, title in shown.items()},
+            **{title: _number(scores.get(key)) for key, title in shown.items()},
         }
-        for o in outcomes
+        for o, scores in zip(outcomes, _reported(outcomes), strict=True)
     ]
     columns = [*options, "state", "best step", *shown.values()]
-    caption = (
-        "Trials, best first: scores of the best model of each on its own validation "
-        "images, by which it was chosen."
+    if not _have_test_images(outcomes):
+        return Table(
+            columns,
+            rows,
+            "Trials, best first: scores of the best model of each on its validation "
+            "images, which chose it.",
+        )
+    title = f"{next(iter(_shown(outcomes).values()))}, validation"
+    for row, o in zip(rows, outcomes, strict=True):
+        row[title] = _number(o.scores.get(o.config["best_metric"]))
+    return Table(
+        [*columns, title],
+        rows,
+        "Trials, best first by their validation score in the last column; the other "
+        "scores are those of the test images.",
     )
-    return Table(columns, rows, caption)
 
 
 def mean_table(
@@ -185,7 +200,7 @@ def mean_table(
         row = {name: _cell(trials.value_of(config, name)) for name in options}
         row["trials"] = len(group)
         for key, title in shown.items():
-            values = [x for o in group if (x := o.scores.get(key)) is not None]
+            values = [x for s in _reported(group) if (x := s.get(key)) is not None]
             if values:
                 row[title] = statistics.fmean(values)
             if len(values) > 1:
@@ -194,7 +209,11 @@ def mean_table(
     first = next(iter(shown.values()))
     rows.sort(key=lambda row: -float(row.get(first, -1.0)))
     names = " and ".join(sorted(name.removeprefix("data.") for name in repeated))
-    caption = f"Mean over {names} ± standard deviation of a single trial (n - 1)."
+    part = "test" if _have_test_images(outcomes) else "validation"
+    caption = (
+        f"Mean over {names} ± standard deviation of a single trial (n - 1), {part} "
+        "images."
+    )
     return Table(columns, rows, caption)
 
 
@@ -271,11 +290,17 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
         return f"{len(outcomes)} trials: {counts}."
     metric = best.config["best_metric"]
     title = CELLS.shown.get(metric, metric)
+    judgement = (
+        f"On the test images, which chose nothing, its {title} is "
+        f"{best.test_scores[metric] or math.nan:.4f}."
+        if best.test_scores
+        else "There are no test images. The best of many validation scores is "
+        "optimistic: evaluate the model on images that no trial has seen."
+    )
     return (
-        f"{len(outcomes)} trials: {counts}. The best {title}, "
+        f"{len(outcomes)} trials: {counts}. The best {title} on validation images, "
         f"{score_of(best):.4f}, is that of {best.name}; its model is in the folder "
-        "best.\n\nThe best of many scores is biased upwards by the choice: evaluate "
-        "the model on images that no trial has seen."
+        f"best.\n\n{judgement}"
     )
 
 
@@ -307,10 +332,21 @@ def _shown(outcomes: Sequence[Outcome]) -> dict[str, str]:
     return {metric: CELLS.shown.get(metric, metric), **CELLS.shown}
 
 
+def _have_test_images(outcomes: Sequence[Outcome]) -> bool:
+    return any(outcome.test_scores for outcome in outcomes)
+
+
+def _reported(outcomes: Sequence[Outcome]) -> list[Mapping[str, float | None]]:
+    """Returns the test scores of trials, or the validation scores if there are none."""
+    use_test = _have_test_images(outcomes)
+    return [(o.test_scores or {}) if use_test else o.scores for o in outcomes]
+
+
 def _full_csv(outcomes: Sequence[Outcome]) -> str:
     """Returns one row for each trial: its name, varied options and every score."""
     options = varied_options(outcomes)
     scores = list(dict.fromkeys(name for o in outcomes for name in o.scores))
+    test = list(dict.fromkeys(name for o in outcomes for name in o.test_scores or ()))
     rows = [
         {
             "trial": o.name,
@@ -318,11 +354,13 @@ def _full_csv(outcomes: Sequence[Outcome]) -> str:
             "state": o.state,
             "step": o.step,
             **{name: _number(o.scores.get(name)) for name in scores},
+            **{f"test_{name}": _number(x) for name, x in (o.test_scores or {}).items()},
             "note": o.note,
         }
         for o in outcomes
     ]
-    return _csv(Table(["trial", *options, "state", "step", *scores, "note"], rows))
+    columns = ["trial", *options, "state", "step", *scores]
+    return _csv(Table([*columns, *(f"test_{name}" for name in test), "note"], rows))
 
 
 def _csv(table: Table) -> str:

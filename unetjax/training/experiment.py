@@ -3,15 +3,17 @@
 import os
 import pathlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from unetjax.data import open_data
 from unetjax.data.splits import Split
 from unetjax.evaluation import comparison as comparisons
 from unetjax.evaluation import scoring
-from unetjax.evaluation.comparison import Comparison
+from unetjax.evaluation.comparison import MODEL, Comparison
 from unetjax.evaluation.score_sets import CELLS
 from unetjax.inference.trained_model import TrainedModel
+from unetjax.model_io import model_folder
 from unetjax.reporting import console
 from unetjax.training import loop, run_report, stopping
 from unetjax.training.config import ExperimentConfig
@@ -93,6 +95,7 @@ def run(
     if comparison.part == "test":
         metric, _ = scoring.evaluate(trained, split.validation)
         scores[_VALIDATION] = metric.compute()
+        trained = _store_test_scores(folder / "model", trained, scores[MODEL])
     remark = comparisons.remark(comparison.part, split, trained)
     chosen = trained.provenance.instances_chosen
     report = run_report.write(
@@ -110,3 +113,16 @@ def run(
     table = CELLS.table(scores)
     text = f"{console.table(table.rows, table.columns)}\n{remark}"
     return Outcome(trained, comparison, text, report)
+
+
+def _store_test_scores(
+    folder: pathlib.Path, trained: TrainedModel, scores: Mapping[str, float]
+) -> TrainedModel:
+    """Writes the test scores into the provenance of a model, unless they are there."""
+    test_scores = scoring.without_nan(scores)
+    if test_scores == trained.provenance.test_scores:
+        return trained
+    provenance = replace(trained.provenance, test_scores=test_scores)
+    trained = replace(trained, provenance=provenance)
+    model_folder.save_model(folder, trained)
+    return trained

@@ -328,7 +328,9 @@ def evaluate_and_save(
         run_log.write_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
-        provenance = replace(trained.provenance, step=step, scores=_finite(scores))
+        provenance = replace(
+            trained.provenance, step=step, scores=scoring.without_nan(scores)
+        )
         model_folder.save_model(
             run.workdir / "model", replace(trained, provenance=provenance)
         )
@@ -341,8 +343,3 @@ def evaluate_and_save(
 def _save_unscored(manager: Manager, state: TrainState, best_metric: str) -> None:
     stopping.check_finite_params(state.params, int(state.step))
     checkpoints.save(manager, state, {best_metric: -1.0})
-
-
-def _finite(scores: dict[str, float]) -> dict[str, float | None]:
-    """Returns scores as JSON can hold them, which has no NaN."""
-    return {name: x if math.isfinite(x) else None for name, x in scores.items()}
