@@ -48,11 +48,7 @@ def test_train_says_what_it_does_and_leaves_a_report(home, trained):
     assert "Otsu + components" in trained
     report = (home / "mymodel" / "report.html").read_text()
     assert report.count("<img") >= 5
-<<<<<<< HEAD
-    assert "These are the scores of the validation images" in report
-=======
     assert "settings on the validation images" in report  # which raises the scores
->>>>>>> main
     assert "://" not in report.replace("http://www.w3.org", "")  # self-contained
 
 
