@@ -34,8 +34,8 @@ def test_commands():
         name: sorted(
             option
             for action in command._actions
-            for option in action.option_strings[-1:] or [action.dest]
-            if option != "--help"
+            for option in action.option_strings or [action.dest]
+            if option not in ("-h", "--help")
         )
         for name, command in commands.items()
     }
@@ -60,9 +60,11 @@ def test_commands():
             "--average",
             "--dtype",
             "--engine",
+            "--instances",
             "--labels",
             "--out",
             "--probabilities",
+            "--tta",
             "--with",
             "input",
             "model",

@@ -1,4 +1,4 @@
-"""Averages over versions and models, seen through functions that we know."""
+"""Averages over transforms and models, seen through functions that we know."""
 
 from typing import get_args
 
@@ -9,7 +9,7 @@ from scipy import ndimage
 from unetjax.inference import tta
 from unetjax.inference.predict import predict
 from unetjax.inference.trained_model import TrainedModel
-from unetjax.inference.tta import Average, Version
+from unetjax.inference.tta import TTA, Transform
 from unetjax.network.unet import UNet
 
 D4 = [(k, mirrored) for mirrored in (False, True) for k in range(4)]
@@ -33,34 +33,34 @@ def pixelwise(make_variables):
     return TrainedModel(model, make_variables(model)["params"]).predict
 
 
-@pytest.mark.parametrize("average", ["rot90", "d4"])
+@pytest.mark.parametrize("name", ["rot90", "d4"])
 @pytest.mark.parametrize("size", [(20, 20), (17, 30)])
-def test_pixelwise_function_is_unchanged_bit_for_bit(pixelwise, average, size):
+def test_pixelwise_function_is_unchanged_bit_for_bit(pixelwise, name, size):
     """P17. Any interpolation or misplaced pixel shows."""
     image = random_image(*size)
     alone = pixelwise(image, batch_size=1)
     assert alone.std() > 0.01
-    np.testing.assert_array_equal(pixelwise(image, average=average), alone)
+    np.testing.assert_array_equal(pixelwise(image, tta=name), alone)
 
 
-@pytest.mark.parametrize("average", get_args(Average))
-def test_probabilities_sum_to_one(network, average):
+@pytest.mark.parametrize("name", get_args(TTA))
+def test_probabilities_sum_to_one(network, name):
     """P17, and the size of the image is kept."""
-    probs = network(random_image(17, 30), average=average)
+    probs = network(random_image(17, 30), tta=name)
     assert probs.shape == (17, 30, 2)
     assert probs.dtype == np.float32
     np.testing.assert_allclose(probs.sum(axis=-1), 1, atol=1e-6)
 
 
 def test_d4_is_the_mean_of_all_symmetries(network):
-    """Each version turned and turned back by NumPy alone."""
+    """Each transform turned and turned back by NumPy alone."""
     image = random_image(17, 30)
     expected = np.zeros((17, 30, 2))
     for k, mirrored in D4:
         turned = np.rot90(image[:, ::-1] if mirrored else image, k)
         probs = np.rot90(network(turned), -k)
         expected += (probs[:, ::-1] if mirrored else probs) / 8
-    averaged = network(image, average="d4")
+    averaged = network(image, tta="d4")
     np.testing.assert_allclose(averaged, expected, atol=1e-6)
     assert np.abs(averaged - network(image)).max() > 1e-3
 
@@ -72,25 +72,25 @@ def test_d4_does_not_know_how_the_image_lies(network, k, mirrored):
 
     image = random_image(18, 25)
     np.testing.assert_allclose(
-        network(lay(image), average="d4"),
-        lay(network(image, average="d4")),
+        network(lay(image), tta="d4"),
+        lay(network(image, tta="d4")),
         atol=1e-5,
     )
 
 
-@pytest.mark.parametrize("average", get_args(Average))
+@pytest.mark.parametrize("name", get_args(TTA))
 @pytest.mark.parametrize("size", [(1, 1), (40, 1), (24, 31)])
-def test_every_version_is_undone(average, size):
+def test_every_version_is_undone(name, size):
     """A smooth image comes back: exactly, or blurred a little by interpolation."""
     rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
     # Level at the border, where a mirror would make a kink of any slope.
     waves = [np.cos(np.pi * x / max(x.max(), 1)) for x in (rows, columns)]
     image = np.stack(waves, axis=-1)
-    for version in tta.versions(average):
-        turned = tta.turn(image, version)
-        assert turned.shape[:2] == tta.turned_shape(version, *size)
-        back = tta.turn_back(turned, version, *size)
-        atol = 0 if version.angle % 90 == 0 else 0.02
+    for transform in tta.transforms(name):
+        turned = tta.apply(image, transform)
+        assert turned.shape[:2] == tta.transformed_shape(transform, *size)
+        back = tta.invert(turned, transform, *size)
+        atol = 0 if transform.angle % 90 == 0 else 0.02
         np.testing.assert_allclose(back, image, atol=atol)
 
 
@@ -98,20 +98,18 @@ def test_seventh_of_a_turn_keeps_a_pixelwise_function_up_to_interpolation(pixelw
     rows, columns = np.mgrid[:40, :31].astype(np.float32)
     image = 0.5 + 0.25 * (np.sin(rows / 8) + np.cos(columns / 9))
     np.testing.assert_allclose(
-        pixelwise(image, average="rot7"), pixelwise(image), atol=0.01
+        pixelwise(image, tta="rot7"), pixelwise(image), atol=0.01
     )
     flat = np.full((9, 30), 0.3, np.float32)
-    np.testing.assert_allclose(
-        pixelwise(flat, average="rot7"), pixelwise(flat), atol=1e-6
-    )
+    np.testing.assert_allclose(pixelwise(flat, tta="rot7"), pixelwise(flat), atol=1e-6)
 
 
 def test_any_angle_is_the_library_rotation():
     """SciPy's, about the centres of image and bounding box."""
     image = random_image(30, 21)
-    version = Version(360 / 7)
-    turned = tta.turn(image, version)
-    angle = np.deg2rad(version.angle)
+    transform = Transform(360 / 7)
+    turned = tta.apply(image, transform)
+    angle = np.deg2rad(transform.angle)
     matrix = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
     centers = [(np.array(x.shape[:2]) - 1) / 2 for x in (image, turned)]
     expected = ndimage.affine_transform(
@@ -128,22 +126,22 @@ def test_any_angle_is_the_library_rotation():
 def test_rotation_is_counter_clockwise_for_all_angles():
     """The interpolated path agrees with the exact one next to a right angle."""
     image = random_image(30, 21)
-    almost = tta.turn(image, Version(90 + 1e-7))
-    right = tta.turn(image, Version(90.0))
+    almost = tta.apply(image, Transform(90 + 1e-7))
+    right = tta.apply(image, Transform(90.0))
     np.testing.assert_allclose(almost, right, atol=1e-4)
 
 
 def test_right_angles_move_values_of_any_type():
     image = np.arange(6, dtype=np.uint16).reshape(2, 3, 1)
-    for version in tta.versions("d4"):
-        turned = tta.turn(image, version)
+    for transform in tta.transforms("d4"):
+        turned = tta.apply(image, transform)
         assert turned.dtype == np.uint16
-        np.testing.assert_array_equal(tta.turn_back(turned, version, 2, 3), image)
+        np.testing.assert_array_equal(tta.invert(turned, transform, 2, 3), image)
 
 
 def test_the_eight_versions_differ():
     image = np.arange(9.0).reshape(3, 3, 1)
-    turned = {tta.turn(image, v).tobytes() for v in tta.versions("d4")}
+    turned = {tta.apply(image, v).tobytes() for v in tta.transforms("d4")}
     assert len(turned) == 8
 
 
@@ -171,12 +169,12 @@ def test_no_prediction_is_refused(combine):
         combine([])
 
 
-@pytest.mark.parametrize("average", get_args(Average))
-def test_progress_counts_the_tiles_of_all_versions(network, average):
+@pytest.mark.parametrize("name", get_args(TTA))
+def test_progress_counts_the_tiles_of_all_versions(network, name):
     seen = []
     network(
         random_image(30, 21),
-        average=average,
+        tta=name,
         tile_size=26,
         batch_size=2,
         progress=lambda *args: seen.append(args),
@@ -184,35 +182,35 @@ def test_progress_counts_the_tiles_of_all_versions(network, average):
     done, totals = zip(*seen, strict=True)
     assert list(done) == sorted(set(done))
     assert set(totals) == {done[-1]}
-    assert done[-1] >= 6 * len(tta.versions(average))
+    assert done[-1] >= 6 * len(tta.transforms(name))
 
 
 @pytest.mark.usefixtures("as_installed")
 def test_refusals(network):
     with pytest.raises(ValueError, match="one of none, rot90, d4, rot7, got 'd8'"):
-        network(random_image(9, 9), average="d8")
-    with pytest.raises(ValueError, match="that of probabilities, got softmax False"):
-        network(random_image(9, 9), average="d4", softmax=False)
+        network(random_image(9, 9), tta="d8")
+    with pytest.raises(ValueError, match="averages probabilities, got softmax False"):
+        network(random_image(9, 9), tta="d4", softmax=False)
     with pytest.raises(
         ValueError, match="'rot7' needs the pixels around the image, go"
     ):
-        network(random_image(40, 40), average="rot7", crop="valid")
+        network(random_image(40, 40), tta="rot7", crop="valid")
 
 
 def test_valid_crop_is_the_centre(network):
     """What sees no mirrored pixel is the same in both crops, averaged or not."""
     image = random_image(24, 31)
-    whole = network(image, average="d4")
-    valid = network(image, average="d4", crop="valid")
+    whole = network(image, tta="d4")
+    valid = network(image, tta="d4", crop="valid")
     np.testing.assert_allclose(valid, whole[8:-8, 8:-8], atol=1e-5)
 
 
 def test_no_second_program_for_square_images(make_variables):
-    """All versions of a square image run the program of the first."""
+    """All transforms of a square image run the program of the first."""
     model = UNet(features=3, depth=1)
     trained = TrainedModel(model, make_variables(model)["params"])
     image = random_image(20, 20)
     predict(trained, image)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("unetjax.inference.predict.forward", None)  # no tracing any more
-        predict(trained, image, average="d4")
+        predict(trained, image, tta="d4")

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
 
-from unetjax.inference import tiles, tta
+from unetjax.inference import tiles
+from unetjax.inference import tta as tta_lib
 from unetjax.inference.tiles import Mirror, TilePlan
-from unetjax.inference.tta import Average
+from unetjax.inference.tta import TTA
 from unetjax.network import input_scaling, norms
 from unetjax.network.forward import forward
 from unetjax.network.input_scaling import InputScaling
@@ -57,7 +58,7 @@ def predict(
     image: Shaped[np.ndarray | Array, "H W *C"],
     *,
     softmax: bool = True,
-    average: Average = "none",
+    tta: TTA = "none",
     tile_size: int | None = None,
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
@@ -77,8 +78,8 @@ def predict(
       trained: A `TrainedModel`. Its input scaling is measured on the whole image.
       image: Grey values as stored, [H, W] or [H, W, C].
       softmax: Whether to return probabilities; logits otherwise.
-      average: Rotated and mirrored versions of the image whose probabilities are
-        averaged, see `averaging.versions`; `d4` is exact and takes 8 times as long.
+      tta: Test-time augmentation: versions of the image whose probabilities are
+        averaged, see `tta.transforms`; `d4` is exact and takes 8 times as long.
       tile_size: Side of square tiles as the network reads them, in pixels. The default
         is the size that makes the least work within a bound on memory.
       batch_size: Number of tiles computed at once; by default as many as fit.
@@ -110,11 +111,11 @@ def predict(
     model = trained.model
     pixels = _with_channels(np.asarray(image), trained.params)
     height, width = _result_size(model, pixels.shape[:2], crop)
-    versions = tta.versions(average)
-    _check_average(average, softmax=softmax, crop=crop)
+    versions = tta_lib.transforms(tta)
+    _check_tta(tta, softmax=softmax, crop=crop)
     plans = [
         tiles.plan(
-            *tta.turned_shape(version, height, width),
+            *tta_lib.transformed_shape(version, height, width),
             model.geometry,
             tile_size=tile_size,
             max_pixels=_BATCH_VALUES // model.features,
@@ -141,10 +142,10 @@ def predict(
             progress(before + done, sum(counts))
 
     predictions = (
-        tta.turn_back(
+        tta_lib.invert(
             _one_pass(
                 lambda batch: trusted(engine(batch)),
-                tta.turn(pixels, version),
+                tta_lib.apply(pixels, version),
                 plan,
                 model=model,
                 batch_size=batch_size,
@@ -159,7 +160,7 @@ def predict(
             versions, plans, itertools.accumulate([0, *counts[:-1]]), strict=True
         )
     )
-    return tta.mean(predictions)
+    return tta_lib.mean(predictions)
 
 
 def class_map(probs: Float[np.ndarray, "H W K"]) -> Int32[np.ndarray, "H W"]:
@@ -184,16 +185,16 @@ def _result_size(model: UNet, size: tuple[int, ...], crop: Crop) -> tuple[int, i
     return size[0] - lost, size[1] - lost
 
 
-def _check_average(average: Average, *, softmax: bool, crop: Crop) -> None:
-    if average != "none" and not softmax:
+def _check_tta(tta: TTA, *, softmax: bool, crop: Crop) -> None:
+    if tta != "none" and not softmax:
         raise ValueError(
-            f"average {average!r} is that of probabilities, got softmax False; leave "
+            f"tta {tta!r} averages probabilities, got softmax False; leave "
             "one of them out."
         )
-    if average == "rot7" and crop == "valid":
+    if tta == "rot7" and crop == "valid":
         raise ValueError(
-            "average 'rot7' needs the pixels around the image, got crop 'valid'; use "
-            "crop='same', or average='d4'."
+            "tta 'rot7' needs the pixels around the image, got crop 'valid'; use "
+            "crop='same', or tta='d4'."
         )
 
 

@@ -1,12 +1,13 @@
-"""Test-time averaging: over rotated and mirrored versions, and over several models.
+"""Test-time augmentation: averaging over rotated and mirrored images, and over models.
 
 The paper's result on ISBI 2012 is "averaged over 7 rotated versions of the input data"
-(Sec. 4); which angles, and what was averaged, it leaves open. Here soft-max
-probabilities are averaged, each version tiled on its own and turned back.
+(Sec. 4); it does not say which angles, nor what was averaged. Here softmax
+probabilities are averaged. Each transformed image is tiled on its own, and its
+probabilities are transformed back.
 
-Right angles move pixels onto pixels: `rot90` and `d4` interpolate nothing, so that they
-leave a pixel-wise function unchanged, bit for bit. `rot7` reads between pixels twice,
-on the way there and back.
+Rotations by right angles map pixels onto pixels: `rot90` and `d4` do not interpolate
+and leave a pixel-wise function unchanged, bit for bit. `rot7` interpolates twice, on
+the way there and back.
 """
 
 import functools
@@ -21,11 +22,11 @@ from jaxtyping import Array, Float, Float32, Shaped
 
 from unetjax.augmentation import warp
 
-Average = Literal["none", "rot90", "d4", "rot7"]
+TTA = Literal["none", "rot90", "d4", "rot7"]
 
 
-class Version(NamedTuple):
-    """One way to turn an image.
+class Transform(NamedTuple):
+    """One way to apply an image.
 
     Attributes:
       angle: Rotation counter-clockwise, in degrees.
@@ -36,15 +37,15 @@ class Version(NamedTuple):
     mirrored: bool = False
 
 
-def versions(average: Average) -> tuple[Version, ...]:
-    """Returns the versions of an image that are averaged, the image itself first.
+def transforms(tta: TTA) -> tuple[Transform, ...]:
+    """Returns the transforms of an image that are averaged, the image itself first.
 
-    Prediction takes as many times as long as there are versions: `none` 1, `rot90` 4,
+    Prediction takes as many times as long as there are transforms: `none` 1, `rot90` 4,
     `d4` 8, `rot7` 7 and up to twice as long, as its images are turned into their
     bounding box.
 
     Args:
-      average: `none`; `rot90`: 4 right angles; `d4`: these and their mirror images, all
+      tta: `none`; `rot90`: 4 right angles; `d4`: these and their mirror images, all
         symmetries of the square; `rot7`: 7 rotations by multiples of 360/7 degrees,
         the nearest to the paper's text.
 
@@ -52,71 +53,73 @@ def versions(average: Average) -> tuple[Version, ...]:
       ValueError: If it is none of these.
 
     Example:
-      >>> [version.angle for version in versions("rot90")]
+      >>> [transform.angle for transform in transforms("rot90")]
       [0.0, 90.0, 180.0, 270.0]
     """
-    turns = [Version(90.0 * i) for i in range(4)]
+    turns = [Transform(90.0 * i) for i in range(4)]
     choices = {
         "none": turns[:1],
         "rot90": turns,
-        "d4": turns + [version._replace(mirrored=True) for version in turns],
-        "rot7": [Version(360.0 * j / 7) for j in range(7)],
+        "d4": turns + [transform._replace(mirrored=True) for transform in turns],
+        "rot7": [Transform(360.0 * j / 7) for j in range(7)],
     }
-    if average not in choices:
-        raise ValueError(
-            f"average must be one of {', '.join(get_args(Average))}, got {average!r}."
-        )
-    return tuple(choices[average])
+    if tta not in choices:
+        raise ValueError(f"tta must be one of {', '.join(get_args(TTA))}, got {tta!r}.")
+    return tuple(choices[tta])
 
 
-def turned_shape(version: Version, height: int, width: int) -> tuple[int, int]:
+def transformed_shape(transform: Transform, height: int, width: int) -> tuple[int, int]:
     """Returns height and width of the turned image: the bounding box of all pixels.
 
     Example:
-      >>> turned_shape(Version(90.0), 20, 30), turned_shape(Version(45.0), 11, 11)
-      ((30, 20), (16, 16))
+      >>> transformed_shape(Transform(90.0), 20, 30)
+      (30, 20)
+      >>> transformed_shape(Transform(45.0), 11, 11)
+      (16, 16)
     """
-    if version.angle % 90 == 0:
-        return (width, height) if version.angle % 180 else (height, width)
-    sine, cosine = (abs(x) for x in _sine_and_cosine(version.angle))
+    if transform.angle % 90 == 0:
+        return (width, height) if transform.angle % 180 else (height, width)
+    sine, cosine = (abs(x) for x in _sine_and_cosine(transform.angle))
     down, right = height - 1, width - 1
     spans = (cosine * down + sine * right, sine * down + cosine * right)
     turned_height, turned_width = (math.ceil(span - 1e-3) + 1 for span in spans)
     return turned_height, turned_width
 
 
-def turn(
-    image: Shaped[np.ndarray, "H W C"], version: Version
+def apply(
+    image: Shaped[np.ndarray, "H W C"], transform: Transform
 ) -> Shaped[np.ndarray, "h w C"]:
     """Returns the turned image; beyond its border lies its mirror image.
 
     Args:
       image: Network input; of any type for right angles.
-      version: How to turn it.
+      transform: How to apply it.
     """
-    upright = image[:, ::-1] if version.mirrored else image
-    if version.angle % 90 == 0:
-        return np.rot90(upright, int(version.angle) // 90)
-    return _rotate(upright, version.angle, turned_shape(version, *image.shape[:2]))
+    upright = image[:, ::-1] if transform.mirrored else image
+    if transform.angle % 90 == 0:
+        return np.rot90(upright, int(transform.angle) // 90)
+    return _rotate(
+        upright, transform.angle, transformed_shape(transform, *image.shape[:2])
+    )
 
 
-def turn_back(
-    probs: Shaped[np.ndarray, "h w K"], version: Version, height: int, width: int
+def invert(
+    probs: Shaped[np.ndarray, "h w K"], transform: Transform, height: int, width: int
 ) -> Shaped[np.ndarray, "H W K"]:
     """Returns what was computed of the turned image, at the pixels of the image.
 
     Args:
-      probs: Values at the pixels of `turn(image, version)`; of any type for right
+      probs: Values at the pixels of `apply(image, transform)`; of any type for right
         angles.
-      version: How the image was turned.
+      transform: How the image was turned.
       height: Height of the image.
       width: Width of the image.
     """
-    if version.angle % 90 == 0:
-        upright = np.rot90(probs, -(int(version.angle) // 90))
+    if transform.angle % 90 == 0:
+        upright = np.rot90(probs, -(int(transform.angle) // 90))
     else:
-        upright = _rotate(probs, -version.angle, (height, width))
-    return upright[:, ::-1] if version.mirrored else upright
+        upright = _rotate(probs, -transform.angle, (height, width))
+    return upright[:, ::-1] if transform.mirrored else upright
 
 
 def mean(
@@ -143,7 +146,7 @@ def mean_and_variance(
 ) -> tuple[Float32[np.ndarray, "H W K"], Float32[np.ndarray, "H W K"]]:
     """Returns mean and variance of at least one prediction, pixel by pixel.
 
-    The variance says where models or versions disagree; it is that of the given
+    The variance says where models or transforms disagree; it is that of the given
     predictions themselves (divided by their number), and 0 for one. By Welford's
     method, in one pass.
 
