@@ -85,7 +85,7 @@ def test_two_workers_share_a_sweep_and_one_is_killed(tmp_path):
     for lock in (workdir / ".claims").rglob(folders.LOCK):
         with folders.claim(lock.parent):  # free: nobody holds it any more
             pass
-    # Every trial is scored on the images that itself held out, as in its training.
+    # Every trial is scored on its own validation images.
     scored = evaluate(workdir)
     assert scored.returncode == 0, scored.stderr
     known = {(row["data.fold"], row["weight_map.w0"]): row for row in rows}
