@@ -11,7 +11,7 @@ from absl import flags
 from unetjax.evaluation.comparison import Part
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
-from unetjax.inference.tta import Average
+from unetjax.inference.tta import TTA
 from unetjax.model_io import model_folder
 
 WORKDIR = flags.DEFINE_string(
@@ -26,9 +26,10 @@ SPLIT = flags.DEFINE_enum(
     get_args(Part),
     "Images to use; default: test if there are any.",
 )
-AVERAGE = flags.DEFINE_enum(
-    "average", "none", get_args(Average), "Turned versions of an image to average over."
+TEST_TIME = flags.DEFINE_enum(
+    "tta", "none", get_args(TTA), "Rotations and reflections to average over."
 )
+flags.DEFINE_alias("average", "tta")  # the name of earlier versions
 
 
 def load(
@@ -40,6 +41,6 @@ def load(
         segment,
         trained,
         others=[model_folder.load_model(folder) for folder in WITH.value],
-        average=cast(Average, AVERAGE.value),
+        tta=cast(TTA, TEST_TIME.value),
     )
     return trained, segment_image
