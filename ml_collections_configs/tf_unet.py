@@ -27,7 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.features = 16  # "features_root" there
     config.model.depth = 2  # "layers" there, less 1
-    config.model.dropout_rate = 0.25  # to drop; "dropout" there is what is kept
+    config.model.dropout_rate = 0.25  # to drop; "dropout" there is to keep
     config.model.dropout_sites = "every_conv"
     config.model.up_activation = True
     config.model.kernel_init = "truncated_he"
@@ -42,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.schedule = "staircase"
     config.optimizer.decay_rate = 0.95
     config.optimizer.decay_steps = STEPS
-    config.optimizer.clip_norm = 0.5  # ours: else one bad tile undoes what was learned
+    config.optimizer.clip_norm = 0.5  # ours: without it a single tile can diverge
 
     config.weight_map = ml_collections.ConfigDict()
     config.weight_map.w0 = 0.0  # no border term

@@ -29,7 +29,7 @@ HOME = {  # libraries that may be named in some places only
     "tifffile": ("files",),
     "PIL": ("files", "reporting"),
     "scipy": ("weight_maps.reference", "metrics", "instances"),
-    "skimage": ("instances", "data"),
+    "skimage": ("instances", "data", "reporting.pictures"),
     "argparse": ("cli",),
     "mlflow": ("reporting",),
     "onnx": ("model_io.onnx",),

@@ -68,20 +68,20 @@ def test_config_traces_one_step(path, argument):
 def test_every_run_of_a_sweep_applies(path):
     namespace = runpy.run_path(str(path))
     for overrides in namespace.get("sweep", list)():
-        words = [f"--config.{name}={value}" for name, value in overrides.items()]
-        config = configs.to_dict(launch.read_config(str(path), words))
+        args = [f"--config.{name}={value}" for name, value in overrides.items()]
+        config = configs.to_dict(launch.read_config(str(path), args))
         for name, value in overrides.items():
             section, _, option = name.rpartition(".")
             assert (config[section] if section else config)[option] == value
 
 
-def test_paper_spells_every_default():
+def test_paper_config_holds_every_default():
     """The paper's numbers live in two places, which must agree."""
     spelled = launch.load_file(str(FOLDER / "paper.py"))
     assert spelled == configs.to_dict(ExperimentConfig())
 
 
-def test_every_file_says_how_to_run_it():
+def test_every_config_documents_its_command():
     for path in FILES:
         doc = inspect.cleandoc(runpy.run_path(str(path))["__doc__"])
         assert f"--config=ml_collections_configs/{path.name}" in doc, path

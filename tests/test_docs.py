@@ -1,4 +1,4 @@
-"""The longer pages say what the code does: tables from configs, examples that run."""
+"""Documentation pages agree with the code: tables, examples, names of tests."""
 
 import doctest
 import pathlib
@@ -66,12 +66,11 @@ def test_examples_of_a_page_run(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_tests_and_files_that_a_page_names_exist(page):
     """Names such as `tests/a/test_b.py::test_c` and `unetjax/a.py`, in backticks."""
-    words = page.read_text().split("`")[1::2]
-    for word in words:
-        path, _, test = word.partition("::")
+    for quoted in page.read_text().split("`")[1::2]:
+        path, _, test = quoted.partition("::")
         if path.startswith(("tests/", "unetjax/", "ml_collections_configs/")):
-            assert (ROOT / path).exists(), word
-            assert not test or f"def {test}(" in (ROOT / path).read_text(), word
+            assert (ROOT / path).exists(), quoted
+            assert not test or f"def {test}(" in (ROOT / path).read_text(), quoted
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -38,7 +38,7 @@ def test_uniform_logits_cost_log_k(classes):
     np.testing.assert_allclose(loss, np.log(classes), rtol=1e-6)
 
 
-def test_scale_of_the_weights():
+def test_the_scale_of_the_weights_matters_to_sums_only():
     """Scaling w leaves the weighted mean and scales the sum."""
     mean = losses.build_loss()
     total = losses.build_loss("cross_entropy", "sum")
@@ -70,7 +70,7 @@ def test_ignored_pixels_change_nothing(name, reduction):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
-def test_nothing_annotated_is_finite(name):
+def test_the_loss_without_annotation_is_0(name):
     loss = losses.build_loss(name)
     value, slope = jax.value_and_grad(
         lambda z: loss.value(loss.sums(z, -jnp.ones(2, int), WEIGHTS))
@@ -93,7 +93,7 @@ def test_soft_dice_measures_overlap():
     np.testing.assert_allclose(losses.soft_dice(perfect, TRUE), 0, atol=1e-6)
     # Not minus the mean probability of the true class, which is -0.5 here.
     assert losses.soft_dice(jnp.zeros((8, 2)), TRUE) > 0
-    # An absent class scores 1 when nobody predicts it, so three classes lose less.
+    # A class that is absent and not predicted has coefficient 1.
     absent = losses.soft_dice(jnp.pad(perfect, ((0, 0), (0, 1))) - 500, TRUE)
     np.testing.assert_allclose(absent, 0, atol=1e-6)
 

@@ -29,7 +29,7 @@ def test_public_names():
 
 
 def test_commands():
-    actions = main.parser()._subparsers._group_actions[0].choices
+    _, commands = main.make_parsers()
     options = {
         name: sorted(
             option
@@ -37,7 +37,7 @@ def test_commands():
             for option in action.option_strings[:1] or [action.dest]
             if option != "-h"
         )
-        for name, command in actions.items()
+        for name, command in commands.items()
     }
     assert options == {
         "demo": ["--out", "--steps"],

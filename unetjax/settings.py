@@ -22,14 +22,14 @@ from jaxtyping import Shaped
 T = TypeVar("T")
 Number = int | float
 
-_SIMILAR = 0.6  # least similarity of a name worth suggesting, in [0, 1]
+_SIMILAR = 0.6  # in [0, 1]; less similar names are not suggested
 
 
 def check_fields(settings: object) -> None:
     """Refuses fields whose values do not have the types of their annotations.
 
-    Checked are classes, `Literal` choices, unions and tuples of these. A bool is no
-    number here, and a number must be finite.
+    Annotations may be classes, `Literal` choices, and unions and tuples of these. A
+    bool is not accepted as a number, and numbers must be finite.
 
     Args:
       settings: An instance of a settings class.
@@ -185,10 +185,11 @@ def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Returns a question or a list that helps whoever misspelt a name.
+    """Returns "did you mean ...?" with the nearest names, or else all known names.
 
-    Abbreviations count as similar: initials of words, and letters left out. Of dotted
-    names the last part decides, so that a wrong or a missing section does no harm.
+    Abbreviations count as similar: initials of words, and names with missing letters.
+    Dotted names are compared mainly by their last part, so that the section may be
+    wrong or missing.
 
     Example:
       >>> suggest("lr", ["optimizer.learning_rate", "optimizer.clip_norm"])
@@ -216,14 +217,14 @@ def field_types(factory: type) -> dict[str, Any]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> list[str]:
-    """The names that are most similar to a misspelt one, if any is similar enough."""
+    """Returns the names most similar to a misspelt name, if any is similar enough."""
     scores = {each: _similarity(name, each) for each in known}
     best = max(scores.values(), default=0.0)
     return [each for each, x in scores.items() if x == best and best >= _SIMILAR]
 
 
 def _similarity(name: str, known: str) -> float:
-    """How likely `known` is meant by `name`, in [0, 1]."""
+    """Returns the similarity of two dotted names, in [0, 1]."""
     *section, last = name.lower().replace("-", "_").split(".")
     *known_section, known_last = known.split(".")
     score = _word_similarity(last, known_last)
@@ -250,12 +251,14 @@ def _ratio(a: str, b: str) -> float:
 
 
 def _from_plain(value: object, hint: object, *, where: str) -> object:
-    """The value of a field as its class wants it, from what JSON or a config holds."""
+    """Returns the value of a field in its type, from that in JSON or a config."""
     if isinstance(value, Mapping) and inspect.isclass(hint):
         return build(hint, value, where=where)
     if isinstance(value, list):
         value = tuple(value)
     _check_type(where, value, hint)
+    if isinstance(value, tuple) and tuple[float, ...] in (hint, *typing.get_args(hint)):
+        return tuple(float(each) for each in value)
     return float(value) if hint is float and isinstance(value, int) else value
 
 
@@ -297,7 +300,7 @@ def _fits(value: object, hint: object) -> bool:
 
 
 def _describe(hint: object) -> str:
-    """What a field accepts, for a message."""
+    """Returns what a field accepts, for a message."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         choices = [x for x in arguments if not (x is int and float in arguments)]

@@ -70,7 +70,7 @@ def test_image_and_annotations_move_alike(key, ramp, settings):
 
 @pytest.mark.parametrize("field", vars(AugmentationSettings()))
 def test_every_setting_does_something(field, ramp):
-    """Seen over several images, as some settings change every second one."""
+    """Over several images, as some settings change only half of them."""
     others = {
         "elastic": (replace(OFF, elastic_sigma=3.0), "bspline"),
         "elastic_grid": (replace(OFF, elastic_sigma=3.0), 5),
@@ -103,7 +103,7 @@ def test_half_of_the_images_are_mirrored(ramp):
 
 
 @pytest.mark.parametrize("settings", [PAPER, replace(FALK2019, interpolation="cubic")])
-def test_labels_stay_labels(cells, settings):
+def test_labels_are_not_interpolated(cells, settings):
     draw = jax.vmap(
         lambda key: augment(key, jnp.zeros((*SHAPE, 1)), cells, settings=settings)[1]
     )

@@ -43,7 +43,7 @@ def test_curve_is_the_library_interpolation(points):
 
 
 @pytest.mark.parametrize("points", [2, 3, 5, 9])
-def test_curves_keep_to_their_ranges(points):
+def test_curves_are_within_their_ranges(points):
     """Falk et al. 2019: black, white and slopes of their five control points."""
     keys = jax.random.split(jax.random.key(0), 1000)
     contrast = recipes.FALK2019.augmentation.contrast

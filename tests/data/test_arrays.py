@@ -34,13 +34,13 @@ def test_three_classes_one_hot_and_as_numbers(dtype):
     np.testing.assert_array_equal(label_of(LABEL), LABEL)
 
 
-def test_one_hot_needs_no_image_with_all_classes():
-    """Numbers 0 and 2 alone would mean nothing; one-hot says that 1 is absent."""
+def test_one_hot_masks_may_lack_classes():
+    """Integers 0 and 2 would fit no format; a one-hot mask shows that 1 is absent."""
     mask = np.where(LABEL == 2, 2, 0)
     np.testing.assert_array_equal(label_of(np.eye(3)[mask]), mask)
 
 
-def test_numbers_may_be_cells_and_pixels_ignored():
+def test_integer_masks_may_be_instances_and_may_ignore_pixels():
     (example,) = arrays.from_pairs([(IMAGE, LABEL)], mask_type="instances")
     np.testing.assert_array_equal(example.instances, LABEL)
     np.testing.assert_array_equal(example.label, LABEL > 0)
@@ -52,9 +52,9 @@ def test_a_generator_of_images_of_several_sizes():
         for side in (3, 5):
             yield np.full((side, 4, 3), side, np.uint8), np.zeros((side, 4), bool)
 
-    examples = arrays.from_pairs(pairs(), name="mine")
+    examples = arrays.from_pairs(pairs(), name="own")
     assert [e.image.shape for e in examples] == [(3, 4, 3), (5, 4, 3)]
-    assert [e.name for e in examples] == ["mine-000", "mine-001"]
+    assert [e.name for e in examples] == ["own-000", "own-001"]
     assert examples[0].image.dtype == np.uint8
 
 
@@ -70,6 +70,6 @@ def test_a_generator_of_images_of_several_sizes():
         (IMAGE, 7 * LABEL, "masks with the values 0, 7, 14: neither"),
     ],
 )
-def test_what_means_nothing_is_refused(image, mask, message):
+def test_masks_that_fit_no_format_are_refused(image, mask, message):
     with pytest.raises(ValueError, match=message):
         arrays.from_pairs([(image, mask)])

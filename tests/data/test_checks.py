@@ -19,9 +19,9 @@ GOOD = [example("a"), example("bb"), example("ccc")]
 
 
 def only(problems, severity):
-    """The text of the one problem there is."""
-    ((found, text),) = problems
-    assert found == severity
+    """Returns the text of the only problem."""
+    ((actual, text),) = problems
+    assert actual == severity
     assert text.endswith(".")
     return text
 
@@ -59,11 +59,11 @@ def test_no_images_at_all():
         ),
     ],
 )
-def test_errors_say_what_and_where_and_how(odd, text):
+def test_errors_name_the_image_the_rule_and_the_remedy(odd, text):
     assert only(checks.check([*GOOD, odd], num_classes=2), "error") == text
 
 
-def test_pixels_that_are_no_numbers():
+def test_nan_and_infinite_pixels_are_counted():
     broken = [example(each.name, dtype=np.float32) for each in GOOD]
     broken[1].image[0, 0] = np.nan
     broken[1].image[0, 1] = np.inf
@@ -93,19 +93,19 @@ def test_pixels_that_are_no_numbers():
         ),
     ],
 )
-def test_warnings_do_not_forbid(odd, text):
+def test_warnings_do_not_prevent_training(odd, text):
     problems = checks.check([*GOOD, odd])
     assert only(problems, "warning") == text
     checks.raise_errors(problems)
 
 
-def test_ignored_pixels_are_no_class():
+def test_ignored_pixels_are_accepted():
     label = np.array([[-1, 0, 1]])
     assert checks.class_range("a", label, 2) == []
     assert "label -2 at 1 pixels" in checks.class_range("a", label * 2, 3)[0].text
 
 
-def test_everything_arrives_at_once_errors_first():
+def test_all_problems_are_returned_errors_first():
     empty = [example(n, cells=CELLS * 0) for n in ("a", "b")]
     odd = example("dddd", channels=3, cells=CELLS * 0)
     problems = checks.check([*empty, odd._replace(label=odd.label[:4])])
@@ -122,7 +122,7 @@ def test_raise_errors_passes_warnings():
         checks.raise_errors([Problem("error", "bad"), Problem("error", "worse")])
 
 
-def test_cells_in_pieces_are_found():
+def test_cells_in_several_pieces_are_found():
     cells = np.array([[1, 0, 2, 0, 1], [0, 1, 0, 0, 0], [3, 3, 0, 2, 2]])
     assert checks.split_cells(cells) == [1, 2]
     assert checks.split_cells(cells.T) == [1, 2]
@@ -131,7 +131,7 @@ def test_cells_in_pieces_are_found():
     assert checks.split_cells(np.array([[1, 2], [2, 1], [3, 3]])) == []
 
 
-def test_swapped_folders_are_seen():
+def test_swapped_images_and_masks_are_detected():
     photographs = [np.random.default_rng(0).integers(0, 99, (64, 64, 3))]
     labels = [np.kron(np.eye(4, dtype=np.int32), np.ones((16, 16), np.int32))]
     assert checks.are_swapped(labels, photographs)

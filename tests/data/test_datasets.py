@@ -141,9 +141,7 @@ def test_examples_are_what_the_files_hold(manual, tmp_path, name):
     assert len({e.name for e in source}) == len(source)
 
 
-def test_isbi2012_numbers_cells_and_takes_the_test_labels_where_they_are(
-    manual, tmp_path
-):
+def test_isbi2012_has_instances_and_a_test_split_if_it_has_labels(manual, tmp_path):
     source = datasets.load(
         "isbi2012",
         split="test[:2]",
@@ -152,7 +150,7 @@ def test_isbi2012_numbers_cells_and_takes_the_test_labels_where_they_are(
     )
     assert [e.name for e in source] == ["test-00", "test-01"]
     np.testing.assert_array_equal(source[0].image, grey(100))
-    # Without numbers in the truth, cells 1 and 2 of `cells`, which touch, are one.
+    # Without cell numbers, cells 1 and 2 of `cells`, which touch, are one.
     assert np.unique(source[0].instances).tolist() == [0, 1, 2]
 
 
@@ -234,28 +232,28 @@ def test_a_changed_archive_is_refused_and_downloaded_again(manual, publisher, tm
     publisher("dsb2018", contents, "right")
     assert len(load()) == 3
 
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    archive.replace(mine / archive.name)
+    manual_dir = tmp_path / "placed"
+    manual_dir.mkdir()
+    archive.replace(manual_dir / archive.name)
     publisher("dsb2018", contents, "1" * 64)
     with pytest.raises(ValueError, match="has SHA-256"):
-        load(data_dir=tmp_path / "second", manual_dir=mine)
-    assert (mine / archive.name).exists()  # a file of the user's is never deleted
+        load(data_dir=tmp_path / "second", manual_dir=manual_dir)
+    assert (manual_dir / archive.name).exists()  # a file of the user is never deleted
 
 
 def test_an_archive_placed_by_hand_needs_no_network(manual, publisher, tmp_path):
     contents = manual("isbi2012") / "ISBI-2012-challenge"
     archive = publisher("isbi2012", contents, None)
-    (tmp_path / "mine").mkdir()
-    archive.rename(tmp_path / "mine" / archive.name)  # hence no longer downloadable
+    (tmp_path / "placed").mkdir()
+    archive.rename(tmp_path / "placed" / archive.name)  # hence no longer downloadable
     source = datasets.load(
-        "isbi2012", split="train", data_dir=tmp_path, manual_dir=tmp_path / "mine"
+        "isbi2012", split="train", data_dir=tmp_path, manual_dir=tmp_path / "placed"
     )
     assert len(source) == SLICES
-    assert [p.name for p in (tmp_path / "mine").iterdir()] == [archive.name]
+    assert [p.name for p in (tmp_path / "placed").iterdir()] == [archive.name]
 
 
-def test_a_download_that_fails_says_what_to_do(manual, publisher, tmp_path):
+def test_a_failed_download_has_instructions(manual, publisher, tmp_path):
     publisher("isbi2012", manual("isbi2012") / "ISBI-2012-challenge", None).unlink()
     with pytest.raises(ConnectionError) as error:
         datasets.load("isbi2012", split="train", data_dir=tmp_path / "data")
@@ -265,7 +263,7 @@ def test_a_download_that_fails_says_what_to_do(manual, publisher, tmp_path):
     assert "\n" not in message
 
 
-def test_a_download_that_is_no_archive_is_not_kept(manual, publisher, tmp_path):
+def test_a_download_that_is_not_an_archive_is_deleted(manual, publisher, tmp_path):
     """Else a page of the server's excuses would be used by the next run."""
     contents = manual("isbi2012") / "ISBI-2012-challenge"
     publisher("isbi2012", contents, None).write_bytes(b"<html>Moved</html>")
@@ -285,8 +283,8 @@ def test_an_archive_with_another_layout_is_refused(publisher, tmp_path):
         datasets.load("dsb2018", split="train", data_dir=tmp_path / "data")
 
 
-def test_the_wrong_contents_are_not_taken_for_the_right_ones(manual, tmp_path):
-    """One manual_dir may hold several sets of the same layout."""
+def test_contents_of_another_data_set_are_refused(manual, tmp_path):
+    """One manual_dir may hold several data sets of the same layout."""
     folder = manual("phc_u373")
     for manual_dir in (folder, folder / "PhC-C2DH-U373"):
         load = functools.partial(
@@ -341,7 +339,7 @@ def test_images_and_annotations_must_have_one_size():
 
 
 @pytest.mark.usefixtures("as_installed")
-def test_unknown_names_and_splits_are_answered(manual, tmp_path):
+def test_unknown_names_and_splits_are_refused(manual, tmp_path):
     with pytest.raises(
         ValueError, match=r"^name must be one of isbi2012, dsb.*; did you mean isbi2012"
     ):

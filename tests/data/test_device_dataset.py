@@ -57,12 +57,12 @@ def test_a_plain_tile_is_a_window_of_the_mirrored_image(data):
                 mode="reflect",
             )
             windows = np.lib.stride_tricks.sliding_window_view(mirrored, (TILE, TILE))
-            found = np.argwhere((windows == image).all(axis=(2, 3)))
-            if len(found):
+            matches = np.argwhere((windows == image).all(axis=(2, 3)))
+            if len(matches):
                 break
         else:
             raise AssertionError("tile found in no image")
-        top, left = found[0] + 20
+        top, left = matches[0] + 20
         cells = np.pad(example.instances, pad, mode="reflect")
         label, weight = label_and_weight(
             np.sign(cells[top - 20 : top + 40, left - 20 : left + 40]),
@@ -118,7 +118,7 @@ def counts_of_centers(background, image, draws=20_000):
 
 @pytest.mark.parametrize("background", [0.0, 0.1, 1.0])
 def test_centers_follow_the_density(background):
-    """Falk et al. 2019: 1 on cells, v on background, 0 where nobody annotated."""
+    """Falk et al. 2019: 1 on cells, v on background, 0 on ignored pixels."""
     label = LABELS[0]
     density = np.where(label > 0, 1.0, background) * (label >= 0)
     expected = 20_000 * density / density.sum()
@@ -129,7 +129,7 @@ def test_centers_follow_the_density(background):
 
 @pytest.mark.parametrize("image", [1, 2])
 @pytest.mark.parametrize("background", [0.0, 0.1])
-def test_images_without_a_choice_are_sampled_evenly(image, background):
+def test_images_of_one_kind_of_pixel_are_sampled_uniformly(image, background):
     counts = counts_of_centers(background, image)
     np.testing.assert_allclose(counts, counts.mean(), rtol=0.1)
 
@@ -195,7 +195,7 @@ def test_a_batch_is_a_function_of_seed_and_item(rule, jitter):
     assert (other["image"] != whole["image"]).any()
 
 
-def test_ignored_pixels_weigh_nothing():
+def test_ignored_pixels_have_weight_0():
     label = np.zeros((30, 30), np.int32)
     label[:, 15:] = -1
     example = from_labels(np.zeros((30, 30, 1), np.uint8), label, "half")
@@ -220,13 +220,13 @@ def test_ignored_pixels_weigh_nothing():
         ),
     ],
 )
-def test_unusable_sets_are_refused(examples, message):
+def test_unusable_data_sets_are_refused(examples, message):
     with pytest.raises(ValueError, match=message):
         device_dataset.load(examples, PIPELINE)
 
 
-def test_a_transform_comes_last_with_a_key_of_its_own(data):
-    """Three marks, one on each array, leave everything else as it was."""
+def test_a_transform_is_applied_last_with_its_own_key(data):
+    """It marks one element of each array, and everything else is unchanged."""
 
     def mark(image, label, weight, key):
         grey = jax.random.uniform(key)

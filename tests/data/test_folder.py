@@ -54,8 +54,8 @@ def tree(tmp_path, monkeypatch):
 )
 def test_masks_are_found_by_name(tree, mask):
     tree(["images/a.tif"], [f"masks/{mask}", "masks/ab.png", "masks/b_a.tif"])
-    ((image, found),) = folder.pair("images", "masks")
-    assert (image, found) == (
+    ((image, paired),) = folder.pair("images", "masks")
+    assert (image, paired) == (
         pathlib.Path("images/a.tif"),
         pathlib.Path("masks") / mask,
     )
@@ -76,7 +76,7 @@ def test_names_of_the_cell_tracking_challenge(tree, image, mask):
     assert pair.mask.name == f"{mask}.tif"
 
 
-def test_a_sequence_and_its_truth_may_lie_in_one_folder(shared_data):
+def test_a_sequence_and_its_masks_may_be_in_one_folder(shared_data):
     """Frames t000.tif, truth man_seg000.tif, LZW compressed."""
     pytest.importorskip("imagecodecs", reason="the challenge compresses by LZW")
     frames = shared_data / "ctc_fluo_n2dh_sim"
@@ -85,7 +85,7 @@ def test_a_sequence_and_its_truth_may_lie_in_one_folder(shared_data):
     assert str(understood.summary).startswith("10 images 690x628 uint16, 1 channel")
 
 
-def test_only_names_of_files_count(tree):
+def test_names_of_folders_do_not_matter(tree):
     """A suffix inside a folder name or in the middle of a name means nothing."""
     tree(["x.tif_mask/a.tif.tif", "x.tif_mask/a_mask.tif"])
     tree([], ["y_mask.tif/a.tif_mask.png", "y_mask.tif/a_mask.png"])
@@ -96,7 +96,7 @@ def test_only_names_of_files_count(tree):
     ]
 
 
-def test_both_may_lie_in_one_folder_or_be_two_files(tree):
+def test_images_and_masks_may_be_in_one_folder_or_be_two_files(tree):
     tree(["all/a.tif", "all/b.ome.tif"], ["all/a_masks.png", "all/b_mask.png"])
     assert [
         pair.mask.name for pair in folder.pair("all", pathlib.Path("all").resolve())
@@ -152,7 +152,7 @@ def test_folders_without_images_are_named(tree):
         folder.pair("nowhere", "images")
 
 
-def test_what_was_understood_fits_one_line(tree):
+def test_a_summary_is_one_line(tree):
     tree(["images/a.tif", "images/b.png"], ["masks/a.tif", "masks/b.tif"])
     examples, summary, problems = folder.read("images", "masks")
     assert problems == []
@@ -168,7 +168,7 @@ def test_what_was_understood_fits_one_line(tree):
     assert str(summary).startswith("3 images 16x20 to 18x20 uint8, 1 or 3 channels; ")
 
 
-def test_the_type_of_the_masks_can_be_told(tree):
+def test_the_type_of_the_masks_can_be_given(tree):
     tree(["images/a.tif"], ["masks/a.tif"])
     (example,) = folder.load("images", "masks")
     assert example.label.max() == 1
@@ -176,7 +176,7 @@ def test_the_type_of_the_masks_can_be_told(tree):
     assert example.label.max() == 2
 
 
-def test_stacks_are_their_pages(tree):
+def test_pages_of_a_stack_are_images(tree):
     tree([])
     save(pathlib.Path("a.tif"), photograph(0, 3, 16, 20))
     save(pathlib.Path("b.tif"), np.stack([CELLS] * 3))
@@ -196,8 +196,8 @@ def test_stacks_are_their_pages(tree):
         folder.load("a.tif", "c.tif")
 
 
-def test_everything_wrong_is_said_at_once(tree):
-    """Every file is looked at, also after the first broken one."""
+def test_all_errors_of_a_folder_are_reported_at_once(tree):
+    """All files are read, also after the first broken one."""
     tree(
         [f"images/{name}.png" for name in "abcdef"], [f"masks/{n}.tif" for n in "abcd"]
     )
@@ -222,7 +222,7 @@ def test_everything_wrong_is_said_at_once(tree):
     assert str(error.value) == texts
 
 
-def test_nothing_readable_is_said_as_well(tree):
+def test_unreadable_files_are_reported(tree):
     tree(["images/a.png"], ["masks/a.png"])
     pathlib.Path("images/a.png").write_bytes(b"")
     examples, summary, problems = folder.read("images", "masks")
@@ -240,7 +240,7 @@ SWAPPED = "holds label images and .* photographs: are the two folders swapped?"
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_swapped_folders_are_named(tree, channels):
-    """Photographs in colour are no label images at all; grey ones are bad ones."""
+    """Photographs in colour cannot be label images; grey ones are unlikely to be."""
     tree([], ["masks/a.png"])
     save(pathlib.Path("images/a.png"), photograph(0, 16, 20, *channels))
     assert len(folder.load("images", "masks")) == 1
@@ -267,7 +267,7 @@ def test_swapped_folders_are_named(tree, channels):
         ),
     ],
 )
-def test_real_data_sets_are_understood(shared_data, name, summary):
+def test_real_data_sets_are_summarised(shared_data, name, summary):
     images, masks = shared_data / name / "images", shared_data / name / "labels"
     understood = folder.read(images, masks)
     assert str(understood.summary).startswith(summary)
@@ -276,14 +276,14 @@ def test_real_data_sets_are_understood(shared_data, name, summary):
         folder.load(masks, images)
 
 
-MINE = folder.FileNaming("_img.png", "_seg.tif")
+CUSTOM = folder.FileNaming("_img.png", "_seg.tif")
 
 
-def test_suffixes_of_ones_own(tree):
+def test_custom_suffixes(tree):
     """Suffixes of file names only; neither folders nor other files count."""
     tree(["x_img.png/a_img.png", "x_img.png/b_img.png", "x_img.png/b.png"])
     tree([], ["m/a_seg.tif", "m/b_seg.tif", "m/a_img.png", "m/a_img_seg.tif"])
-    pairs = folder.pair("x_img.png", "m", naming=MINE)
+    pairs = folder.pair("x_img.png", "m", naming=CUSTOM)
     assert [(pair.image.name, pair.mask.name) for pair in pairs] == [
         ("a_img.png", "a_seg.tif"),
         ("b_img.png", "b_seg.tif"),
@@ -307,7 +307,7 @@ def test_every_mask_that_a_suffix_misses_is_named(tree):
     with pytest.raises(
         ValueError, match=r"a_img.png has no mask: looked for .*a_seg.tif"
     ) as e:
-        folder.pair("i", "m", naming=MINE)
+        folder.pair("i", "m", naming=CUSTOM)
     assert "c_img.png has no mask" in str(e.value)
     with pytest.raises(ValueError, match=r"i holds no image whose name ends in '.jpg'"):
         folder.pair("i", "m", naming=folder.FileNaming(".jpg"))

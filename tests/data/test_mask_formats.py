@@ -73,7 +73,7 @@ def test_an_unknown_type_is_refused():
         infer_mask_format([CELLS], "cells")
 
 
-def test_many_values_are_listed_in_short():
+def test_long_lists_of_values_are_shortened():
     noise = np.random.default_rng(0).permutation(3000).reshape(50, 60) % 200 * 3
     with pytest.raises(ValueError, match="0, 3, 6, 9, 12, 15, 18, 21 and 192 more"):
         mask_formats.infer_mask_format([noise])

@@ -38,7 +38,7 @@ def test_what_is_in_no_other_part_trains(folders):
     assert open_split(folders).test is None
 
 
-def test_drawn_by_the_seed_and_never_in_both(folders):
+def test_validation_images_are_drawn_by_the_seed(folders):
     settings = replace(folders, validation_fraction=0.4, seed=3)
     split = open_split(settings)
     assert [len(part) for part in names(split)] == [3, 2]
@@ -74,7 +74,7 @@ def test_folds_cover_everything(folders):
         assert sorted(train + part) == sorted(validation)
 
 
-def test_one_image_is_split_inside(folders):
+def test_a_single_image_is_cut(folders):
     settings = replace(folders, train=":1", validation_fraction=0.5, guard=8)
     split = open_split(settings)
     assert split.train[0].label.shape == (40, 20)
@@ -84,7 +84,7 @@ def test_one_image_is_split_inside(folders):
     assert names(split) == [["0.tif-train"], ["0.tif-validation"], ["0.tif-test"]]
 
 
-def test_folders_of_their_own(folders):
+def test_images_that_are_in_two_folders_are_refused(folders):
     for part in ("validation", "test"):
         own = {f"{part}_images": folders.images, f"{part}_masks": folders.masks}
         message = rf"must differ, .* 0\.tif \(train\) is 0\.tif \({part}\), 1\.tif"
@@ -128,7 +128,7 @@ def test_labels_beyond_the_classes_name_the_file(folders, tmp_path):
         open_split(classes, num_classes=2)
 
 
-def test_suffixes_of_ones_own(folders, tmp_path):
+def test_custom_suffixes(folders, tmp_path):
     for i in range(5):
         (tmp_path / "images" / f"{i}.tif").rename(tmp_path / "images" / f"{i}-im.tif")
         (tmp_path / "masks" / f"{i}.tif").rename(tmp_path / "images" / f"{i}-gt.tif")

@@ -35,7 +35,7 @@ def test_the_hash_is_of_type_shape_and_pixels():
     assert len(hashes | {content_hash(one)}) == 5
 
 
-def test_a_random_split_is_a_partition_of_the_asked_size():
+def test_a_random_split_is_a_partition_of_the_requested_size():
     examples = [example(i) for i in range(20)]
     for fraction, expected in ((0.2, 4), (0.5, 10), (0.001, 1), (0.999, 19)):
         split = splits.random_split(examples, fraction=fraction)
@@ -88,7 +88,7 @@ def test_folds_depend_on_content_and_seed_alone():
     )
 
 
-def test_a_renamed_duplicate_is_never_on_both_sides_of_a_fold():
+def test_duplicates_are_in_one_part_of_a_fold():
     examples = [example(i // 2, f"{i // 2}{'ab'[i % 2]}") for i in range(20)]
     for fold in splits.folds(examples, 5):
         assert len(fold.validation) == 4
@@ -101,7 +101,7 @@ def test_impossible_numbers_of_folds_are_refused(count):
         splits.folds([example(i) for i in range(3)], count)
 
 
-def test_a_renamed_duplicate_stays_on_the_side_of_its_twin():
+def test_duplicates_are_in_one_part_of_a_random_split():
     examples = [example(i // 2, f"{i // 2}{'ab'[i % 2]}") for i in range(20)]
     for seed in range(20):
         split = splits.random_split(examples, fraction=0.5, seed=seed)
@@ -109,7 +109,7 @@ def test_a_renamed_duplicate_stays_on_the_side_of_its_twin():
         splits.check_disjoint(split)
 
 
-def test_a_leak_is_refused_with_every_name():
+def test_images_in_two_parts_are_refused_by_name():
     train, validation = [example(i) for i in range(5)], [example(i) for i in (5, 6)]
     splits.check_disjoint(Split(train, validation, [example(7)]))
     leaks = [*validation, example(1, "copy of 1.tif"), example(4, "x")]
@@ -122,7 +122,7 @@ def test_a_leak_is_refused_with_every_name():
             splits.check_disjoint(Split(train, validation, [example(seed, "y")]))
 
 
-def test_one_image_cannot_be_divided_by_content():
+def test_a_random_split_needs_two_different_images():
     with pytest.raises(
         ValueError, match="at least 2 different images, got 1; annotate"
     ):

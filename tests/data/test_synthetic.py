@@ -56,7 +56,7 @@ def test_an_image_is_a_function_of_its_arguments():
 
 
 @pytest.mark.parametrize("num_cells", [0, 1, 60])
-def test_counts_and_sizes_are_as_asked(num_cells):
+def test_counts_and_sizes_are_as_requested(num_cells):
     example = synthetic.touching_cells(
         0, size=(200, 300), num_cells=num_cells, radius=9.0
     )
@@ -107,7 +107,7 @@ def test_the_background_is_dark_uneven_and_noisy():
         ({"size": (40, 40)}, "fit into 40 x 40 pixels, got 40 of radius 11; try [1-9]"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(arguments, message):
+def test_cells_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         synthetic.touching_cells(0, **arguments)
 

@@ -43,7 +43,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
 
 def test_an_existing_file_is_replaced_only_on_request(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_text("mine")
+    path.write_text("before")
     with (
         pytest.raises(FileExistsError, match=r"a\.txt exists already and is not overw"),
         folders.write_atomically(path),
@@ -150,7 +150,7 @@ def refuse(folder, match, **options):
         pytest.fail("claimed twice")
 
 
-def test_a_second_run_is_refused_and_told_which_process_holds_the_folder(tmp_path):
+def test_a_second_run_is_refused_with_the_process_that_holds_the_folder(tmp_path):
     here = socket.gethostname()
     with another_process(tmp_path / "run") as child:
         message = f"run is in use by process {child.pid} on {here}; wait for it to end"
@@ -227,7 +227,7 @@ def test_a_folder_is_unused_until_a_file_has_its_final_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.tif", ".hidden", ".a.12345678x", "b/c.txt"])
-def test_a_folder_with_somebodys_files_is_used(name, tmp_path):
+def test_a_folder_with_other_files_is_used(name, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("theirs")
     assert not folders.is_unused(tmp_path)

@@ -11,7 +11,7 @@ from unetjax.reporting.charts import Chart, Curve
 from unetjax.reporting.records import Record
 
 
-def places(element):
+def points_of(element):
     """The points of a polyline or polygon as an array [N, 2]."""
     return np.array([p.split(",") for p in element.get("points").split()], float)
 
@@ -28,7 +28,7 @@ def parse(chart):
     st.floats(-1e30, 1e30).filter(lambda x: x == 0 or abs(x) > 1e-30),
     st.floats(1e-3, 1e6),
 )
-def test_ticks_are_few_and_enclose(low, factor):
+def test_ticks_are_few_and_enclose_the_values(low, factor):
     high = low + abs(low) * factor
     marks = charts.ticks(low, high)
     assert 2 <= len(marks) <= 8
@@ -38,7 +38,7 @@ def test_ticks_are_few_and_enclose(low, factor):
 
 
 @given(st.floats(1e-30, 1e30), st.floats(1.0, 1e30))
-def test_log_ticks_are_few_and_enclose(low, factor):
+def test_log_ticks_are_few_and_enclose_the_values(low, factor):
     marks = charts.log_ticks(low, low * factor)
     assert 2 <= len(marks) <= 9
     rounding = 1 + 1e-9
@@ -56,16 +56,16 @@ def test_ticks_are_round():
     ("values", "log"), [([0.0, 1.0, 2.0], False), ([0.1, 1.0, 10.0], True)]
 )
 def test_a_straight_line_is_straight(values, log):
-    """Equal steps of value, or of its logarithm, are equal steps upwards."""
-    drawn = places(draw([0, 50, 100], values, log=log).find(".//polyline"))
+    """Equal differences of value, or of its logarithm, have equal heights."""
+    drawn = points_of(draw([0, 50, 100], values, log=log).find(".//polyline"))
     np.testing.assert_allclose(drawn[0] + drawn[2], 2 * drawn[1], atol=0.11)
     assert (np.diff(drawn, axis=0) * [1, -1] > 50).all()
 
 
 def test_points_that_cannot_be_drawn_are_left_out():
     values = [1.0, math.nan, math.inf, 0.0, -1.0, 2.0]
-    assert len(places(draw(range(6), values, log=True).find(".//polyline"))) == 2
-    assert len(places(draw(range(6), values).find(".//polyline"))) == 4
+    assert len(points_of(draw(range(6), values, log=True).find(".//polyline"))) == 2
+    assert len(points_of(draw(range(6), values).find(".//polyline"))) == 4
 
 
 @pytest.mark.parametrize("values", [[], [math.nan]])
@@ -80,23 +80,26 @@ def test_few_points_are_dots_with_their_values():
     assert hints == ["100: 0.2500", "2,000: 1.000e-05"]
 
 
-def test_a_long_curve_stays_small_and_keeps_its_peak():
-    """100,000 steps would be megabytes of SVG; a thinned curve would lose the spike."""
+def test_a_long_curve_is_binned_and_keeps_its_peak():
+    """100,000 steps would be megabytes of SVG; a subsampled curve would lose peaks."""
     values = np.ones(100_000)
     values[70_001] = 50.0
     picture = draw(range(100_000), values.tolist())
-    band, mean = places(picture.find(".//polygon")), places(picture.find(".//polyline"))
+    band, mean = (
+        points_of(picture.find(".//polygon")),
+        points_of(picture.find(".//polyline")),
+    )
     assert len(band) == 240
     assert len(mean) == 120
-    top = places(draw([0, 1], [1.0, 50.0]).find(".//polyline"))[1, 1]
+    top = points_of(draw([0, 1], [1.0, 50.0]).find(".//polyline"))[1, 1]
     assert band[:, 1].min() == top
     assert mean[:, 1].min() > top + 100
 
 
-def test_ticks_stand_at_their_values():
+def test_tick_labels_are_at_their_values():
     picture = draw([0, 1000], [0.0, 1.0])
     labels = {text.text: text for text in picture.iterfind(".//text")}
-    drawn = places(picture.find(".//polyline"))
+    drawn = points_of(picture.find(".//polyline"))
     assert [float(labels["1,000"].get("x")), float(labels["1"].get("y")) - 4] == list(
         drawn[1]
     )
@@ -114,7 +117,7 @@ def test_curves_come_from_records():
     assert charts.curve(records, "train", "note").values == []
 
 
-def test_histograms_share_their_bins_and_lose_nothing():
+def test_histograms_share_their_bins_and_count_every_value():
     values = {"truth": [0.0, 3.0, 10.0], "prediction": [9.9, 10.0, 10.0, 1.0]}
     histogram = charts.count("cells", values, horizontal="pixels", bins=10)
     assert histogram.edges == pytest.approx(list(range(12)))
@@ -123,7 +126,7 @@ def test_histograms_share_their_bins_and_lose_nothing():
     picture = parse(histogram)
     outlines = picture.findall(".//polyline")
     assert len(outlines) == 2
-    assert places(outlines[1])[:, 1].min() == 8  # two in one bin: the highest mark
+    assert points_of(outlines[1])[:, 1].min() == 8  # two in one bin: the highest mark
 
 
 def test_a_histogram_of_nothing_is_drawn():

@@ -148,7 +148,7 @@ def test_a_table_without_rows_is_its_head():
 
 @pytest.mark.parametrize("term", ["dumb", "xterm"])
 def test_a_terminal_of_width_0_is_no_error(monkeypatch, term):
-    """Such are pseudo-terminals whose size nobody has set."""
+    """The width of pseudo-terminals is 0 until it is set."""
     monkeypatch.setenv("TERM", term)
     monkeypatch.delenv("COLUMNS", raising=False)
     master, slave = os.openpty()

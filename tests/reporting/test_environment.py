@@ -9,16 +9,16 @@ import pytest
 from unetjax.reporting import environment
 
 
-def test_it_names_what_numbers_depend_on():
-    facts = environment.environment()
-    assert facts["jax"] == jax.__version__
-    assert {"unetjax", "jaxlib", "flax", "optax", "numpy", "cores"} <= facts.keys()
-    assert facts["devices"] == "2 x cpu"
-    assert "pytest" not in facts  # of the extra dev
-    assert not re.search(rf"\b{getpass.getuser()}\b", json.dumps(facts))
+def test_versions_and_devices_are_listed():
+    entry = environment.environment()
+    assert entry["jax"] == jax.__version__
+    assert {"unetjax", "jaxlib", "flax", "optax", "numpy", "cores"} <= entry.keys()
+    assert entry["devices"] == "2 x cpu"
+    assert "pytest" not in entry  # of the extra dev
+    assert not re.search(rf"\b{getpass.getuser()}\b", json.dumps(entry))
 
 
-def test_every_start_is_added(tmp_path):
+def test_every_start_has_an_entry(tmp_path):
     environment.note_start(tmp_path, seed=3, step=0)
     environment.note_start(tmp_path, seed=3, step=20)
     starts = environment.read_starts(tmp_path)
@@ -28,10 +28,10 @@ def test_every_start_is_added(tmp_path):
 
 @pytest.fixture
 def checkout(tmp_path):
-    def git(*words):
+    def git(*args):
         who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
         return subprocess.run(
-            ["git", "-C", str(tmp_path), *who, *words],
+            ["git", "-C", str(tmp_path), *who, *args],
             check=True,
             capture_output=True,
             text=True,
@@ -47,7 +47,7 @@ def checkout(tmp_path):
 def test_the_commit_of_a_checkout_and_whether_it_was_changed(checkout):
     root, commit = checkout
     (root / "runs").mkdir()
-    (root / "runs" / "records.jsonl").write_text("")  # results are no change
+    (root / "runs" / "records.jsonl").write_text("")  # results do not count as changes
     assert environment._commit(root) == commit
     (root / "code.py").write_text("2")
     assert environment._commit(root) == f"{commit}, with changes"

@@ -26,9 +26,9 @@ def test_grey_shows_one_to_four_channels_and_leaves_the_image(channels, dtype):
 
 
 @pytest.mark.parametrize("channels", [0, 5])
-def test_grey_refuses_what_it_cannot_show(channels):
+def test_grey_refuses_more_than_four_channels(channels):
     with pytest.raises(
-        ValueError, match=rf"1 to 4 channels, got .* {channels}; choose"
+        ValueError, match=rf"1 to 4 channels, got .* {channels}; select"
     ):
         pictures.grey(np.zeros((4, 4, channels), np.uint8))
 
@@ -41,7 +41,7 @@ def test_a_constant_image_is_black(value, channels):
     assert not picture.any()
 
 
-def test_grey_cuts_outliers_and_nan():
+def test_grey_clips_outliers_and_nan():
     image = np.linspace(100, 200, 10_000).reshape(100, 100, 1)
     image[0, 0], image[0, 1] = 1e6, np.nan
     picture = pictures.grey(image)
@@ -68,7 +68,7 @@ def test_grey_keeps_the_colours_of_a_stain():
     np.testing.assert_array_equal(pictures.grey(opaque), pictures.grey(image))
 
 
-def test_labels_have_distinct_colours_that_depend_on_nothing_else():
+def test_instances_have_distinct_colours_that_depend_on_their_number_only():
     instances = np.arange(1001).reshape(7, 143)
     colors = pictures.color_labels(instances)
     assert len(np.unique(colors.reshape(-1, 3), axis=0)) == 1001
@@ -82,22 +82,22 @@ def test_labels_have_distinct_colours_that_depend_on_nothing_else():
     )
 
 
-def test_neighbouring_labels_differ_plainly():
+def test_consecutive_numbers_differ_clearly():
     row = pictures.color_labels(np.arange(1, 500)[None])[0].astype(int)
     assert np.abs(np.diff(row, axis=0)).max(axis=1).min() > 60
 
 
-def test_labels_of_any_size_keep_apart():
+def test_large_numbers_differ_clearly():
     instances = np.array([[2**32 - 1, 2**32 - 2]], np.uint32)
     first, second = pictures.color_labels(instances)[0].astype(int)
     assert np.abs(first - second).max() > 60
 
 
-def test_outlines_are_the_outermost_pixels_of_cells():
+def test_outlines_are_the_outermost_pixels_of_instances():
     instances = np.array(
         [
             [0, 0, 0, 0, 0, 0],
-            [0, 1, 1, 1, 2, 2],
+            [0, 0, 1, 1, 2, 2],  # a missing corner: diagonal neighbours do not count
             [0, 1, 1, 1, 2, 2],
             [0, 1, 1, 1, 2, 2],
             [0, 0, 0, 0, 2, 2],
@@ -106,7 +106,7 @@ def test_outlines_are_the_outermost_pixels_of_cells():
     expected = np.array(
         [
             [0, 0, 0, 0, 0, 0],
-            [0, 1, 1, 1, 1, 1],
+            [0, 0, 1, 1, 1, 1],
             [0, 1, 0, 1, 1, 0],
             [0, 1, 1, 1, 1, 0],
             [0, 0, 0, 0, 1, 0],
@@ -120,7 +120,7 @@ def test_outlines_are_the_outermost_pixels_of_cells():
 
 
 def test_heat_gets_lighter_with_the_value():
-    """Lightness L* of CIELAB: it only rises, in steps of similar size."""
+    """Lightness L* of CIELAB increases monotonically, in steps of similar size."""
     picture = pictures.heat(np.linspace(1.0, 11.0, 101)[None])[0] / 255
     linear = np.where(
         picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4
@@ -136,7 +136,7 @@ def test_heat_gets_lighter_with_the_value():
     assert steps.max() < 1.7
 
 
-def test_heat_knows_its_limits():
+def test_heat_clips_at_its_limits():
     weight = np.array([[1.0, 6.0, 11.0, 50.0, np.nan]], np.float32)
     within = pictures.heat(weight, limits=(1.0, 11.0))[0]
     np.testing.assert_array_equal(within[2], within[3])
@@ -147,7 +147,7 @@ def test_heat_knows_its_limits():
     ).all()
 
 
-def test_errors_tell_found_invented_and_missed():
+def test_errors_distinguish_true_and_false_positives_and_misses():
     picture = np.zeros((1, 4, 3), np.uint8)
     prediction = np.array([[True, True, False, False]])
     truth = np.array([[True, False, True, False]])

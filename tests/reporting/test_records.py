@@ -28,8 +28,8 @@ def test_records_come_back_as_they_were_appended(tmp_path):
     assert records.read(path) == written
 
 
-def test_what_is_not_finite_is_json_for_every_reader(tmp_path):
-    """Python alone reads bare NaN; JavaScript, jq and pandas refuse it."""
+def test_values_that_are_not_finite_are_standard_json(tmp_path):
+    """A bare NaN is read by Python, and refused by JavaScript, jq and pandas."""
     path = tmp_path / "records.jsonl"
     records.append(path, Record(1, "train", {"loss": math.nan}))
 
@@ -40,8 +40,8 @@ def test_what_is_not_finite_is_json_for_every_reader(tmp_path):
     assert math.isnan(records.read(path)[0].values["loss"])
 
 
-def test_a_torn_last_line_is_no_record_and_spoils_none(tmp_path):
-    """A kill while writing may cut the last line anywhere, even just before its end."""
+def test_an_incomplete_last_line_is_ignored_and_replaced(tmp_path):
+    """A kill while writing may truncate the last line anywhere."""
     path = write(tmp_path / "records.jsonl", [1, 2])
     content = path.read_bytes()
     for size in range(content.index(b"\n") + 1, len(content)):
@@ -67,8 +67,8 @@ def test_a_resumed_file_equals_an_uninterrupted_one(tmp_path):
     ]
 
 
-def test_truncating_keeps_the_bytes_of_what_stays(tmp_path):
-    """Lines are not written anew: a newer version may spell numbers differently."""
+def test_truncating_keeps_the_bytes_of_earlier_lines(tmp_path):
+    """Lines are not rewritten: another version may format numbers differently."""
     path = tmp_path / "records.jsonl"
     path.write_text('{"kind":"train",  "step":1}\n{"step":2,"kind":"train"}\n')
     records.truncate_after(path, 1)
@@ -82,7 +82,7 @@ def test_a_file_without_later_steps_is_not_written_again(tmp_path):
     assert path.stat().st_ino == inode
 
 
-def test_an_absent_file_holds_no_records_and_is_not_made(tmp_path):
+def test_a_missing_file_has_no_records_and_is_not_created(tmp_path):
     path = tmp_path / "records.jsonl"
     records.truncate_after(path, 3)
     assert records.read(path) == []
@@ -92,16 +92,18 @@ def test_an_absent_file_holds_no_records_and_is_not_made(tmp_path):
 @pytest.mark.parametrize(
     "line", ["junk", "[1, 2]", '{"step": 2}', '{"step": 1, "kind": "a", "x": []}']
 )
-def test_a_line_that_is_no_record_is_named(tmp_path, line):
+def test_a_line_that_is_not_a_record_is_named(tmp_path, line):
     path = write(tmp_path / "records.jsonl", [1])
     path.write_text(f"{path.read_text()}{line}\n")
     with pytest.raises(ValueError, match=r"records\.jsonl, line 2, is not a record"):
         records.read(path)
 
 
-def test_a_value_may_not_hide_a_field(tmp_path):
+def test_a_value_cannot_have_the_name_of_a_field(tmp_path):
     path = tmp_path / "records.jsonl"
-    with pytest.raises(ValueError, match=r"no room for a value named 'step'"):
+    with pytest.raises(
+        ValueError, match=r"cannot have a value named 'step', .* rename"
+    ):
         records.append(path, Record(1, "train", {"step": 2}))
     assert not path.exists()
 

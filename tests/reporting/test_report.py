@@ -150,13 +150,13 @@ def test_a_browser_opens_it_without_complaint(tmp_path, panel):
         pytest.skip("chromium is not installed")
     path = tmp_path / "report.html"
     write(path, EVIL, panel)
-    words = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    words += "--disable-background-networking --disable-component-update "
-    words += "--disable-sync --hide-scrollbars --enable-logging=stderr --v=0"
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    options += "--disable-background-networking --disable-component-update "
+    options += "--disable-sync --hide-scrollbars --enable-logging=stderr --v=0"
     shots = []
     for scheme in ("", "--blink-settings=preferredColorScheme=0"):
         shot = tmp_path / f"shot{len(shots)}.png"
-        command = [browser, *words.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+        command = [browser, *options.split(), f"--user-data-dir={tmp_path / 'profile'}"]
         command += [scheme] if scheme else []
         command += [f"--screenshot={shot}", "--window-size=600,900", path.as_uri()]
         done = subprocess.run(command, capture_output=True, timeout=120)

@@ -7,7 +7,7 @@ from unetjax.training import config as configs
 
 @pytest.fixture(scope="package")
 def base(tmp_path_factory):
-    """An experiment of a second on a folder of three small images."""
+    """An experiment that takes a second, on a folder of three small images."""
     folder = tmp_path_factory.mktemp("data")
     for kind in ("images", "masks"):
         (folder / kind).mkdir()

@@ -23,7 +23,7 @@ FOLDS = [
 ]
 
 
-def test_only_what_differs_is_a_column():
+def test_only_options_that_differ_have_a_column():
     table = results.trial_table(FOLDS)
     assert table.columns[:3] == ["optimizer.learning_rate", "data.fold", "state"]
     assert table.rows[1]["data.fold"] == "2/3"
@@ -41,7 +41,7 @@ def test_mean_and_spread_over_folds():
     assert "over fold" in table.caption
 
 
-def test_people_read_mean_and_spread_in_one_column():
+def test_mean_and_spread_can_share_a_column():
     table = results.with_spread(results.mean_table(FOLDS))
     assert [row["IoU, mean of classes"] for row in table.rows] == [
         *("0.8000 ± 0", "0.6000 ± 0.1")
@@ -49,7 +49,7 @@ def test_people_read_mean_and_spread_in_one_column():
     assert not [name for name in table.columns if name.startswith("±")]
 
 
-def test_without_repetition_there_are_no_means():
+def test_without_repeated_trials_there_are_no_means():
     assert results.mean_table(FOLDS[::3]) is None
 
 
@@ -59,14 +59,14 @@ def test_only_finished_trials_enter_the_means():
     assert [row["trials"] for row in rows] == [3, 3]
 
 
-def test_the_best_comes_first_and_the_scoreless_last(tmp_path):
+def test_trials_are_sorted_by_score_and_those_without_come_last(tmp_path):
     for i, score in enumerate((0.2, None, 0.9, 0.5)):
         one = outcome(score, seed=i)
         (tmp_path / one.name).mkdir()
         results._write(tmp_path / one.name / "config.json", "{}")
         results.write_outcome(tmp_path / one.name, one)
-    found = results.read_outcomes(tmp_path)
-    assert [o.name for o in found] == ["seed=2", "seed=3", "seed=0", "seed=1"]
+    outcomes = results.read_outcomes(tmp_path)
+    assert [o.name for o in outcomes] == ["seed=2", "seed=3", "seed=0", "seed=1"]
 
 
 def test_the_csv_holds_every_score():

@@ -33,9 +33,9 @@ def study_of(folder):
     return optuna.load_study(study_name="search", storage=storage)
 
 
-def test_the_space_in_words():
-    words = ["a.rate=1e-5..1e-2:log", "a.depth=2..4", "a.name=sgd,adam"]
-    assert search.parse_space(words) == {
+def test_a_space_is_parsed():
+    specs = ["a.rate=1e-5..1e-2:log", "a.depth=2..4", "a.name=sgd,adam"]
+    assert search.parse_space(specs) == {
         "a.rate": Range(1e-5, 1e-2, True),
         "a.depth": Range(2, 4, False),
         "a.name": ["sgd", "adam"],
@@ -90,7 +90,7 @@ def test_trials_are_run_folders_with_proposed_values(searched):
         }
 
 
-def test_a_second_launch_does_nothing_and_a_larger_one_goes_on(searched, base):
+def test_a_second_launch_does_nothing_and_a_larger_one_adds_trials(searched, base):
     sweep = make_sweep(searched, base)
     run_search(sweep, SPACE, num_trials=2)
     assert len(study_of(searched).trials) == 2
@@ -98,7 +98,7 @@ def test_a_second_launch_does_nothing_and_a_larger_one_goes_on(searched, base):
     assert len(study_of(searched).trials) == len(table.rows) == 3
 
 
-def test_a_search_can_be_repeated(searched, base, tmp_path):
+def test_a_search_is_reproducible(searched, base, tmp_path):
     run_search(make_sweep(tmp_path / "s", base), SPACE, num_trials=1)
     (one,), (other, *_) = study_of(tmp_path / "s").trials, study_of(searched).trials
     assert one.params == other.params
@@ -128,11 +128,11 @@ workers.run(sweep, search.Search(sweep, space, num_trials=1))
 
 
 def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path):
-    """Its run folder goes on where it was, and the journal counts it once."""
+    """Its run is resumed, and the journal counts it once."""
     (tmp_path / "base.json").write_text(json.dumps(configs.to_dict(base)))
-    words = [str(tmp_path / "s"), str(tmp_path / "base.json"), os.getcwd()]
+    args = [str(tmp_path / "s"), str(tmp_path / "base.json"), os.getcwd()]
     code = subprocess.run(
-        [sys.executable, "-c", DIES, *words], env={**os.environ, "JAX_PLATFORMS": "cpu"}
+        [sys.executable, "-c", DIES, *args], env={**os.environ, "JAX_PLATFORMS": "cpu"}
     ).returncode
     assert code == -9
     assert [t.state.name for t in study_of(tmp_path / "s").trials] == ["RUNNING"]
@@ -149,8 +149,8 @@ def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path):
     assert starts in ([0, 2], [0, 0])  # killed after or before the save arrived
 
 
-def test_a_hopeless_trial_is_given_up(base, tmp_path):
-    """After four good trials, one at a rate of 0 is below the median at step 2."""
+def test_a_trial_below_the_median_is_pruned(base, tmp_path):
+    """Four trials with perfect scores come before it."""
     sweep = make_sweep(tmp_path / "s", base)
     results.open_folder(sweep.folder, base)
     study = search.open_study(sweep)

@@ -14,8 +14,8 @@ from unetjax.reporting import records
 from unetjax.sweeps import side_by_side, trials
 from unetjax.training import loop, run_folder, stopping
 
-# Largest difference of a parameter after four updates, relative to the largest one of
-# its array: a stacked convolution sums in another order.
+# Largest difference of a parameter after four updates, relative to the largest of its
+# array: a stacked convolution sums in another order.
 TOLERANCE = 1e-5
 
 
@@ -37,14 +37,14 @@ def assert_alike(one, other, config):
 
 
 @pytest.fixture(scope="module")
-def together(base, tmp_path_factory):
+def trained(base, tmp_path_factory):
     runs = make_runs(base, tmp_path_factory.mktemp("together"))
     assert side_by_side.train_side_by_side(runs) == [None] * 4
     return runs
 
 
-def test_they_are_what_they_are_one_by_one(together, tmp_path):
-    for run in together[::3]:  # another seed, another rate
+def test_results_are_those_of_single_runs(trained, tmp_path):
+    for run in trained[::3]:  # they differ in seed and in rate
         alone = tmp_path / run.workdir.name
         loop.train_and_evaluate(run.config, run.split, alone)
         assert_alike(run.workdir, alone, run.config)
@@ -53,17 +53,21 @@ def test_they_are_what_they_are_one_by_one(together, tmp_path):
             assert (a.step, a.kind) == (b.step, b.kind)
             if a.kind == "train":
                 assert a.values == pytest.approx(b.values, rel=1e-4)
+        # Before any update only the batch decides the loss: it is the same one.
+        assert lines[0][0].values["loss"] == pytest.approx(
+            lines[1][0].values["loss"], rel=1e-6
+        )
 
 
-def test_they_differ_from_each_other(together):
-    weights = [np.load(run.workdir / "model" / "weights.npz") for run in together]
+def test_runs_differ_from_each_other(trained):
+    weights = [np.load(run.workdir / "model" / "weights.npz") for run in trained]
     heads = [w["params/head/kernel"] for w in weights]
     for i in range(4):
         assert not any(np.array_equal(heads[i], heads[j]) for j in range(i))
 
 
-def test_each_leaves_an_ordinary_run_folder_that_goes_on_alone(together):
-    run = together[1]
+def test_each_leaves_an_ordinary_run_folder_that_resumes_alone(trained):
+    run = trained[1]
     before = (run.workdir / "records.jsonl").read_bytes()
     trained = loop.train_and_evaluate(run.config, run.split, run.workdir)
     assert (run.workdir / "records.jsonl").read_bytes() == before
@@ -73,19 +77,7 @@ def test_each_leaves_an_ordinary_run_folder_that_goes_on_alone(together):
     )
 
 
-def test_the_batches_are_those_of_single_runs_bit_for_bit(base):
-    """The data keys are stacked, the draws are not changed by it."""
-    keys = [jax.random.key(seed) for seed in (0, 1)]
-
-    def draw(key):
-        return jax.random.uniform(jax.random.fold_in(key, 3), (5,))
-
-    stacked = jax.vmap(draw)(jax.numpy.stack(keys))
-    for key, row in zip(keys, stacked, strict=True):
-        np.testing.assert_array_equal(draw(key), row)
-
-
-def test_interrupted_they_go_on_together(together, base, tmp_path):
+def test_an_interrupted_call_is_resumed(trained, base, tmp_path):
     split = open_data.open_split(base.data)
     runs = make_runs(base, tmp_path)
     runs[1] = runs[1]._replace(watch=lambda *_: signal.raise_signal(signal.SIGTERM))
@@ -94,7 +86,7 @@ def test_interrupted_they_go_on_together(together, base, tmp_path):
     assert side_by_side.train_side_by_side(make_runs(base, tmp_path, split)) == (
         [None] * 4
     )
-    for run, other in zip(make_runs(base, tmp_path), together, strict=True):
+    for run, other in zip(make_runs(base, tmp_path), trained, strict=True):
         states = final_state(run.workdir, run.config), final_state(other.workdir)
         for (path, a), (_, b) in zip(*states, strict=True):
             np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
@@ -102,8 +94,8 @@ def test_interrupted_they_go_on_together(together, base, tmp_path):
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_one_that_is_ahead_is_taken_back_to_the_others(together, base, tmp_path):
-    """As if the first had been saved, and the process killed before the next was."""
+def test_a_run_that_is_ahead_is_set_back_to_the_others(trained, base, tmp_path):
+    """As if the process had been killed after the first was saved."""
     runs = make_runs(base, tmp_path)
 
     def kill(step, scores):
@@ -112,12 +104,12 @@ def test_one_that_is_ahead_is_taken_back_to_the_others(together, base, tmp_path)
     with contextlib.suppress(KeyboardInterrupt):
         side_by_side.train_side_by_side([runs[0]._replace(watch=kill), *runs[1:]])
     side_by_side.train_side_by_side(runs)
-    for run, other in zip(runs, together, strict=True):
+    for run, other in zip(runs, trained, strict=True):
         one, two = (r.workdir / "records.jsonl" for r in (run, other))
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_runs_far_apart_are_refused(base, tmp_path):
+def test_runs_at_steps_far_apart_are_refused(base, tmp_path):
     runs = make_runs(base, tmp_path)[:2]
     loop.train_and_evaluate(runs[0].config, runs[0].split, runs[0].workdir)
     with pytest.raises(
@@ -126,7 +118,7 @@ def test_runs_far_apart_are_refused(base, tmp_path):
         side_by_side.train_side_by_side(runs)
 
 
-def test_one_that_diverges_leaves_the_others_alone(base, tmp_path):
+def test_a_run_that_diverges_leaves_the_others_alone(base, tmp_path, monkeypatch):
     grid = [("optimizer.learning_rate", ["1e38", "0.01"])]
     sgd = trials.override(base, {"optimizer.name": "sgd"})
     split = open_data.open_split(base.data)
@@ -134,11 +126,32 @@ def test_one_that_diverges_leaves_the_others_alone(base, tmp_path):
         run_folder.make_run(t.config, split, tmp_path / t.name)
         for t in trials.expand(sgd, grid=grid)
     ]
+    closed, open_writers = {}, run_folder.open_writers
+
+    @contextlib.contextmanager
+    def watched(run, step):
+        closed[run.workdir] = "failed"
+        with open_writers(run, step) as writer:
+            yield writer
+        closed[run.workdir] = "finished"
+
+    monkeypatch.setattr(run_folder, "open_writers", watched)
     bad, good = side_by_side.train_side_by_side(runs)
+    assert [closed[run.workdir] for run in runs] == ["failed", "finished"]
     assert isinstance(bad, stopping.NotFiniteError)
     assert good is None
     assert not (runs[0].workdir / "model").exists()
     assert records.read(runs[1].workdir / "records.jsonl")[-1].step == 4
+
+
+def test_without_updates_the_initial_networks_are_scored(base, tmp_path):
+    runs = make_runs(replace(base, num_steps=0), tmp_path)[:2]
+    for _ in range(2):
+        assert side_by_side.train_side_by_side(runs) == [None, None]
+    for run in runs:
+        lines = records.read(run.workdir / "records.jsonl")
+        assert [r.step for r in lines if r.kind == "validation"] == [0]
+        assert model_folder.load_model(run.workdir / "model").provenance.step == 0
 
 
 @pytest.mark.parametrize(
@@ -148,7 +161,7 @@ def test_one_that_diverges_leaves_the_others_alone(base, tmp_path):
         ({"data.validation": ":1"}, "may differ in seed"),
     ],
 )
-def test_runs_that_are_not_alike_are_refused(base, tmp_path, changes, message):
+def test_runs_that_differ_otherwise_are_refused(base, tmp_path, changes, message):
     one, *_ = make_runs(base, tmp_path)
     other = one._replace(config=trials.override(base, changes))
     with pytest.raises(ValueError, match=message):

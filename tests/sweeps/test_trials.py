@@ -13,11 +13,11 @@ BASE = ExperimentConfig()
 def test_every_combination_once():
     listed = [{"weight_map.w0": 0.0}, {"weight_map.w0": 10.0}]
     grid = [("optimizer.learning_rate", ["1e-4", "1e-3"])]
-    found = trials.expand(BASE, listed=listed, grid=grid, seeds=3)
-    assert len(found) == len({trial.name for trial in found}) == 12
+    expanded = trials.expand(BASE, listed=listed, grid=grid, seeds=3)
+    assert len(expanded) == len({trial.name for trial in expanded}) == 12
     settings = {
         (t.config.weight_map.w0, t.config.optimizer.learning_rate, t.config.seed)
-        for t in found
+        for t in expanded
     }
     assert settings == {
         (w0, rate, seed)
@@ -32,19 +32,21 @@ def test_nothing_varied_is_one_trial():
 
 
 def test_equal_trials_are_one():
-    found = trials.expand(BASE, grid=[("optimizer.learning_rate", ["1e-3", "0.001"])])
-    assert [trial.name for trial in found] == ["optimizer.learning_rate=0.001"]
+    grid = [("optimizer.learning_rate", ["1e-3", "0.001"])]
+    assert [trial.name for trial in trials.expand(BASE, grid=grid)] == [
+        "optimizer.learning_rate=0.001"
+    ]
 
 
 def test_folds_and_seeds_count_from_the_base():
-    found = trials.expand(replace(BASE, seed=7), seeds=2, folds=3)
-    assert [(t.config.seed, t.config.data.fold) for t in found] == [
+    expanded = trials.expand(replace(BASE, seed=7), seeds=2, folds=3)
+    assert [(t.config.seed, t.config.data.fold) for t in expanded] == [
         (seed, f"{i}/3") for seed in (7, 8) for i in (1, 2, 3)
     ]
-    assert found[0].name == "data.fold=1of3,seed=7"
+    assert expanded[0].name == "data.fold=1of3,seed=7"
 
 
-def test_texts_are_read_as_the_type_of_their_option():
+def test_strings_are_parsed_as_the_type_of_their_option():
     overrides = {
         "optimizer.learning_rate": "1e-4",
         "model.depth": "3",
@@ -93,5 +95,5 @@ def test_names_are_folder_names_that_never_collide(one, other):
         assert not set('/\\:*?"<>|\n\0') & set(name)
         assert len(name.encode()) <= 200
     if names[0] == names[1]:  # equal but for the type, which the option decides
-        words = [{k: trials.as_text(v) for k, v in x.items()} for x in (one, other)]
-        assert words[0] == words[1]
+        texts = [{k: trials.as_text(v) for k, v in x.items()} for x in (one, other)]
+        assert texts[0] == texts[1]

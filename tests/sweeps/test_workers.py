@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import json
+import types
 
 import numpy as np
 import pytest
@@ -26,8 +27,8 @@ def listed(base):
     return trials.expand(base, seeds=2)
 
 
-def state_of(folder):
-    """Time of the last change of every file that trials leave."""
+def change_times(folder):
+    """When each file that trials leave was last changed."""
     kept = ("checkpoints", "model", "records.jsonl", "outcome.json", "best")
     paths = [p for p in folder.rglob("*") if p.is_file() and set(kept) & set(p.parts)]
     paths += list(folder.glob("*/records.jsonl"))
@@ -75,13 +76,13 @@ def test_the_table_and_the_best_model(finished, base):
     assert "sweep --seeds=2" in page
 
 
-def test_a_second_launch_skips_what_has_ended(finished, base):
-    before = state_of(finished)
+def test_a_second_launch_skips_trials_that_have_ended(finished, base):
+    before = change_times(finished)
     run_all(make_sweep(finished, base), listed(base))
-    assert state_of(finished) == before
+    assert change_times(finished) == before
 
 
-def test_a_broken_trial_goes_on(finished, base, tmp_path):
+def test_an_interrupted_trial_is_resumed(finished, base, tmp_path):
     """Killed after its first evaluation, before anything else was written."""
     trial = listed(base)[1]
     split = open_data.open_split(base.data)
@@ -100,9 +101,7 @@ def test_a_broken_trial_goes_on(finished, base, tmp_path):
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_a_trial_that_diverges_is_noted_once_and_the_others_go_on(
-    base, tmp_path, at_once
-):
+def test_a_trial_that_diverges_has_ended_and_the_others_finish(base, tmp_path, at_once):
     grid = [("optimizer.learning_rate", ["1e38", "0.01"])]
     sgd = trials.override(base, {"optimizer.name": "sgd"})
     sweep = make_sweep(tmp_path / "s", sgd)
@@ -116,18 +115,36 @@ def test_a_trial_that_diverges_is_noted_once_and_the_others_go_on(
         sweep.folder / row.name / "report.html"
         for row in results.read_outcomes(sweep.folder)
     )
-    said = ["Not finished: the loss of step" in path.read_text() for path in reports]
-    assert said == [False, True]
+    text = "Not finished: the loss of step"
+    assert [text in path.read_text() for path in reports] == [False, True]
 
 
-def test_a_folder_of_somebody_is_refused_and_left_alone(base, tmp_path):
+def test_a_trial_that_another_worker_holds_is_waited_for(base, tmp_path, monkeypatch):
+    """It is run once the other worker releases it without having ended it."""
+    sweep, (first, second) = make_sweep(tmp_path / "s", base), listed(base)
+    results.open_folder(sweep.folder, base)
+    claims = contextlib.ExitStack()
+    claims.enter_context(workers.claim(sweep, first.name))
+    ended = []
+
+    def release(seconds):
+        ended.append([workers.is_done(sweep, trial) for trial in (first, second)])
+        claims.close()
+
+    monkeypatch.setattr(workers, "time", types.SimpleNamespace(sleep=release))
+    table = run_all(sweep, [first, second])
+    assert ended == [[False, True]]
+    assert [row["state"] for row in table.rows] == ["finished", "finished"]
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(base, tmp_path):
     (tmp_path / "thesis.txt").write_text("two years of work")
     with pytest.raises(FileExistsError, match="holds files and no sweep of unetjax"):
         run_all(make_sweep(tmp_path, base), listed(base))
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_best_folder_of_somebody_is_refused_and_left_alone(finished, base, tmp_path):
+def test_a_best_folder_with_other_files_is_refused(finished, base, tmp_path):
     results.open_folder(tmp_path / "s", base)
     (tmp_path / "s" / "best").mkdir()
     (tmp_path / "s" / "best" / "notes.txt").write_text("mine")

@@ -9,7 +9,7 @@ import pytest
 from unetjax.training import checkpoints
 from unetjax.training.steps import TrainState
 
-# Orbax leaves coroutines behind that failed to read a damaged file.
+# Orbax does not await coroutines that failed to read a damaged file.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
@@ -18,7 +18,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def collect_coroutines():
-    """Here, where their warnings are ignored, and not in the test after."""
+    """Collects them here, where their warnings are ignored, not in a later test."""
     yield
     gc.collect()
 
@@ -72,8 +72,8 @@ def data_files(folder, step):
     )
 
 
-def test_no_flipped_bit_restores_other_values(saved, tmp_path):
-    """In every file of a step: right values, or the step before with a warning."""
+def test_a_flipped_bit_never_restores_other_values(saved, tmp_path):
+    """In any file of a step: the right values, or the step before with a warning."""
     damaged = 0
     for index, path in enumerate(data_files(saved, 4)):
         copy = tmp_path / str(index) / "checkpoints"
@@ -94,16 +94,16 @@ def test_no_flipped_bit_restores_other_values(saved, tmp_path):
     assert damaged > 0
 
 
-def test_flipped_array_bytes_are_seen_by_digest_alone(saved, tmp_path):
-    """The largest file holds the arrays; Orbax itself restores it without a word."""
+def test_only_digests_detect_changed_array_bytes(saved, tmp_path):
+    """Orbax itself restores them silently."""
     copy = tmp_path / "checkpoints"
     shutil.copytree(saved, copy)
     with open_(copy) as manager:
         state = checkpoints.restore(manager, 4, make_state(0))
     wrong = state._replace(params={"kernel": state.params["kernel"].at[0, 0].add(1)})
     assert checkpoints.digests(wrong) != checkpoints.digests(state)
-    turned = state._replace(params={"kernel": state.params["kernel"].reshape(50, 40)})
-    assert checkpoints.digests(turned) != checkpoints.digests(state)
+    reshaped = state._replace(params={"kernel": state.params["kernel"].reshape(50, 40)})
+    assert checkpoints.digests(reshaped) != checkpoints.digests(state)
 
 
 def test_all_damaged_is_an_error(saved, tmp_path):
@@ -128,6 +128,9 @@ def test_another_architecture_is_refused(saved):
         checkpoints.restore(manager, 4, like)
 
 
-def test_a_save_that_did_not_arrive_is_noticed(saved):
-    with open_(saved) as manager, pytest.raises(OSError, match="step 5 did not arrive"):
+def test_a_save_that_was_not_written_is_detected(saved):
+    with (
+        open_(saved) as manager,
+        pytest.raises(OSError, match="step 5 was not written"),
+    ):
         checkpoints.finish(manager, 5)

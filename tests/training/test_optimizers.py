@@ -80,7 +80,7 @@ def parameters_of(model, side):
         (optimizers.biases, 16, 2, 13, 370),
     ],
 )
-def test_what_a_penalty_or_a_rate_is_of(scope, features, depth, arrays, values):
+def test_parameters_of_penalties_and_bias_rate(scope, features, depth, arrays, values):
     """The counts of jakeret/tf_unet, and ours: all kernels, no bias."""
     params = parameters_of(UNet(features=features, depth=depth), 188)
     chosen = jax.tree.map(lambda x, is_in: x.size * is_in, params, scope(params))
@@ -108,8 +108,8 @@ def test_adam_takes_the_rate_as_its_step():
     np.testing.assert_allclose(after, [-0.01, 0.01], rtol=1e-3)
 
 
-def test_the_old_penalty_is_half_the_sum_of_squares_over_the_blocks():
-    """The update is the slope of r / 2 sum(v^2), biases included, head left out."""
+def test_the_blocks_penalty_is_half_the_sum_of_their_squares():
+    """The update is the gradient of r / 2 sum(v^2) over kernels and biases."""
     rng = np.random.default_rng(0)
     shapes = {"kernel": (3, 3, 2, 2), "bias": (2,)}
     params = {
@@ -132,7 +132,7 @@ def test_the_old_penalty_is_half_the_sum_of_squares_over_the_blocks():
     )
 
 
-def test_adam_keeps_what_its_betas_say():
+def test_adam_averages_with_its_betas():
     """Two gradients by hand, with the first moment of a tf_unet script."""
     settings = OptimizerSettings(
         name="adam", learning_rate=0.1, beta1=0.91, beta2=0.5, clip_norm=0.0
@@ -146,7 +146,7 @@ def test_adam_keeps_what_its_betas_say():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_biases_may_be_faster(name):
+def test_biases_may_have_a_larger_rate(name):
     settings = OptimizerSettings(name=name, learning_rate=0.1, bias_rate=2.0)
     params = {"conv_0": {"kernel": jnp.zeros((1, 1, 1, 1)), "bias": jnp.zeros(1)}}
     after = apply(settings, [jax.tree.map(jnp.ones_like, params)], params)["conv_0"]

@@ -186,7 +186,7 @@ def test_vmap_changes_nothing():
     assert len(np.unique(each)) > 9
 
 
-def test_works_with_64_bit_types():
+def test_64_bit_types_are_accepted():
     """They change the type of loop counters, not of the map."""
     instances = np.array([[1, 0, 2, 2]])
     expected = device.separation_weight_map(instances)
@@ -252,7 +252,7 @@ def test_negative_numbers_ignore_the_pixel():
     assert weight[0, 1] > 1
 
 
-def test_a_label_beyond_the_last_class_shows():
+def test_a_label_beyond_the_last_class_has_weight_nan():
     """It is seen as a loss that is not a number, not as the weight of another class."""
     cells = np.array([[1, 1, 0, 0]])
     _, weight = device.label_and_weight(3 * cells, cells, (1.0, 1.0))

@@ -21,12 +21,12 @@ AROUND = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
 def by_definition(instances, neighbours):
     """The rules of Falk et al. 2019, pixel by pixel, with plain loops."""
     height, width = instances.shape
-    found = np.zeros(instances.shape, bool)
+    touching = np.zeros(instances.shape, bool)
     for (row, column), cell in np.ndenumerate(instances):
         for y, x in ((row + dy, column + dx) for dy, dx in neighbours):
             if cell and 0 <= y < height and 0 <= x < width:
-                found[row, column] |= instances[y, x] not in (0, cell)
-    return found
+                touching[row, column] |= instances[y, x] not in (0, cell)
+    return touching
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class AugmentationSettings:
         check_range("rotation", self.rotation, at_least=0, at_most=360)
         check_range("elastic_grid", self.elastic_grid, at_least=2)
         check_range("elastic_spacing", self.elastic_spacing, above=0)
-        hint = "above, the grey-value curve is not monotone"
+        hint = "a stronger grey-value curve would not be monotone"
         check_range("contrast", self.contrast, at_least=0, at_most=0.125, hint=hint)
         check_curve_points(self.curve_points)
         for name in ("elastic_sigma", "gamma", "blur", "noise"):

@@ -6,6 +6,7 @@ import pathlib
 from dataclasses import replace
 from typing import get_args
 
+from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import prediction_files
 from unetjax.files import images
 from unetjax.inference.segment import segment
@@ -14,7 +15,7 @@ from unetjax.inference.tta import TTA
 from unetjax.model_io import model_folder, openvino
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "predict",

@@ -1,1 +1,1 @@
-"""Bytes on disk: image formats, limits, atomic writes, manifests."""
+"""Files: image formats, size limits, atomic writes, locks, manifests, archives."""

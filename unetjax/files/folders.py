@@ -86,12 +86,13 @@ def claim(
     # The file is never deleted: a process that had opened it before would then hold a
     # lock on a file without a name, and the next one a lock on a new file of that name.
     lock = filelock.FileLock(path, thread_local=False)
+    owner = _owner(path)  # before the attempt, in which filelock 3 empties the file
     try:
         lock.acquire(-1 if math.isinf(timeout) else timeout, poll_interval=_POLL)
     except filelock.Timeout:
         raise FolderInUseError(
-            f"{folder} is in use by {_owner(path)}; wait for it to end or choose "
-            "another folder."
+            f"{folder} is in use by {_owner(path) or owner or 'another process'}; wait "
+            "for it to end or choose another folder."
         ) from None
     try:
         with contextlib.suppress(OSError):  # Windows refuses to write a locked file
@@ -122,10 +123,10 @@ def _refuse_existing(path: pathlib.Path) -> None:
         )
 
 
-def _owner(lock: pathlib.Path) -> str:
+def _owner(lock: pathlib.Path) -> str | None:
     """Returns who wrote a lock file, for messages only: the text decides nothing."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         match = re.fullmatch(r"process \d+ on \S+", lock.read_text().strip())
         if match:
             return match.group()
-    return "another process"
+    return None

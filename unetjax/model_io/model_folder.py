@@ -9,7 +9,6 @@ A folder holds JSON and arrays only; loading it executes nothing.
 """
 
 import dataclasses
-import difflib
 import importlib.metadata
 import json
 import os
@@ -31,6 +30,7 @@ from unetjax.instances.settings import InstanceSettings
 from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
+from unetjax.settings import suggest
 
 MODEL, WEIGHTS, README = "model.json", "weights.npz", "README.md"
 
@@ -288,9 +288,8 @@ def _refuse_unknown(
 ) -> None:
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0)
             raise ValueError(
-                f"{where} has no field {name!r}; did you mean {near[0]}? A later "
+                f"{where} has no field {name!r}; {suggest(name, known)} A later "
                 "version of unetjax may know it."
             )
 

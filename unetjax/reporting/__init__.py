@@ -1,1 +1,1 @@
-"""What a run writes down and shows."""
+"""Metric writers, console output, pictures and HTML reports."""

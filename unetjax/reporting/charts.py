@@ -23,9 +23,9 @@ class Curve(NamedTuple):
     """One line of a chart.
 
     Attributes:
-      name: What the legend calls it.
-      steps: Where it was measured, ascending.
-      values: What was measured; points that are not finite are left out.
+      name: Its name in the legend.
+      steps: Horizontal positions, ascending.
+      values: Vertical positions; points that are not finite are left out.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Chart(NamedTuple):
 
     Attributes:
       title: What the curves show, with its unit.
-      curves: Lines, drawn in the order given.
+      curves: The curves, drawn in this order.
       log: Whether the vertical axis is logarithmic, without points at 0 and below.
       horizontal: Name of the horizontal axis.
     """
@@ -50,11 +50,11 @@ class Chart(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """How often values fall into bins, for several sets of them.
+    """Numbers of values in bins, for several sets of values.
 
     Attributes:
       title: What is counted.
-      edges: Ends of the bins, ascending; one more than there are bins.
+      edges: Edges of the bins, ascending; one more than there are bins.
       counts: Number of values in every bin, by the name of the set.
       horizontal: Name of the horizontal axis, with its unit.
     """

@@ -1,4 +1,4 @@
-"""Where a run was computed: versions, commit, devices; one entry for every start."""
+"""Environment of a run: versions, commit and devices, noted at every start."""
 
 import datetime
 import importlib.metadata
@@ -15,11 +15,11 @@ import jax
 from unetjax.files import folders
 
 FILE = "environment.json"
-_SECONDS = 10  # that git may take
+_GIT_TIMEOUT = 10  # seconds
 
 
 def environment() -> dict[str, str]:
-    """Returns what the numbers of a run may depend on, by names for people."""
+    """Returns what the results of a run may depend on, by readable names."""
     device = jax.local_devices()[0]
     commit = _commit(pathlib.Path(__file__).parents[2])
     return {
@@ -34,12 +34,12 @@ def environment() -> dict[str, str]:
 
 
 def note_start(workdir: pathlib.Path, *, seed: int, step: int) -> None:
-    """Adds an entry to the `environment.json` of a run folder, a list in JSON.
+    """Appends an entry to the list in the `environment.json` of a run folder.
 
     Args:
       workdir: The run folder.
-      seed: Of the run.
-      step: Where the run starts: 0, or the step that it goes on from.
+      seed: Seed of the run.
+      step: Step at which the run starts (0) or resumes.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     entry = {"started": now, "step": step, "seed": seed, **environment()}
@@ -49,38 +49,38 @@ def note_start(workdir: pathlib.Path, *, seed: int, step: int) -> None:
 
 
 def read_starts(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the entries of a run folder, the first start first."""
+    """Returns the entries of a run folder in the order of starts."""
     path = workdir / FILE
     return json.loads(path.read_text()) if path.exists() else []
 
 
 def _versions() -> dict[str, str]:
-    """Versions of this package and of what it depends on."""
+    """Returns the versions of this package and of its dependencies."""
     needs = importlib.metadata.requires("unetjax") or []
     names = [re.split(r"[^\w.-]", need)[0] for need in needs if "extra ==" not in need]
     versions = {}
     for name in ["unetjax", "jaxlib", *names]:
         try:
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # not needed on this system
+        except importlib.metadata.PackageNotFoundError:  # not required on this system
             continue
     return versions
 
 
 def _commit(root: pathlib.Path) -> str:
-    """The commit of a checkout; "" for an installed package, or if git does not say."""
+    """Returns the commit of a checkout; "" if this is none, or if git fails."""
     if not (root / ".git").exists():
         return ""
     try:
         commit, changes = (
             subprocess.run(
-                ["git", "-C", str(root), *words],
+                ["git", "-C", str(root), *args],
                 capture_output=True,
                 check=True,
                 text=True,
-                timeout=_SECONDS,
+                timeout=_GIT_TIMEOUT,
             ).stdout.strip()
-            for words in (
+            for args in (
                 ["rev-parse", "HEAD"],
                 ["status", "--porcelain", "--untracked-files=no"],
             )

@@ -1,6 +1,6 @@
-"""Arrays to pictures: images, cells, outlines, weight maps, errors; inputs untouched.
+"""Pictures of images, instances, outlines, weight maps and errors, as RGB arrays.
 
-A picture is uint8 RGB, [H, W, 3].
+A picture has type uint8 and shape [H, W, 3].
 """
 
 import io
@@ -15,12 +15,12 @@ from unetjax.files import folders
 
 Color = tuple[int, int, int]
 
-# Bright on black and told apart by colour-blind eyes (Okabe and Ito, 2008).
+# Bright on black, and distinct for colour-blind readers (Okabe and Ito, 2008).
 GREEN: Color = (0, 158, 115)
 ORANGE: Color = (230, 159, 0)
 BLUE: Color = (86, 180, 233)
 
-# Additive colours of the channels of an image, by their number.
+# Additive colours of the channels, by the number of channels.
 _CHANNEL_COLORS = {
     1: ((255, 255, 255),),
     2: ((255, 0, 255), (0, 255, 0)),
@@ -46,21 +46,21 @@ def grey(
     """Returns an image of 1 to 4 channels as a picture, stretched between percentiles.
 
     One channel is grey, two are magenta and green, three are red, green and blue with
-    the same stretch, so that colours stay; a fourth is added in grey. What is constant
-    or not finite is black.
+    the same stretch, which keeps hues; a fourth is added in grey. Constant channels and
+    pixels that are not finite are black.
 
     Args:
       image: Grey values or colours of any range.
-      percentiles: Grey values, in percent of all, that turn black and full bright.
+      percentiles: Percentiles of the values that become black and white.
 
     Raises:
-      ValueError: The image has no channel or more than four.
+      ValueError: If the image has no channel or more than four.
     """
     channels = image.shape[2]
     if channels not in _CHANNEL_COLORS:
         raise ValueError(
             f"a picture shows 1 to 4 channels, got an image with {channels}; "
-            "choose some of them, such as image[..., :3]."
+            "select some of them, such as image[..., :3]."
         )
     values = image.astype(np.float64)
     groups = (
@@ -77,17 +77,19 @@ def grey(
 def color_labels(
     instances: Integer[np.ndarray, "H W"],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns numbered cells in colours on black; a number always has the same colour.
+    """Returns instances in colours on black; a number always has the same colour.
 
-    Neighbouring numbers are far apart in hue (steps of the golden angle).
+    Consecutive numbers are far apart in hue (steps of the golden angle).
+    `skimage.color.label2rgb` has ten colours and assigns them by rank, so that the
+    colour of an instance would change with its neighbours.
     """
-    numbers, places = np.unique(instances, return_inverse=True)
+    numbers, indices = np.unique(instances, return_inverse=True)
     hue = numbers * 0.6180339887498949  # the golden ratio, less 1
     phase = 2 * np.pi * (hue[:, None] - np.array([[0, 1 / 3, 2 / 3]]))
     brightness = 0.7 + 0.3 * (numbers * 0.7548776662466927 % 1)  # 1 / plastic number
     colors = 255 * brightness[:, None] * (0.6 + 0.4 * np.cos(phase))
     colors[numbers == 0] = 0
-    return _to_uint8(colors)[places.reshape(instances.shape)]
+    return _to_uint8(colors)[indices.reshape(instances.shape)]
 
 
 def outlines(
@@ -96,23 +98,27 @@ def outlines(
     *,
     color: Color = ORANGE,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the picture with the outermost pixels of every cell in `color`."""
+    """Returns the picture with the outermost pixels of every instance in `color`."""
+    from skimage import segmentation  # imported late, as it takes a second
+
     drawn = picture.copy()
-    drawn[_borders(instances)] = color
+    inner = segmentation.find_boundaries(instances, connectivity=1, mode="inner")
+    drawn[inner] = color
     return drawn
 
 
 def heat(
     weight: Real[np.ndarray, "H W"], *, limits: tuple[float, float] | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns a map in colours from black over violet, blue and green to near yellow.
+    """Returns a map in colours from black through violet, blue and green to yellow.
 
-    Lightness rises with the value, so the order survives a grey print. NaN is black.
+    Lightness increases with the value, so the order survives greyscale printing. NaN is
+    black.
 
     Args:
       weight: Values of a map, such as the weight map of Eq. (2).
-      limits: Values of the darkest and the brightest colour; least and largest finite
-        value if not given.
+      limits: Values of the darkest and the brightest colour; the smallest and largest
+        finite value by default.
     """
     values = weight.astype(np.float64)
     low, high = _finite_limits(values) if limits is None else limits
@@ -128,7 +134,7 @@ def errors(
     prediction: Bool[np.ndarray, "H W"],
     truth: Bool[np.ndarray, "H W"],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the picture with found pixels green, invented orange, missed blue."""
+    """Returns the picture with true positives green, false ones orange, missed blue."""
     drawn = picture.astype(np.float64)
     for pixels, color in (
         (prediction & truth, GREEN),
@@ -149,11 +155,11 @@ def side_by_side(
 
     Args:
       panels: Pictures of any size.
-      titles: One for each panel, or none; cut where it is wider than its panel.
+      titles: One for each panel, or none; truncated to the width of its panel.
       gap: Pixels between and around the panels.
 
     Raises:
-      ValueError: Number of titles and panels differ, or there is no panel.
+      ValueError: If there is no panel, or another number of titles.
     """
     if not panels or len(titles) not in (0, len(panels)):
         raise ValueError(
@@ -175,7 +181,7 @@ def side_by_side(
 def thumbnail(
     picture: UInt8[np.ndarray, "_ _ 3"], *, side: int
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns the picture, its longer side reduced to `side` pixels if it is longer."""
+    """Returns the picture, reduced so that no side exceeds `side` pixels."""
     image = Image.fromarray(picture)
     image.thumbnail((side, side), Image.Resampling.BOX)
     return np.array(image)
@@ -184,10 +190,9 @@ def thumbnail(
 def fit(
     picture: UInt8[np.ndarray, "_ _ 3"], *, side: int
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns the picture, its longer side as near to `side` pixels as it gets.
+    """Returns the picture with its longer side close to `side` pixels.
 
-    A larger one is reduced; every pixel of a smaller one becomes a square, so that it
-    stays what it is.
+    A larger picture is reduced; the pixels of a smaller one are repeated, without blur.
     """
     factor = max(side // max(picture.shape[:2]), 1)
     enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -195,7 +200,7 @@ def fit(
 
 
 def stack(rows: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns at least one picture, one below the other on white, left edges aligned.
+    """Returns pictures one below the other on white, left edges aligned.
 
     Example:
       >>> stack([np.zeros((2, 5, 3), np.uint8), np.zeros((1, 3, 3), np.uint8)]).shape
@@ -213,7 +218,7 @@ def stack(rows: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "H W 
 
 
 def png_bytes(picture: UInt8[np.ndarray, "_ _ 3"]) -> bytes:
-    """Returns the picture as the content of a PNG file; one channel where all agree."""
+    """Returns the picture encoded as PNG, with one channel if all are equal."""
     grey_only = (picture == picture[..., :1]).all()
     file = io.BytesIO()
     Image.fromarray(picture[..., 0] if grey_only else picture).save(file, "PNG")
@@ -226,15 +231,15 @@ def write_png(
     *,
     replace: bool = False,
 ) -> None:
-    """Writes the picture as a PNG file, whole or not at all.
+    """Writes the picture as a PNG file, atomically.
 
     Args:
       path: The file to write, in a folder that exists.
-      picture: What to write.
+      picture: The picture.
       replace: Whether an existing file may be replaced, as by a resumed run.
 
     Raises:
-      FileExistsError: There is a file of that name and `replace` is false.
+      FileExistsError: If the file exists and `replace` is false.
     """
     with folders.write_atomically(path, replace=replace) as temporary:
         temporary.write_bytes(png_bytes(picture))
@@ -243,7 +248,7 @@ def write_png(
 def _stretch(
     values: Float[np.ndarray, "H W C"], percentiles: tuple[float, float]
 ) -> Float[np.ndarray, "H W C"]:
-    """Returns values between two percentiles, or least and largest, as 0 to 1."""
+    """Scales two percentiles, or the smallest and largest value, to 0 and 1."""
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, percentiles) if finite.size else (0.0, 0.0)
     if low == high:
@@ -259,7 +264,7 @@ def _finite_limits(values: Float[np.ndarray, "*axes"]) -> tuple[float, float]:
 def _scale(
     values: Float[np.ndarray, "*axes"], low: float, high: float
 ) -> Float[np.ndarray, "*axes"]:
-    """Returns values as 0 at `low` and below, 1 at `high` and above; NaN as 0."""
+    """Scales `low` to 0 and `high` to 1, and clips; NaN becomes 0."""
     if high <= low:
         return np.zeros_like(values)
     return np.nan_to_num(np.clip((values - low) / (high - low), 0.0, 1.0))
@@ -267,19 +272,6 @@ def _scale(
 
 def _to_uint8(values: Float[np.ndarray, "*axes"]) -> UInt8[np.ndarray, "*axes"]:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def _borders(instances: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Returns the pixels of cells with one of four neighbours outside of their cell."""
-    padded = np.pad(instances, 1, mode="edge")
-    neighbours = (
-        padded[:-2, 1:-1],
-        padded[2:, 1:-1],
-        padded[1:-1, :-2],
-        padded[1:-1, 2:],
-    )
-    inside = np.logical_and.reduce([instances == other for other in neighbours])
-    return (instances > 0) & ~inside
 
 
 def _title(text: str, width: int, height: int) -> UInt8[np.ndarray, "H W 3"]:

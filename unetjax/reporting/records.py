@@ -1,4 +1,4 @@
-"""The numbers of a run: one JSON line a record, appended, never rewritten in place."""
+"""Records of metrics as JSON lines (`records.jsonl`), and as a CSV table."""
 
 import csv
 import io
@@ -15,16 +15,16 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class Record(NamedTuple):
-    """What was measured at one step.
+    """Metrics of one step.
 
-    Records hold no clock times: an interrupted and resumed run writes the same file as
-    an uninterrupted one. Rates belong to the console.
+    Records contain no times, so that an interrupted and resumed run writes the same
+    file as an uninterrupted one. Rates are shown on the console.
 
     Attributes:
-      step: Optimizer steps taken when it was measured.
-      kind: What was measured, such as "train" or "validation".
-      values: Numbers and words by name; "step" and "kind" are no names, and the words
-        "NaN", "Infinity" and "-Infinity" come back as numbers.
+      step: Number of optimizer steps before the measurement.
+      kind: Such as "train", "validation" or "warning".
+      values: Numbers and strings by name; the names "step" and "kind" are reserved, and
+        the strings "NaN", "Infinity" and "-Infinity" are read back as numbers.
     """
 
     step: int
@@ -33,14 +33,14 @@ class Record(NamedTuple):
 
 
 def append(path: str | os.PathLike[str], record: Record) -> None:
-    """Writes `record` as the last line of the file, which is made if it is absent.
+    """Appends `record` as a line to the file, which is created if it is missing.
 
-    A last line that a killed process left without its end is no record; it is removed.
-    NaN and infinities are written as the strings "NaN", "Infinity" and "-Infinity", so
-    that any JSON reader can read the file.
+    An incomplete last line, which a killed process left, is removed before. NaN and
+    infinities are written as the strings "NaN", "Infinity" and "-Infinity", so that any
+    JSON parser can read the file.
 
     Raises:
-      ValueError: A value is named "step" or "kind".
+      ValueError: If a value is named "step" or "kind".
     """
     line = _to_line(record)
     with open(path, "a+b") as file:
@@ -53,20 +53,20 @@ def append(path: str | os.PathLike[str], record: Record) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> list[Record]:
-    """Returns all records of the file in order; none where the file is absent.
+    """Returns all records of the file in order; none if the file is missing.
 
-    Only a line with its end counts: the torn last line of a killed process is left out.
+    An incomplete last line, which a killed process left, is ignored.
 
     Raises:
-      ValueError: Another line is not a record; the message names it.
+      ValueError: If another line is not a record; the message has its number.
     """
     return [_from_line(line, path, i + 1) for i, line in enumerate(_lines(path))]
 
 
 def truncate_after(path: str | os.PathLike[str], step: int) -> None:
-    """Drops the records of steps later than `step`: a run resumes from that step.
+    """Deletes the records of steps after `step`, from which a run resumes.
 
-    What stays, stays byte for byte, so the file of a resumed run equals that of an
+    Other lines are kept byte for byte, so the file of a resumed run equals that of an
     uninterrupted one if all records of a step are written before its checkpoint.
     """
     lines = _lines(path)
@@ -79,7 +79,7 @@ def truncate_after(path: str | os.PathLike[str], step: int) -> None:
 
 
 def to_csv(records: Iterable[Record]) -> str:
-    """Returns the records as a table for a spreadsheet, with one column for each name.
+    """Returns the records as a CSV table with one column for each name.
 
     Example:
       >>> print(to_csv([Record(10, "train", {"loss": 0.5})]), end="")
@@ -96,10 +96,9 @@ def to_csv(records: Iterable[Record]) -> str:
 
 
 def write_csv(path: str | os.PathLike[str]) -> None:
-    """Writes the records of a file as a table beside it, `.csv` in place of `.jsonl`.
+    """Writes the records of a file as a table next to it, with the suffix `.csv`.
 
-    The table is made anew from the records, and only where it differs: after a resume
-    it holds what they hold.
+    The table is rewritten from all records if it differs from them.
     """
     table = pathlib.Path(path).with_suffix(".csv")
     content = to_csv(read(path)).encode()
@@ -124,8 +123,8 @@ def _to_line(record: Record) -> bytes:
     reserved = record.values.keys() & {"step", "kind"}
     if reserved:
         raise ValueError(
-            f"a record has no room for a value named {min(reserved)!r}, which is the "
-            f"name of one of its own fields; give the value another name."
+            f"a record cannot have a value named {min(reserved)!r}, the name of one of "
+            "its own fields; rename the value."
         )
     values = {
         name: str(float(value)).replace("nan", "NaN").replace("inf", "Infinity")
@@ -145,7 +144,7 @@ def _from_line(line: bytes, path: str | os.PathLike[str], number: int) -> Record
         return Record(int(step), str(kind), values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{os.fspath(path)}, line {number}, is not a record of a run but "
-            f"{line[:60].decode(errors='replace').strip()!r}; a record is one JSON "
-            f'object with "step" and "kind". Mend or remove that line.'
+            f"{os.fspath(path)}, line {number}, is not a record of a run: "
+            f"{line[:60].decode(errors='replace').strip()!r}; a record is a JSON "
+            f'object with "step" and "kind". Fix or delete that line.'
         ) from error

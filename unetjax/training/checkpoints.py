@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax, each with the digests of its arrays."""
+"""Checkpoints by Orbax, with digests that detect damaged arrays."""
 
 import contextlib
 import hashlib
@@ -20,17 +20,17 @@ Manager = ocp.CheckpointManager
 
 
 class CorruptCheckpointError(ValueError):
-    """A checkpoint whose bytes are not those that were saved."""
+    """A checkpoint cannot be read, or its bytes are not those that were saved."""
 
 
 @contextlib.contextmanager
 def open_checkpoints(
     folder: str | os.PathLike[str], *, best_metric: str
 ) -> Iterator[Manager]:
-    """Opens a folder of checkpoints, one folder a step; leaving waits for saves.
+    """Opens a folder of checkpoints, one subfolder for each; closing waits for saves.
 
-    The latest two steps are kept and the best one by `best_metric`, larger being
-    better. Temporary folders that a killed run left are removed.
+    The latest two checkpoints are kept, and the best one by `best_metric` (larger is
+    better). Temporary folders that a killed run left behind are removed.
     """
 
     def metric(metrics: Mapping[str, float]) -> float:
@@ -61,8 +61,8 @@ def save(manager: Manager, state: TrainState, metrics: Mapping[str, float]) -> N
       state: State to save; the caller may donate it at once.
       metrics: Scores of the state, with the best metric among them.
     """
-    # Orbax keeps no checksum and restores a flipped bit in silence; the digests become
-    # final together with the arrays.
+    # Orbax keeps no checksums and restores a flipped bit silently. The digests are in
+    # the same composite, so they are committed together with the arrays.
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(state), digests=ocp.args.JsonSave(digests(state))
     )
@@ -70,13 +70,13 @@ def save(manager: Manager, state: TrainState, metrics: Mapping[str, float]) -> N
 
 
 def restore_latest(manager: Manager, like: TrainState) -> TrainState | None:
-    """Returns the latest state whose bytes are right, or None if nothing was saved.
+    """Returns the latest undamaged state, or None if nothing was saved.
 
-    A damaged step is passed over with a warning, in favour of the one before.
+    A damaged checkpoint is skipped with a warning, and the one before it is tried.
 
     Args:
       manager: From `open_checkpoints`.
-      like: A state of the same shapes, on the devices where it shall be.
+      like: A state of the same shapes, on the devices on which to restore it.
 
     Raises:
       CorruptCheckpointError: If there are checkpoints and all of them are damaged.
@@ -86,7 +86,7 @@ def restore_latest(manager: Manager, like: TrainState) -> TrainState | None:
         try:
             return restore(manager, step, like)
         except CorruptCheckpointError as error:
-            warnings.warn(f"{error} Trying the one before.", stacklevel=2)
+            warnings.warn(f"{error} Trying the one before it.", stacklevel=2)
     if steps:
         raise CorruptCheckpointError(
             f"{manager.directory} holds no undamaged checkpoint; start again in "
@@ -130,22 +130,22 @@ def digests(state: TrainState) -> dict[str, str]:
 
 
 def finish(manager: Manager, step: int) -> None:
-    """Waits for saves and looks whether the last one has arrived.
+    """Waits for saves, and checks that the last one is on disk.
 
     Raises:
-      OSError: If it has not: a failed save in the background says so nowhere else.
+      OSError: If it is not; nothing else reports a save that failed in the background.
     """
     manager.wait_until_finished()
     manager.reload()
     if step not in manager.all_steps():
         raise OSError(
-            f"the checkpoint of step {step} did not arrive in {manager.directory}; is "
+            f"the checkpoint of step {step} was not written to {manager.directory}; is "
             "the disk full?"
         )
 
 
 def as_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Returns scores as finite numbers: NaN, nothing to count, is never the best."""
+    """Returns scores as finite numbers: NaN (nothing to score) ranks below others."""
     return {
         name: float(value) if np.isfinite(value) else -1.0
         for name, value in scores.items()

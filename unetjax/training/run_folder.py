@@ -1,4 +1,4 @@
-"""The folder of a run: claimed, agreed on with its config, its records in order."""
+"""The folder of a run: its lock, its config, and its records when it is resumed."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ def make_keys(seed: int) -> Keys:
 
 
 class Run(NamedTuple):
-    """What a run needs beside its state.
+    """Everything about a run except its state.
 
     Attributes:
       config: The experiment.
@@ -81,7 +81,12 @@ def make_run(
 
 @contextlib.contextmanager
 def open_run(run: Run) -> Iterator[Manager]:
-    """Claims the folder of a run, agrees on its config, and opens its checkpoints."""
+    """Locks the folder of a run, checks its config, and opens its checkpoints.
+
+    Raises:
+      FileExistsError: If the folder holds other files, or another process uses it.
+      ValueError: If it was made with another config.
+    """
     _check_folder(run.workdir)
     with folders.claim(run.workdir):
         agree_on_config(run.workdir / "config.json", run.config, holder="a run")
@@ -94,7 +99,7 @@ def open_run(run: Run) -> Iterator[Manager]:
 def agree_on_config(
     path: pathlib.Path, config: ExperimentConfig, *, holder: str
 ) -> None:
-    """Writes the config of a new folder, and refuses another one for an old folder.
+    """Writes the config into a new folder, or compares it with that of an old one.
 
     Args:
       path: The file, in that folder.
@@ -102,7 +107,7 @@ def agree_on_config(
       holder: What the folder holds, such as "a run".
 
     Raises:
-      ValueError: If the file has another config; options that may change are no matter.
+      ValueError: If the file has another config, options that may change apart.
     """
     options = configs.to_dict(config)
     if path.exists():
@@ -111,7 +116,7 @@ def agree_on_config(
         if changed:
             raise ValueError(
                 f"{path.parent} holds {holder} with another config "
-                f"({'; '.join(changed)}); use that config to go on with it, or another "
+                f"({'; '.join(changed)}); use that config to resume it, or another "
                 "folder."
             )
     with folders.write_atomically(path, replace=True) as temporary:
@@ -119,7 +124,11 @@ def agree_on_config(
 
 
 def resume_records(run: Run, step: int) -> list[float]:
-    """Drops records of updates that are lost, and returns the scores so far."""
+    """Drops the records of updates whose state was lost.
+
+    Returns:
+      The best metric of every evaluation so far.
+    """
     path = run.workdir / "records.jsonl"
     records.truncate_after(path, step)
     return [
@@ -140,7 +149,7 @@ def open_writers(
 
 
 def _check_folder(workdir: pathlib.Path) -> None:
-    """Refuses a folder with files that no run of ours has written."""
+    """Refuses a folder with files that are not of a run."""
     if workdir.is_dir():
         if not (workdir / "config.json").exists() and not folders.is_unused(workdir):
             raise FileExistsError(

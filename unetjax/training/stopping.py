@@ -1,4 +1,4 @@
-"""What ends a run before its last step: signals and numbers that are not finite."""
+"""Early ends of a run: lack of progress, signals, and numbers that are not finite."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 _REMEDY = (
-    "the checkpoints before it are sound. Lower optimizer.learning_rate, or set "
+    "the checkpoints before it are intact. Lower optimizer.learning_rate, or set "
     "optimizer.clip_norm, and start in another workdir."
 )
 
@@ -22,7 +22,7 @@ def no_progress(scores: Sequence[float], patience: int) -> bool:
     Only scores decide, so that a resumed run stops where an uninterrupted one does.
 
     Args:
-      scores: Of all evaluations so far, larger being better; NaN is never the best.
+      scores: Best metric of each evaluation, larger being better; NaN never is.
       patience: Number of evaluations; 0 for no limit.
 
     Example:
@@ -36,18 +36,18 @@ def no_progress(scores: Sequence[float], patience: int) -> bool:
 
 
 class EndedEarlyError(Exception):
-    """A run has ended before its last step; what it has so far is worth a report."""
+    """A run has ended before its last step, with results that are worth a report."""
 
 
 class NotFiniteError(EndedEarlyError, ValueError):
-    """NaN or infinity in the training; nothing after it is worth computing."""
+    """A loss or parameter is NaN or infinite, from which training does not recover."""
 
 
 class Interrupted(EndedEarlyError):  # noqa: N818
-    """The run was asked to stop; its state is saved.
+    """The run was stopped by a signal; its state is saved.
 
     Attributes:
-      signum: The signal, so that the exit code can be 128 plus its number.
+      signum: Number of the signal; the exit status is 128 plus that.
     """
 
     def __init__(self, signum: int, message: str) -> None:
@@ -57,9 +57,10 @@ class Interrupted(EndedEarlyError):  # noqa: N818
 
 @contextlib.contextmanager
 def first_signal() -> Iterator[list[int]]:
-    """Yields a list that receives the first SIGINT or SIGTERM; a second one acts.
+    """Yields a list that receives the first SIGINT or SIGTERM.
 
-    The loop looks at it after every step, and so always stops between two steps.
+    The loop checks it after every step, and so always stops between two steps. A second
+    signal has its usual effect at once.
     """
     received: list[int] = []
     previous = {}
@@ -79,15 +80,15 @@ def first_signal() -> Iterator[list[int]]:
 
 
 def check_finite_loss(loss: float, step: int, names: Sequence[str]) -> None:
-    """Refuses to go on after a loss that is not finite.
+    """Checks that a loss is finite.
 
     Args:
-      loss: Of the step.
+      loss: Loss of the step.
       step: Number of the update, counted from 1.
       names: Images from which the tiles of its batch were cut.
 
     Raises:
-      NotFiniteError: FileNaming step, value and images.
+      NotFiniteError: If it is not; the message names step, value and images.
     """
     if not math.isfinite(loss):
         raise NotFiniteError(
@@ -97,10 +98,10 @@ def check_finite_loss(loss: float, step: int, names: Sequence[str]) -> None:
 
 
 def check_finite_params(params: PyTree, step: int) -> None:
-    """Refuses to evaluate or save parameters that are not finite.
+    """Checks that parameters are finite, before they are evaluated or saved.
 
     Raises:
-      NotFiniteError: FileNaming the step and the first such array.
+      NotFiniteError: If they are not; the message names step and first such array.
     """
     for path, values in jax.tree.leaves_with_path(params):
         if not jnp.isfinite(values).all():
