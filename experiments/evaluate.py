@@ -4,7 +4,7 @@ python -m experiments.evaluate --config=ml_collections_configs/smoke.py --workdi
 
 Without test images the validation images are scored, as with --split=validation.
 --scores=em gives the scores of the ISBI 2012 challenge (V_rand, V_info, warping error),
---scores=tracking SEG, DET and OP_CSB of the Cell Tracking Challenge. --average and
+--scores=tracking SEG, DET and OP_CSB of the Cell Tracking Challenge. --tta and
 --with are those of experiments.predict. If --workdir is the folder of a sweep, every
 finished trial is scored on the images of its own config, with mean and standard
 deviation over seeds or folds.

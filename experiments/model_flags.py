@@ -11,7 +11,7 @@ import numpy as np
 from unetjax.evaluation.comparison import Part
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
-from unetjax.inference.tta import Average
+from unetjax.inference.tta import TTA
 from unetjax.model_io import model_folder
 
 
@@ -27,10 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="further run or model folder to average with; repeat for each",
     )
     parser.add_argument(
+        "--tta",
         "--average",
-        choices=get_args(Average),
+        choices=get_args(TTA),
         default="none",
-        help="versions of each image to average over (default none)",
+        help="rotations and reflections to average over (default none)",
     )
     parser.add_argument(
         "--split",
@@ -46,13 +47,13 @@ def load(
 
     Args:
       folder: A run folder or model folder.
-      options: From `add_arguments`: which models are averaged, over which versions.
+      options: From `add_arguments`: models and transformations to average over.
     """
     trained = model_folder.load_model(folder)
     segment_image = functools.partial(
         segment,
         trained,
         others=[model_folder.load_model(each) for each in options.others],
-        average=options.average,
+        tta=options.tta,
     )
     return trained, segment_image

@@ -4,7 +4,7 @@ python -m experiments.predict --config=ml_collections_configs/smoke.py --workdir
 --out=runs/a-predictions
 
 Without test images the validation images are segmented, as with --split=validation.
---average=d4 averages the probabilities over the 8 rotations and reflections of each
+--tta=d4 averages the probabilities over the 8 rotations and reflections of each
 image, --with=runs/b over the models of several runs.
 """
 

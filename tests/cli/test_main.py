@@ -154,11 +154,11 @@ def test_models_and_versions_are_averaged(annotated, model):
     other = save_model(annotated / "other", seed=1)
     image = annotated / "images" / "0.tif"
     words = ("predict", model, image, "--out", annotated / "out", "--probabilities")
-    words += ("--with", annotated / "other", "--average", "d4")
+    words += ("--with", annotated / "other", "--tta", "d4")
     assert main.main([str(word) for word in words]) == 0
     expected = np.mean(
         [
-            predict(each, images.read_image(image), average="d4")
+            predict(each, images.read_image(image), tta="d4")
             for each in (model_folder.load_model(model), other)
         ],
         axis=0,

@@ -80,12 +80,12 @@ def test_evaluate_and_predict(workdir, tmp_path):
     done = launch("evaluate", CONFIG, f"--workdir={workdir}", "--scores=em")
     assert done.returncode == 0, done.stderr
     assert "V_rand, borders thinned" in done.stdout
-    averaged = ("--average=rot90", f"--with={workdir}")
+    averaged = ("--tta=rot90", f"--with={workdir}")
     again = launch("evaluate", CONFIG, f"--workdir={workdir}", *averaged)
     assert again.returncode == 0, again.stderr
     assert again.stdout != done.stdout
     out = tmp_path / "out"
-    args = (CONFIG, f"--workdir={workdir}", f"--out={out}", "--average=d4")
+    args = (CONFIG, f"--workdir={workdir}", f"--out={out}", "--tta=d4")
     done = launch("predict", *args)
     assert done.returncode == 0, done.stderr
     ends = sorted(path.name.rpartition("_")[2] for path in out.iterdir())

@@ -61,7 +61,15 @@ def test_train_again_shows_the_same_scores(home, trained):
 
 
 def test_predict_and_evaluate(home, trained):
-    words = ("predict", "mymodel", "images", "new/odd.png", "--out", "out", "--labels")
+    words = (
+        "predict",
+        "mymodel",
+        "images",
+        "new/odd.png",
+        "--out",
+        "out",
+        "--instances",
+    )
     unetjax(*words, "--probabilities", cwd=home)
     assert sorted(path.name for path in (home / "out").iterdir()) == sorted(
         f"{stem}_{end}"
@@ -83,7 +91,7 @@ def test_from_python(home, trained):
     image = images.read_image(home / "new" / "odd.png")
     probs, label, instances = model.segment(image)
     folder = home / "from-command-line"
-    words = ("predict", "mymodel", "new/odd.png", "--out", folder, "--labels")
+    words = ("predict", "mymodel", "new/odd.png", "--out", folder, "--instances")
     unetjax(*words, "--probabilities", cwd=home)
     written = images.read_image(folder / "odd_probs.tif")
     np.testing.assert_allclose(probs, written, atol=1e-6)

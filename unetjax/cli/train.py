@@ -131,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
     )
     print(outcome.text)
     terminal.show_file("report", outcome.report)
-    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER --labels")
+    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER --instances")
     return 0
 
 
