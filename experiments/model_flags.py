@@ -29,10 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta",
         "--average",
-        dest="tta",
         choices=get_args(TTA),
         default="none",
-        help="test-time augmentation of each image (default none)",
+        help="rotations and reflections to average over (default none)",
     )
     parser.add_argument(
         "--split",
@@ -48,7 +47,7 @@ def load(
 
     Args:
       folder: A run folder or model folder.
-      options: From `add_arguments`: which models are averaged, over which versions.
+      options: From `add_arguments`: models and transformations to average over.
     """
     trained = model_folder.load_model(folder)
     segment_image = functools.partial(

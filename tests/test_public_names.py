@@ -34,8 +34,8 @@ def test_commands():
         name: sorted(
             option
             for action in command._actions
-            for option in action.option_strings or [action.dest]
-            if option not in ("-h", "--help")
+            for option in action.option_strings[:1] or [action.dest]
+            if option != "-h"
         )
         for name, command in commands.items()
     }
@@ -57,11 +57,9 @@ def test_commands():
             "masks",
         ],
         "predict": [
-            "--average",
             "--dtype",
             "--engine",
             "--instances",
-            "--labels",
             "--out",
             "--probabilities",
             "--tta",

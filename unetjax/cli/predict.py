@@ -43,16 +43,14 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     parser.add_argument(
         "--tta",
         "--average",
-        dest="tta",
         choices=get_args(TTA),
         default="none",
-        help="test-time augmentation: average over rotations and reflections of the "
-        "image; d4 takes 8 times as long, rot90 4 times (default none)",
+        help="test-time augmentation: average over rotations and reflections; d4 is "
+        "best and takes 8 times as long, rot90 4 times (default none)",
     )
     parser.add_argument(
         "--instances",
         "--labels",
-        dest="instances",
         action="store_true",
         help="write numbered cells instead of a mask",
     )
@@ -65,15 +63,15 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "--engine",
         choices=("jax", "openvino"),
         default="jax",
-        help="what computes the network (default jax); openvino is faster on a CPU and "
-        "is installed by  pip install 'unetjax[openvino]'",
+        help="inference engine; openvino is faster on a CPU and needs  pip install "
+        "'unetjax[openvino]'  (default jax)",
     )
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
-        help="precision of the computation (default as trained); bfloat16 is less "
-        "exact, and two to three times as fast on GPUs, and with openvino on CPUs with "
-        "AVX-512 BF16 or AMX",
+        help="number type of the computation; bfloat16 is less precise and two to "
+        "three times as fast on GPUs, and on recent CPUs with openvino (default: as "
+        "trained)",
     )
     parser.set_defaults(run=run)
 

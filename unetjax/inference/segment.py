@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from unetjax.inference import tta as tta_lib
+from unetjax.inference import tta as test_time
 from unetjax.inference.predict import Engine, Network, class_map, predict
 from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
@@ -59,8 +59,8 @@ def segment(
       image: Grey values as stored, [H, W] or [H, W, C].
       others: Further models of the same classes, each with its own input scaling; the
         probabilities of all are averaged.
-      tta: Versions of the image over which each network averages, see
-        `tta.transforms`.
+      tta: Rotations and reflections over which the probabilities of each model are
+        averaged, see `predict`.
       engines: The `engine` of the first model and of each of the others, see
         `predict`; JAX by default.
       progress: Called with the number of tiles done and of all; the total assumes that
@@ -81,7 +81,7 @@ def segment(
         if progress is not None:
             progress(index * total + done, len(models) * total)
 
-    probs = tta_lib.mean(
+    probs = test_time.mean(
         predict(
             each,
             image,

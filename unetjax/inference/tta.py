@@ -1,19 +1,19 @@
-"""Test-time augmentation: averaging over rotated and mirrored images, and over models.
+"""Test-time augmentation (TTA): rotations and reflections of the image, and averaging.
 
 The paper's result on ISBI 2012 is "averaged over 7 rotated versions of the input data"
-(Sec. 4); it does not say which angles, nor what was averaged. Here softmax
-probabilities are averaged. Each transformed image is tiled on its own, and its
-probabilities are transformed back.
+(Sec. 4); it names neither the angles nor what was averaged. Here soft-max probabilities
+are averaged: each transformed image is predicted in tiles of its own, and the
+transformation is then inverted.
 
-Rotations by right angles map pixels onto pixels: `rot90` and `d4` do not interpolate
-and leave a pixel-wise function unchanged, bit for bit. `rot7` interpolates twice, on
-the way there and back.
+Right angles move pixels onto pixels: `rot90` and `d4` do not interpolate, so that they
+leave a pixel-wise function unchanged, bit for bit. `rot7` interpolates twice, in the
+transformation and in its inverse.
 """
 
 import functools
 import math
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Shaped
 
 from unetjax.augmentation import warp
+from unetjax.settings import check_choice
 
 TTA = Literal["none", "rot90", "d4", "rot7"]
 
 
 class Transform(NamedTuple):
-    """One way to apply an image.
+    """A rotation of an image, after an optional reflection.
 
     Attributes:
       angle: Rotation counter-clockwise, in degrees.
@@ -38,16 +39,15 @@ class Transform(NamedTuple):
 
 
 def transforms(tta: TTA) -> tuple[Transform, ...]:
-    """Returns the transforms of an image that are averaged, the image itself first.
+    """Returns the transformations to average over, the identity first.
 
-    Prediction takes as many times as long as there are transforms: `none` 1, `rot90` 4,
-    `d4` 8, `rot7` 7 and up to twice as long, as its images are turned into their
-    bounding box.
+    The time of prediction is proportional to their number: `none` 1, `rot90` 4, `d4` 8,
+    `rot7` 7 and up to twice as long, as a rotated image fills its bounding box.
 
     Args:
-      tta: `none`; `rot90`: 4 right angles; `d4`: these and their mirror images, all
-        symmetries of the square; `rot7`: 7 rotations by multiples of 360/7 degrees,
-        the nearest to the paper's text.
+      tta: `none`; `rot90`: the 4 right angles; `d4`: these with and without reflection,
+        all symmetries of the square; `rot7`: 7 rotations by multiples of 360/7 degrees,
+        closest to the paper's text.
 
     Raises:
       ValueError: If it is none of these.
@@ -56,20 +56,16 @@ def transforms(tta: TTA) -> tuple[Transform, ...]:
       >>> [transform.angle for transform in transforms("rot90")]
       [0.0, 90.0, 180.0, 270.0]
     """
-    turns = [Transform(90.0 * i) for i in range(4)]
-    choices = {
-        "none": turns[:1],
-        "rot90": turns,
-        "d4": turns + [transform._replace(mirrored=True) for transform in turns],
-        "rot7": [Transform(360.0 * j / 7) for j in range(7)],
-    }
-    if tta not in choices:
-        raise ValueError(f"tta must be one of {', '.join(get_args(TTA))}, got {tta!r}.")
-    return tuple(choices[tta])
+    check_choice("tta", tta, TTA)
+    if tta == "rot7":
+        return tuple(Transform(360.0 * j / 7) for j in range(7))
+    angles = (0.0,) if tta == "none" else (0.0, 90.0, 180.0, 270.0)
+    reflections = (False, True) if tta == "d4" else (False,)
+    return tuple(Transform(angle, m) for m in reflections for angle in angles)
 
 
 def transformed_shape(transform: Transform, height: int, width: int) -> tuple[int, int]:
-    """Returns height and width of the turned image: the bounding box of all pixels.
+    """Returns height and width of the bounding box of a transformed image.
 
     Example:
       >>> transformed_shape(Transform(90.0), 20, 30)
@@ -82,36 +78,36 @@ def transformed_shape(transform: Transform, height: int, width: int) -> tuple[in
     sine, cosine = (abs(x) for x in _sine_and_cosine(transform.angle))
     down, right = height - 1, width - 1
     spans = (cosine * down + sine * right, sine * down + cosine * right)
-    turned_height, turned_width = (math.ceil(span - 1e-3) + 1 for span in spans)
-    return turned_height, turned_width
+    # Rounding errors must not add a row or a column.
+    new_height, new_width = (math.ceil(span - 1e-3) + 1 for span in spans)
+    return new_height, new_width
 
 
 def apply(
-    image: Shaped[np.ndarray, "H W C"], transform: Transform
+    transform: Transform, image: Shaped[np.ndarray, "H W C"]
 ) -> Shaped[np.ndarray, "h w C"]:
-    """Returns the turned image; beyond its border lies its mirror image.
+    """Returns the transformed image; its mirror image fills the bounding box.
 
     Args:
+      transform: Reflection and rotation.
       image: Network input; of any type for right angles.
-      transform: How to apply it.
     """
     upright = image[:, ::-1] if transform.mirrored else image
     if transform.angle % 90 == 0:
         return np.rot90(upright, int(transform.angle) // 90)
-    return _rotate(
-        upright, transform.angle, transformed_shape(transform, *image.shape[:2])
-    )
+    shape = transformed_shape(transform, *image.shape[:2])
+    return _rotate(upright, transform.angle, shape)
 
 
 def invert(
-    probs: Shaped[np.ndarray, "h w K"], transform: Transform, height: int, width: int
+    transform: Transform, probs: Shaped[np.ndarray, "h w K"], height: int, width: int
 ) -> Shaped[np.ndarray, "H W K"]:
-    """Returns what was computed of the turned image, at the pixels of the image.
+    """Returns a prediction of a transformed image at the pixels of the image.
 
     Args:
-      probs: Values at the pixels of `apply(image, transform)`; of any type for right
+      transform: The transformation that was applied.
+      probs: Values at the pixels of `apply(transform, image)`; of any type for right
         angles.
-      transform: How the image was turned.
       height: Height of the image.
       width: Width of the image.
     """
@@ -125,7 +121,7 @@ def invert(
 def mean(
     predictions: Iterable[Float32[np.ndarray, "H W K"]],
 ) -> Float32[np.ndarray, "H W K"]:
-    """Returns the mean of at least one prediction, taken one after the other.
+    """Returns the mean of at least one prediction, holding one at a time in memory.
 
     As a running mean it returns equal predictions unchanged, bit for bit.
 
@@ -138,39 +134,6 @@ def mean(
             result = probs
         else:
             result = result + (probs - result) / np.float32(count)
-    return _at_least_one(result)
-
-
-def mean_and_variance(
-    predictions: Iterable[Float32[np.ndarray, "H W K"]],
-) -> tuple[Float32[np.ndarray, "H W K"], Float32[np.ndarray, "H W K"]]:
-    """Returns mean and variance of at least one prediction, pixel by pixel.
-
-    The variance says where models or transforms disagree; it is that of the given
-    predictions themselves (divided by their number), and 0 for one. By Welford's
-    method, in one pass.
-
-    Raises:
-      ValueError: If there is no prediction.
-
-    Example:
-      >>> predictions = (np.full((1, 1, 1), p, np.float32) for p in (0.25, 0.75))
-      >>> [float(x.item()) for x in mean_and_variance(predictions)]
-      [0.5, 0.0625]
-    """
-    count, result, squares = 0, None, np.float32(0)
-    for count, probs in enumerate(predictions, start=1):
-        if result is None:
-            result = probs
-        step = probs - result
-        result = result + step / np.float32(count)
-        squares = squares + step * (probs - result)
-    return _at_least_one(result), np.asarray(squares / np.float32(max(count, 1)))
-
-
-def _at_least_one(
-    result: Float32[np.ndarray, "H W K"] | None,
-) -> Float32[np.ndarray, "H W K"]:
     if result is None:
         raise ValueError("there is no prediction to average; give at least one.")
     return result
@@ -179,14 +142,14 @@ def _at_least_one(
 def _rotate(
     image: Float[np.ndarray, "H W C"], angle: float, shape: tuple[int, int]
 ) -> Float[np.ndarray, "h w C"]:
-    """The image turned about its centre, which becomes the centre of the shape."""
+    """The image rotated about its centre, which becomes the centre of the shape."""
     sine, cosine = _sine_and_cosine(angle)
     matrix = jnp.array([[cosine, sine], [-sine, cosine]], jnp.float32)
-    return np.asarray(_read_turned(jnp.asarray(image), matrix, shape=shape))
+    return np.asarray(_read_rotated(jnp.asarray(image), matrix, shape=shape))
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _read_turned(
+def _read_rotated(
     image: Float[Array, "H W C"], matrix: Float[Array, "2 2"], *, shape: tuple[int, int]
 ) -> Float[Array, "h w C"]:
     height, width, channels = image.shape
