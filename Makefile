@@ -1,10 +1,10 @@
-# make setup | demo | test | lint | lock.  PYTHON=python3.13 make test uses another interpreter.
+# make setup | demo | test | test-all | lint | lock.  PYTHON=python3.13 make test uses another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.unetjax-$(notdir $(PYTHON))
 
-.PHONY: setup demo test lint lock
+.PHONY: setup demo test test-all lint lock
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -33,10 +33,14 @@ $(STAMP): pyproject.toml requirements.lock Makefile
 demo: setup
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/unetjax demo
 
-# A process a core: compiling, which takes most of the time, uses one. Tests of a file share
-# what they compiled and drew, so they stay together.
-test: setup
+# Linters first: they take seconds. One process per core, since compilation, which takes most
+# of the time, uses one core. Tests of a file share compiled programs, so they stay together.
+test: lint
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+
+# Also those marked slow: real training and long studies.
+test-all: lint
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile -m "slow or not slow"
 
 lint: setup
 	$(BIN)/ruff check .

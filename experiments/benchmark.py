@@ -8,6 +8,7 @@ Prints medians, quartiles and ratios, and writes `benchmark.json`, `benchmark.md
 `benchmark.html` into the folder. See docs/benchmarks.md for how it is measured.
 """
 
+import argparse
 import os
 import pathlib
 import re
@@ -16,7 +17,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
-from absl import app, flags, logging
 
 from experiments.benchmarks import (
     augmentation,
@@ -32,7 +32,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.measuring import Row
 from experiments.benchmarks.plan import Plan
-from unetjax.devices import runtime
+from unetjax.cli.command import ArgumentParser, parse_args, run_command
 
 Peaks = dict[str, float]
 
@@ -47,18 +47,32 @@ WORKLOADS: dict[str, Callable[[Plan, Peaks], Iterator[list[Row]]]] = {
     "startup": startup.starts,
 }
 
-ONLY = flags.DEFINE_list(
-    "only", list(WORKLOADS), f"Which workloads: {', '.join(WORKLOADS)}."
-)
-QUICK = flags.DEFINE_bool("quick", False, "Smaller sizes, fewer rounds.")
-FULL = flags.DEFINE_bool("full", False, "Everything, more rounds.")
-ROUNDS = flags.DEFINE_integer("rounds", None, "Rounds at least.", lower_bound=1)
-IMAGES = flags.DEFINE_list(
-    "images",
-    None,
-    "Images to predict: features of the network x side in pixels, 16x512.",
-)
-OUT = flags.DEFINE_string("out", None, "Folder of the results, which has none yet.")
+
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = ArgumentParser(
+        prog="python -m experiments.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        default=list(WORKLOADS),
+        metavar="NAME,NAME",
+        help=f"workloads: {', '.join(WORKLOADS)} (default all)",
+    )
+    parser.add_argument("--quick", action="store_true", help="small, few rounds")
+    parser.add_argument("--full", action="store_true", help="everything, more rounds")
+    parser.add_argument("--rounds", type=int, help="least number of rounds")
+    parser.add_argument(
+        "--images",
+        type=lambda text: text.split(","),
+        metavar="FEATURESxSIDE",
+        help="images to predict: features of the network x side in pixels, as 16x512",
+    )
+    parser.add_argument("--out", type=pathlib.Path, help="folder of the results, new")
+    return parser
 
 
 def run(chosen: Plan, only: Sequence[str]) -> list[Row]:
@@ -132,8 +146,21 @@ def _show(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _main() -> None:
-    out = pathlib.Path(OUT.value) if OUT.value else None
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark and returns its exit status, see `run_command`."""
+    given = list(sys.argv[1:] if argv is None else argv)
+
+    def command() -> None:
+        # Compilation is timed, and PyTorch must find room on the GPU beside JAX.
+        jax.config.update("jax_enable_compilation_cache", False)
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        _run(parse_args(make_parser(), given), given)
+
+    return run_command(command)
+
+
+def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
+    out = options.out
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for path in table.files(out):
@@ -142,30 +169,18 @@ def _main() -> None:
     warning = machine.busy()
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
-    chosen = choose(QUICK.value, FULL.value, rounds=ROUNDS.value, images=IMAGES.value)
+    chosen = choose(
+        options.quick, options.full, rounds=options.rounds, images=options.images
+    )
     facts = machine.describe() | {"load at the start": machine.load()}
-    rows = run(chosen, ONLY.value)
+    rows = run(chosen, options.only)
     facts |= {"load at the end": machine.load()}
     print("\n".join(f"{name}: {value}" for name, value in facts.items()))
     if out is not None:
-        command = shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])
+        command = shlex.join(["python", "-m", "experiments.benchmark", *argv])
         for path in table.write(out, rows, facts, command):
             print(path)
 
 
-def main(_: Sequence[str]) -> None:
-    """Runs the command; what the user can mend is one sentence and exit code 2."""
-    logging.set_verbosity(logging.ERROR)  # JAX reports every backend it looks for
-    try:
-        _main()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    runtime.set_compiler_flags()
-    jax.config.update("jax_enable_compilation_cache", False)  # compiling is timed
-    # PyTorch must find room on the GPU beside JAX.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    app.run(main)
+    sys.exit(main())

@@ -4,22 +4,24 @@ python -m experiments.evaluate --config=ml_collections_configs/smoke.py --workdi
 
 Without test images the validation images are scored, as with --split=validation.
 --scores=em gives the scores of the ISBI 2012 challenge (V_rand, V_info, warping error),
---scores=tracking SEG, DET and OP_CSB of the Cell Tracking Challenge. --average and
+--scores=tracking SEG, DET and OP_CSB of the Cell Tracking Challenge. --tta and
 --with are those of experiments.predict. If --workdir is the folder of a sweep, every
 finished trial is scored on the images of its own config, with mean and standard
 deviation over seeds or folds.
 """
 
+import argparse
 import pathlib
-from typing import cast
+import sys
+from collections.abc import Sequence
 
-from absl import flags
-
+from experiments import launch as launching
 from experiments import model_flags
-from experiments.launch import launch
+from experiments.launch import Invocation, launch
+from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison as comparisons
 from unetjax.evaluation import score_sets
-from unetjax.evaluation.comparison import MODEL, Comparison, Part
+from unetjax.evaluation.comparison import MODEL, Comparison
 from unetjax.evaluation.score_sets import ScoreSet
 from unetjax.reporting import console
 from unetjax.reporting.report import Table
@@ -28,19 +30,29 @@ from unetjax.training import config as configs
 from unetjax.training import experiment
 from unetjax.training.config import ExperimentConfig
 
-SCORES = flags.DEFINE_enum(
-    "scores", "cells", list(score_sets.SCORE_SETS), "Which family of scores."
-)
+
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = launching.make_parser("evaluate", __doc__)
+    model_flags.add_arguments(parser)
+    parser.add_argument(
+        "--scores",
+        choices=list(score_sets.SCORE_SETS),
+        default="cells",
+        help="family of scores (default cells)",
+    )
+    return parser
 
 
-def main(config: ExperimentConfig) -> None:
+def run(invocation: Invocation) -> None:
     """Prints the scores of a model and of baselines, or those of all trials."""
-    score_set = score_sets.SCORE_SETS[SCORES.value]
-    folder = pathlib.Path(model_flags.WORKDIR.value)
+    options = invocation.options
+    score_set = score_sets.SCORE_SETS[options.scores]
+    folder = pathlib.Path(options.workdir)
     if (folder / results.SWEEP).exists():
-        tables, remark = _score_trials(folder, score_set)
+        tables, remark = _score_trials(folder, score_set, options)
     else:
-        comparison, remark = _compare(folder, config)
+        comparison, remark = _compare(folder, invocation.config, options)
         scores = comparison.scores(score_set)
         everywhere = comparisons.cell_everywhere(comparison.examples)
         scores["cell everywhere"] = score_set.compute(comparison.examples, everywhere)
@@ -49,16 +61,21 @@ def main(config: ExperimentConfig) -> None:
     print(remark)
 
 
-def _compare(folder: pathlib.Path, config: ExperimentConfig) -> tuple[Comparison, str]:
+def _compare(
+    folder: pathlib.Path, config: ExperimentConfig, options: argparse.Namespace
+) -> tuple[Comparison, str]:
     """Segments the images of a config; returns also what the scores can say."""
-    trained, segment = model_flags.load(folder)
+    trained, segment = model_flags.load(folder, options)
     split = experiment.open_split(config)
-    part = cast(Part | None, model_flags.SPLIT.value)
-    comparison = comparisons.compare(trained, split, part=part, segment=segment)
+    comparison = comparisons.compare(
+        trained, split, part=options.split, segment=segment
+    )
     return comparison, comparisons.remark(comparison.part, split, trained)
 
 
-def _score_trials(folder: pathlib.Path, score_set: ScoreSet) -> tuple[list[Table], str]:
+def _score_trials(
+    folder: pathlib.Path, score_set: ScoreSet, options: argparse.Namespace
+) -> tuple[list[Table], str]:
     """Returns a row for each finished trial, and means if seeds or folds differ.
 
     Every trial is scored on the images of its own config, as those of another seed or
@@ -68,7 +85,7 @@ def _score_trials(folder: pathlib.Path, score_set: ScoreSet) -> tuple[list[Table
     for outcome in results.read_outcomes(folder):
         if outcome.state == "finished":
             config = configs.from_dict(outcome.config)
-            comparison, remark = _compare(folder / outcome.name, config)
+            comparison, remark = _compare(folder / outcome.name, config, options)
             scores = score_set.compute(
                 comparison.examples, comparison.predictions[MODEL]
             )
@@ -83,5 +100,10 @@ def _score_trials(folder: pathlib.Path, score_set: ScoreSet) -> tuple[list[Table
     return tables, remark
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the launcher and returns its exit status, see `launch`."""
+    return launch(run, make_parser(), argv)
+
+
 if __name__ == "__main__":
-    launch(main)
+    sys.exit(main())

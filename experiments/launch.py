@@ -1,57 +1,123 @@
-"""What all launchers share: from the command line to a checked configuration."""
+"""What all launchers share: from the command line to a validated configuration."""
 
+import argparse
+import ast
+import dataclasses
+import inspect
 import pathlib
 import re
 import runpy
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import ml_collections
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
+from unetjax import settings
+from unetjax.cli.command import ArgumentParser, parse_args, run_command
 from unetjax.devices import runtime
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.stopping import Interrupted
+
+_FOLDER = pathlib.Path("ml_collections_configs")
 
 
-def launch(main: Callable[[ExperimentConfig], None]) -> None:
-    """Reads the command line, runs `main` with the configuration, and exits.
+class Invocation(NamedTuple):
+    """A command line that was understood.
 
-    The exit code is 2, after one sentence, for anything the user can mend, and 128 plus
-    the signal if the run was stopped.
+    Attributes:
+      config: The configuration, overrides included.
+      options: The other arguments of the launcher.
+      file: Config file, as given.
+      overrides: The overrides, each as `--config.SECTION.OPTION=VALUE`.
+      argv: All arguments as given.
     """
-    runtime.prepare()
-    file, overrides, words = split_words(sys.argv)
-    app.run(lambda _: _exit_with(main, file, overrides), argv=words)
+
+    config: ExperimentConfig
+    options: argparse.Namespace
+    file: str
+    overrides: list[str]
+    argv: list[str]
 
 
-def split_words(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
-    """Returns the config file, the overrides of its options, and all other words.
+def make_parser(name: str, description: str | None) -> ArgumentParser:
+    """Returns a parser with `--config`, to which a launcher adds its own options.
+
+    Args:
+      name: Name of the launcher, such as "train".
+      description: Its module docstring.
+    """
+    parser = ArgumentParser(
+        prog=f"python -m experiments.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    # Only listed in the help: `split_args` takes these arguments out before parsing.
+    parser.add_argument("--config", metavar="FILE.py", help="config file (required)")
+    parser.add_argument(
+        "--config.SECTION.OPTION",
+        metavar="VALUE",
+        dest="override",
+        help="override any option of the config file",
+    )
+    return parser
+
+
+def launch(
+    run: Callable[[Invocation], None],
+    parser: ArgumentParser,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses the command line, calls `run`, and returns the exit status.
+
+    Args:
+      run: The work of the launcher.
+      parser: From `make_parser`.
+      argv: Arguments after the program's name; those of the process by default.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+
+    def command() -> None:
+        file, overrides, rest = split_args(given)
+        if {"-h", "--help"} & set(rest):
+            parser.epilog = describe_configs()
+        options = parse_args(parser, rest)
+        config = read_config(file, overrides)  # computes nothing, so flags can be set
+        runtime.set_compiler_flags(deterministic=config.deterministic)
+        run(Invocation(config, options, file, overrides, given))
+
+    return run_command(command)
+
+
+def split_args(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
+    """Returns the config file, the overrides of its options, and all other arguments.
 
     Example:
-      >>> split_words(["train.py", "--out", "a", "--config=b.py", "--config.c", "1"])
-      ('b.py', ['--config.c=1'], ['train.py', '--out', 'a'])
+      >>> split_args(["--out", "a", "--config=b.py", "--config.c", "1"])
+      ('b.py', ['--config.c=1'], ['--out', 'a'])
     """
-    file, overrides, others, words = "", list[str](), list[str](), iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
+    file, overrides, rest, args = "", list[str](), list[str](), iter(argv)
+    for arg in args:
+        name, equals, value = arg.partition("=")
         if not re.fullmatch(r"--?config(\.[\w.]+)?", name):
-            others.append(word)
+            rest.append(arg)
             continue
-        value = value if equals else next(words, "")
+        value = value if equals else next(args, "")
         if "." in name:
             overrides.append(f"{name}={value}")
         else:
             file = value
-    return file, overrides, others
+    return file, overrides, rest
 
 
 def read_config(file: str, overrides: Sequence[str]) -> ExperimentConfig:
     """Returns the configuration of a file with its overrides.
 
-    Every option can be overridden, whether the file spells it or not.
+    Every option can be overridden, whether the file sets it or not.
 
     Args:
       file: FILE.py, or FILE.py:ARGUMENT for an argument of its `get_config`.
@@ -59,11 +125,11 @@ def read_config(file: str, overrides: Sequence[str]) -> ExperimentConfig:
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If no file is named, or an option is unknown or illegal.
+      ValueError: If no file is named, or an option is unknown or its value refused.
     """
     options = configs.to_dict(configs.from_dict(load_file(file)))
-    for word in overrides:
-        name = word.partition("=")[0].lstrip("-").removeprefix("config.")
+    names = [arg.partition("=")[0].lstrip("-").partition(".")[2] for arg in overrides]
+    for name in names:
         configs.check_name(name)
     config, values = ml_collections.ConfigDict(options), flags.FlagValues()
     config_flags.DEFINE_config_dict(
@@ -74,8 +140,10 @@ def read_config(file: str, overrides: Sequence[str]) -> ExperimentConfig:
     )
     try:
         values(["", *overrides])
-    except flags.Error as error:
-        raise ValueError(f"{error}.") from None
+    except flags.Error:
+        for name, arg in zip(names, overrides, strict=True):
+            _check_parses(name, arg.partition("=")[2], options)
+        raise
     return configs.from_dict(config.to_dict())
 
 
@@ -84,8 +152,8 @@ def load_file(file: str) -> dict[str, object]:
     path, _, argument = file.partition(":")
     if not path:
         raise ValueError(
-            "--config names no file; try --config=ml_collections_configs/smoke.py, or "
-            "another one of that folder."
+            f"--config names no file; try --config={_FOLDER}/smoke.py, or another file "
+            "of that folder (--help lists them)."
         )
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"--config={path} is no file; name a .py file.")
@@ -96,21 +164,54 @@ def load_file(file: str) -> dict[str, object]:
     return namespace["get_config"](*arguments).to_dict()
 
 
-def _exit_with(
-    main: Callable[[ExperimentConfig], None], file: str, overrides: Sequence[str]
-) -> None:
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every save
+def describe_configs() -> str:
+    """Returns the config files and all options, each with its default and meaning."""
+    lines = ["config files:"]
+    for path in sorted(_FOLDER.glob("*.py")):
+        summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+        lines.append(f"  {path.name:<17} {summary}")
+    lines += ["", "options of a config, with their defaults:"]
+    return "\n".join([*lines, *_describe(ExperimentConfig(), "--config.")])
+
+
+def _describe(section: object, prefix: str) -> list[str]:
+    """One paragraph for each option of a section and of the sections in it."""
+    kind = type(section)
+    meanings = _attributes(inspect.getdoc(kind) or "")
+    lines = list[str]()
+    for name in settings.field_types(kind):
+        value = getattr(section, name)
+        if dataclasses.is_dataclass(value):
+            lines += ["", f"  {prefix}{name}: {meanings.get(name, '')}"]
+            lines += _describe(value, f"{prefix}{name}.")
+        else:
+            lines.append(f"  {prefix}{name}={value}")
+            meaning = textwrap.fill(meanings.get(name, ""), 82)
+            lines += textwrap.indent(meaning, " " * 6).splitlines()
+    return lines
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """The meanings in the section `Attributes:` of a docstring, by field."""
+    _, _, text = docstring.partition("Attributes:\n")
+    text = re.split(r"\n\n\S", text)[0]
+    entries = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", text, re.MULTILINE)
+    return {name: " ".join(meaning.split()) for name, meaning in entries}
+
+
+def _check_parses(name: str, text: str, options: dict[str, object]) -> None:
+    """Refuses text that is no value of the option's type.
+
+    Raises:
+      ValueError: Naming the option and what is accepted.
+    """
+    default = dict(settings.flatten(options))[name]
+    accepted = {bool: "True or False", int: "an integer", float: "a number"}
     try:
-        config = read_config(file, overrides)  # computes nothing, so it is early enough
-        runtime.set_compiler_flags(deterministic=config.deterministic)
-        main(config)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        _refuse(error)
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(128 + stop.signum)
-
-
-def _refuse(error: Exception) -> None:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    kinds = (int, float) if type(default) is float else (type(default),)
+    if type(value) not in kinds:
+        kind = accepted.get(type(default), f"a value such as {default!r}")
+        raise ValueError(f"config.{name} must be {kind}, got {text!r}.") from None

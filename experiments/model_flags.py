@@ -1,45 +1,59 @@
-"""Flags of the launchers that use trained networks, and the networks they name."""
+"""Arguments of the launchers that use trained models, and the models they name."""
 
+import argparse
 import functools
 import os
 from collections.abc import Callable
-from typing import cast, get_args
+from typing import get_args
 
 import numpy as np
-from absl import flags
 
 from unetjax.evaluation.comparison import Part
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
-from unetjax.inference.tta import Average
+from unetjax.inference.tta import TTA
 from unetjax.model_io import model_folder
 
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Run folder or model folder.", required=True
-)
-WITH = flags.DEFINE_multi_string(
-    "with", [], "Further run or model folder to average with; repeat for each."
-)
-SPLIT = flags.DEFINE_enum(
-    "split",
-    None,
-    get_args(Part),
-    "Images to use; default: test if there are any.",
-)
-AVERAGE = flags.DEFINE_enum(
-    "average", "none", get_args(Average), "Turned versions of an image to average over."
-)
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that name trained models and how they are averaged."""
+    parser.add_argument("--workdir", required=True, help="run folder or model folder")
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="further run or model folder to average with; repeat for each",
+    )
+    parser.add_argument(
+        "--tta",
+        "--average",
+        choices=get_args(TTA),
+        default="none",
+        help="rotations and reflections to average over (default none)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=get_args(Part),
+        help="images to use (default: test if there are any)",
+    )
 
 
 def load(
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str], options: argparse.Namespace
 ) -> tuple[TrainedModel, Callable[[np.ndarray], Segmentation]]:
-    """Returns the network of a folder, and how it and all other named ones segment."""
+    """Returns the model of a folder, and a function that segments an image.
+
+    Args:
+      folder: A run folder or model folder.
+      options: From `add_arguments`: models and transformations to average over.
+    """
     trained = model_folder.load_model(folder)
     segment_image = functools.partial(
         segment,
         trained,
-        others=[model_folder.load_model(folder) for folder in WITH.value],
-        average=cast(Average, AVERAGE.value),
+        others=[model_folder.load_model(each) for each in options.others],
+        tta=options.tta,
     )
     return trained, segment_image

@@ -9,11 +9,12 @@ and the prediction of the best model of each run; --config.num_pictures sets how
 """
 
 import pathlib
+import sys
 from collections.abc import Sequence
 
-from absl import flags
-
-from experiments.launch import launch
+from experiments import launch as launching
+from experiments.launch import Invocation, launch
+from unetjax.cli.command import ArgumentParser
 from unetjax.data.examples import Example
 from unetjax.evaluation import augmentation_pictures, panels
 from unetjax.inference.segment import Segmentation, segment
@@ -21,44 +22,63 @@ from unetjax.model_io import model_folder
 from unetjax.reporting import pictures
 from unetjax.training import config as configs
 from unetjax.training import experiment
-from unetjax.training.config import ExperimentConfig
-
-OUT = flags.DEFINE_string("out", None, "Folder for the pictures.", required=True)
-TILES = flags.DEFINE_integer("tiles", 3, "Number of tiles.", lower_bound=1)
-RUNS = flags.DEFINE_multi_string(
-    "runs", [], "Run or model folder to compare; repeat for each."
-)
 
 
-def main(config: ExperimentConfig) -> None:
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = launching.make_parser("pictures", __doc__)
+    parser.add_argument(
+        "--out", required=True, type=pathlib.Path, help="folder for the pictures"
+    )
+    parser.add_argument(
+        "--tiles", type=int, default=3, help="number of tiles (default 3)"
+    )
+    parser.add_argument(
+        "--runs",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="run or model folder to compare; repeat for each",
+    )
+    return parser
+
+
+def run(invocation: Invocation) -> None:
     """Writes the pictures and prints their paths."""
+    config, options = invocation.config, invocation.options
     split = experiment.open_split(config)
-    folder = pathlib.Path(OUT.value)
-    if RUNS.value:
+    if options.runs:
         shown = split.validation[: config.num_pictures]
-        picture = panels.comparison(shown, _predictions(shown))
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "runs.png"]
+        picture = panels.comparison(shown, _predictions(shown, options.runs))
+        options.out.mkdir(parents=True, exist_ok=True)
+        paths = [options.out / "runs.png"]
         pictures.write_png(paths[0], picture)
     else:
         paths = augmentation_pictures.write_all(
             configs.data_pipeline(config),
             split.train[0],
-            folder,
-            num_tiles=TILES.value,
+            options.out,
+            num_tiles=options.tiles,
             seed=config.seed,
         )
     print(*paths, sep="\n")
 
 
-def _predictions(examples: Sequence[Example]) -> dict[str, list[Segmentation]]:
+def _predictions(
+    examples: Sequence[Example], runs: Sequence[str]
+) -> dict[str, list[Segmentation]]:
     """Returns the predictions of the best model of each run, by the run's name."""
     predictions = {}
-    for folder in map(pathlib.Path, RUNS.value):
+    for folder in map(pathlib.Path, runs):
         trained = model_folder.load_model(folder)
         predictions[folder.name] = [segment(trained, e.image) for e in examples]
     return predictions
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the launcher and returns its exit status, see `launch`."""
+    return launch(run, make_parser(), argv)
+
+
 if __name__ == "__main__":
-    launch(main)
+    sys.exit(main())

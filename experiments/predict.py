@@ -4,38 +4,49 @@ python -m experiments.predict --config=ml_collections_configs/smoke.py --workdir
 --out=runs/a-predictions
 
 Without test images the validation images are segmented, as with --split=validation.
---average=d4 averages the probabilities over the 8 rotations and reflections of each
+--tta=d4 averages the probabilities over the 8 rotations and reflections of each
 image, --with=runs/b over the models of several runs.
 """
 
 import pathlib
-from typing import cast
+import sys
+from collections.abc import Sequence
 
-from absl import flags
-
+from experiments import launch as launching
 from experiments import model_flags
-from experiments.launch import launch
+from experiments.launch import Invocation, launch
+from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison, prediction_files
-from unetjax.evaluation.comparison import Part
 from unetjax.training import experiment
-from unetjax.training.config import ExperimentConfig
-
-OUT = flags.DEFINE_string(
-    "out", None, "Folder for overlays, label images and more.", required=True
-)
 
 
-def main(config: ExperimentConfig) -> None:
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = launching.make_parser("predict", __doc__)
+    model_flags.add_arguments(parser)
+    parser.add_argument(
+        "--out", required=True, type=pathlib.Path, help="folder of the results, new"
+    )
+    return parser
+
+
+def run(invocation: Invocation) -> None:
     """Writes an overlay, a label image and the probabilities of every image."""
-    split = experiment.open_split(config)
-    _, segment = model_flags.load(model_flags.WORKDIR.value)
-    part = cast(Part | None, model_flags.SPLIT.value)
-    part, examples = comparison.select(split, part)
+    options = invocation.options
+    split = experiment.open_split(invocation.config)
+    _, segment = model_flags.load(options.workdir, options)
+    part, examples = comparison.select(split, options.split)
     images = [(pathlib.Path(e.name).stem, e.image) for e in examples]
-    folder = pathlib.Path(OUT.value)
-    prediction_files.write_all(segment, images, folder, labels=True, probabilities=True)
-    print(f"predictions of {len(images)} {part} images: {folder}")
+    prediction_files.write_all(
+        segment, images, options.out, labels=True, probabilities=True
+    )
+    print(f"predictions of {len(images)} {part} images: {options.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the launcher and returns its exit status, see `launch`."""
+    return launch(run, make_parser(), argv)
 
 
 if __name__ == "__main__":
-    launch(main)
+    sys.exit(main())

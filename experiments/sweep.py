@@ -1,97 +1,125 @@
-"""Runs an experiment in variants; the same command again goes on, or helps another one.
+"""Runs an experiment in variants; run the same command again to resume, or to help.
 
   python -m experiments.sweep --config=ml_collections_configs/isbi2012.py
       --workdir=runs/sweep --grid="optimizer.learning_rate=1e-4,1e-3" --seeds=3
 
-Without --grid, --seeds, --folds and --search it runs what `sweep()` of the config file
-lists; --listed adds that to them. Every trial is a run folder in --workdir, beside
-table.csv, report.html and the model of the best trial in best/. Start the command as
-often as there are devices: workers share the trials, and take over those of dead ones.
+Without --grid, --seeds, --folds and --search, the trials are those that `sweep()` of
+the config file lists; --listed adds them to the others. Every trial is a run folder in
+--workdir, beside table.csv, report.html and the best model in best/. Start the command
+once per device: workers share the trials, and take over those of workers that died.
 
   --search="optimizer.learning_rate=1e-5..1e-2:log" --trials=20
 
-searches by Optuna instead, and gives up trials that are worse than the median.
+searches with Optuna instead, and stops trials that are worse than the median.
 """
 
 import pathlib
 import runpy
 import sys
+from collections.abc import Sequence
 
-from absl import flags
-
-from experiments import launch
+from experiments import launch as launching
+from experiments.launch import Invocation, launch
+from unetjax.cli.command import ArgumentParser
 from unetjax.reporting import console
+from unetjax.settings import check_range
 from unetjax.sweeps import search, trials, workers
 from unetjax.sweeps.workers import Sweep
-from unetjax.training.config import ExperimentConfig
 
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the sweep, new or to go on with.", required=True
-)
-GRID = flags.DEFINE_multi_string(
-    "grid", [], "OPTION=VALUE,VALUE; several make every combination."
-)
-SEEDS = flags.DEFINE_integer("seeds", 0, "Number of seeds.", lower_bound=0)
-FOLDS = flags.DEFINE_integer(
-    "folds", 0, "Number of folds of a cross-validation.", lower_bound=0
-)
-LISTED = flags.DEFINE_bool("listed", False, "Also vary as sweep() of the file does.")
-AT_ONCE = flags.DEFINE_integer(
-    "side_by_side",
-    1,
-    "How many trials that differ in seed or learning rate to train in one program: for "
-    "small networks on a GPU; on a CPU one by one is faster.",
-    lower_bound=1,
-)
-SEARCH = flags.DEFINE_multi_string(
-    "search", [], "OPTION=LOW..HIGH, with :log for equal factors, or OPTION=A,B."
-)
-TRIALS = flags.DEFINE_integer("trials", 20, "Of --search, in all.", lower_bound=1)
+_LEAST = {"seeds": 0, "folds": 0, "side_by_side": 1, "trials": 1}
 
 
-def main(config: ExperimentConfig) -> None:
-    """Runs all trials and prints their table."""
-    file, overrides, _ = launch.split_words(sys.argv)
-    sweep = Sweep(
-        folder=pathlib.Path(WORKDIR.value),
-        base=config,
-        command=["python", "-m", "experiments.train", f"--config={file}", *overrides],
-        origin=["python", "-m", "experiments.sweep", *sys.argv[1:]],
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = launching.make_parser("sweep", __doc__)
+    parser.add_argument(
+        "--workdir", required=True, type=pathlib.Path, help="folder of the sweep"
     )
-    varied = bool(GRID.value or SEEDS.value or FOLDS.value)
-    if SEARCH.value:
-        if varied or LISTED.value:
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE,VALUE",
+        help="values of an option; several options make every combination",
+    )
+    parser.add_argument("--seeds", type=int, default=0, help="number of seeds")
+    parser.add_argument(
+        "--folds", type=int, default=0, help="number of folds of a cross-validation"
+    )
+    parser.add_argument(
+        "--listed", action="store_true", help="also vary as sweep() of the file does"
+    )
+    parser.add_argument(
+        "--side_by_side",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train up to N trials that differ in seed or learning rate in one "
+        "compiled program, for small networks on a GPU; on a CPU, one by one is faster",
+    )
+    parser.add_argument(
+        "--search",
+        action="append",
+        default=[],
+        metavar="OPTION=LOW..HIGH[:log]",
+        help="range to search, with :log on a logarithmic scale, or OPTION=A,B",
+    )
+    parser.add_argument(
+        "--trials", type=int, default=20, help="trials of --search in all (default 20)"
+    )
+    return parser
+
+
+def run(invocation: Invocation) -> None:
+    """Runs all trials and prints their table."""
+    options, train = invocation.options, ["python", "-m", "experiments.train"]
+    for name, least in _LEAST.items():
+        check_range(f"--{name}", getattr(options, name), at_least=least)
+    sweep = Sweep(
+        folder=options.workdir,
+        base=invocation.config,
+        command=[*train, f"--config={invocation.file}", *invocation.overrides],
+        origin=["python", "-m", "experiments.sweep", *invocation.argv],
+    )
+    varied = bool(options.grid or options.seeds or options.folds)
+    if options.search:
+        if varied or options.listed:
             raise ValueError(
-                "--search chooses the trials itself; leave --grid, --seeds, --folds "
-                "and --listed out."
+                "--search chooses the trials itself; leave out --grid, --seeds, "
+                "--folds and --listed."
             )
-        space = search.parse_space(SEARCH.value)
-        source = search.Search(sweep, space, num_trials=TRIALS.value)
+        space = search.parse_space(options.search)
+        source = search.Search(sweep, space, num_trials=options.trials)
     else:
         expanded = trials.expand(
-            config,
-            listed=[] if varied and not LISTED.value else _listed(file),
-            grid=[trials.parse_grid(words) for words in GRID.value],
-            seeds=SEEDS.value,
-            folds=FOLDS.value,
+            invocation.config,
+            listed=[] if varied and not options.listed else _listed(invocation.file),
+            grid=[trials.parse_grid(text) for text in options.grid],
+            seeds=options.seeds,
+            folds=options.folds,
         )
-        source = workers.Listed(sweep, expanded, at_once=AT_ONCE.value)
+        source = workers.Listed(sweep, expanded, at_once=options.side_by_side)
     table = workers.run(sweep, source)
     print(console.table(table.rows, table.columns))
     print(f"report: {sweep.folder}/report.html  best model: {sweep.folder}/best")
 
 
 def _listed(file: str) -> list[trials.Overrides]:
-    """What `sweep()` of the config file yields."""
+    """Returns what `sweep()` of the config file yields."""
     path = file.partition(":")[0]
     namespace = runpy.run_path(path)
     if "sweep" not in namespace:
         raise ValueError(
-            f"{path} has no function sweep; say what to vary by --grid, --seeds, "
+            f"{path} has no function sweep; say what to vary with --grid, --seeds, "
             "--folds or --search."
         )
     return list(namespace["sweep"]())
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the launcher and returns its exit status, see `launch`."""
+    return launch(run, make_parser(), argv)
+
+
 if __name__ == "__main__":
-    launch.launch(main)
+    sys.exit(main())

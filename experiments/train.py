@@ -1,88 +1,108 @@
-"""Trains an experiment; the same command again goes on where it was interrupted.
+"""Trains an experiment; run the same command again to resume.
 
   python -m experiments.train --config=ml_collections_configs/smoke.py --workdir=runs/a
       --config.optimizer.learning_rate=1e-4
 
---config=FILE.py names the experiment, --config.SECTION.OPTION=VALUE overrides any of
-its options. With --dry_run instead of --workdir it says what the training would take.
-With --largest=tile tiles are as large as memory allows, with --largest=batch as many.
+--config=FILE.py selects the experiment, --config.SECTION.OPTION=VALUE overrides any of
+its options. --dry_run prints parameters, FLOPs, memory and time instead of training.
+--largest=tile takes the largest tiles that fit into memory, --largest=batch the largest
+batch.
 """
 
 import pathlib
 import shlex
 import sys
-from typing import cast, get_args
+from collections.abc import Sequence
+from typing import get_args
 
-from absl import flags
-
-from experiments.launch import launch
+from experiments import launch as launching
+from experiments.launch import Invocation, launch
+from unetjax.cli.command import ArgumentParser
 from unetjax.data.splits import Split
 from unetjax.training import dry_run, experiment, memory_limits
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.memory_limits import Largest
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Run folder, new or to go on with.")
-DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Say what a training would take, and do nothing."
-)
-CHANNELS = flags.DEFINE_integer("channels", 1, "Of the images, for --dry_run.")
-LARGEST = flags.DEFINE_enum(
-    "largest",
-    None,
-    get_args(Largest),
-    "Take the largest tile_size, or batch_size, whose step fits into memory.",
-)
+
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = launching.make_parser("train", __doc__)
+    parser.add_argument("--workdir", metavar="FOLDER", help="run folder, new or old")
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="print what a training would take, and do nothing",
+    )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        default=1,
+        help="channels of the images, for --dry_run (default 1)",
+    )
+    parser.add_argument(
+        "--largest",
+        choices=get_args(Largest),
+        help="take the largest tile_size, or batch_size, whose step fits into memory",
+    )
+    return parser
 
 
-def main(config: ExperimentConfig) -> None:
+def run(invocation: Invocation) -> None:
     """Trains, scores the best model, and writes the report."""
-    if DRY_RUN.value:
-        _describe(config)
+    config, options = invocation.config, invocation.options
+    if options.dry_run:
+        _describe(config, options.channels, options.largest)
         return
-    if WORKDIR.value is None:
+    if options.workdir is None:
         raise ValueError("--workdir names no folder; try --workdir=runs/a.")
     split = _open(config)
-    config = _fitted(config, split)
+    config = _fitted(config, split, options.largest)
     outcome = experiment.run(
         config,
         split,
-        WORKDIR.value,
-        title=f"{pathlib.Path(WORKDIR.value).name}: {len(split.train)} images, "
+        options.workdir,
+        title=f"{pathlib.Path(options.workdir).name}: {len(split.train)} images, "
         f"{config.num_steps} steps",
-        command=shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", "experiments.train", *invocation.argv]),
     )
     print(outcome.text)
-    print(f"model: {WORKDIR.value}/model  report: {outcome.report}")
+    print(f"model: {options.workdir}/model  report: {outcome.report}")
 
 
-def _describe(config: ExperimentConfig) -> None:
-    """Says what the training would take; no data is needed, unless tiles are chosen."""
-    channels = CHANNELS.value
-    if LARGEST.value is not None:
+def _describe(config: ExperimentConfig, channels: int, largest: Largest | None) -> None:
+    """Prints what the training would take; reads data only if tiles are chosen."""
+    if largest is not None:
         split = _open(config)
-        config, channels = _fitted(config, split), split.train[0].image.shape[-1]
+        config = _fitted(config, split, largest)
+        channels = split.train[0].image.shape[-1]
     print(dry_run.describe(config, channels=channels))
 
 
 def _open(config: ExperimentConfig) -> Split:
     split = experiment.open_split(config)
-    print(experiment.describe(split))
+    print(experiment.describe(split), flush=True)
     return split
 
 
-def _fitted(config: ExperimentConfig, split: Split) -> ExperimentConfig:
-    """The experiment with the tiles that --largest asks for."""
-    if LARGEST.value is None:
+def _fitted(
+    config: ExperimentConfig, split: Split, largest: Largest | None
+) -> ExperimentConfig:
+    """Returns the experiment with the tiles that --largest asks for."""
+    if largest is None:
         return config
-    what = cast(Largest, LARGEST.value)
-    config = memory_limits.largest_that_fits(config, split.train, what=what)
+    config = memory_limits.largest_that_fits(config, split.train, what=largest)
     print(
         f"tile_size {config.tile_size}, batch_size {config.batch_size}: the largest "
-        f"{what} whose step fits into memory",
+        f"{largest} whose step fits into memory",
         flush=True,
     )
     return config
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the launcher and returns its exit status, see `launch`."""
+    return launch(run, make_parser(), argv)
+
+
 if __name__ == "__main__":
-    launch(main)
+    sys.exit(main())

@@ -14,7 +14,7 @@ Sweep:     python -m experiments.sweep --config=ml_collections_configs/isbi2012.
                --workdir=runs/isbi2012-sweep
 Expected:  :cpu, slices 0-19 for training, 20-23 for validation: V_rand 0.939 +- 0.009
            and V_info 0.965 +- 0.003 over three seeds, 0.958 and 0.970 with
-           --average=d4; 16 to 20 minutes on one core of an x86-64 server. See
+           --tta=d4; 16 to 20 minutes on one core of an x86-64 server. See
            docs/results.md. The network of 64 features was not run.
 """
 

@@ -29,15 +29,15 @@ def test_public_names():
 
 
 def test_commands():
-    actions = main.parser()._subparsers._group_actions[0].choices
+    _, commands = main.make_parsers()
     options = {
         name: sorted(
             option
             for action in command._actions
-            for option in action.option_strings[-1:] or [action.dest]
-            if option != "--help"
+            for option in action.option_strings[:1] or [action.dest]
+            if option != "-h"
         )
-        for name, command in actions.items()
+        for name, command in commands.items()
     }
     assert options == {
         "demo": ["--out", "--steps"],
@@ -57,12 +57,12 @@ def test_commands():
             "masks",
         ],
         "predict": [
-            "--average",
             "--dtype",
             "--engine",
-            "--labels",
+            "--instances",
             "--out",
             "--probabilities",
+            "--tta",
             "--with",
             "input",
             "model",

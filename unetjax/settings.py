@@ -257,6 +257,8 @@ def _from_plain(value: object, hint: object, *, where: str) -> object:
     if isinstance(value, list):
         value = tuple(value)
     _check_type(where, value, hint)
+    if isinstance(value, tuple) and tuple[float, ...] in (hint, *typing.get_args(hint)):
+        return tuple(float(each) for each in value)
     return float(value) if hint is float and isinstance(value, int) else value
 
 

@@ -1,30 +1,23 @@
 """The README's commands for a researcher."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import commands
+
 CONFIG = "--config=ml_collections_configs/smoke.py"
 
 
-def launch(name, *words):
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+def launch(name, *args):
+    return commands.in_process(f"experiments.{name}", *args)
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "a"
-    words = (CONFIG, f"--workdir={workdir}", "--config.optimizer.learning_rate=1e-4")
-    done = launch("train", *words)
+    args = (CONFIG, f"--workdir={workdir}", "--config.optimizer.learning_rate=1e-4")
+    done = commands.run_program("experiments.train", *args)  # as users start it
     assert done.returncode == 0, done.stderr
     assert "AP at IoU 0.5" in done.stdout
     assert "checkpoint" not in done.stderr  # Orbax keeps quiet
@@ -47,10 +40,11 @@ def test_a_dry_run_says_what_it_would_take_and_touches_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_largest_tile_is_chosen_by_the_memory_of_the_step(tmp_path):
     small = ("model.depth=1", "model.features=2", "augmentation.elastic_sigma=0")
-    words = [f"--config.{word}" for word in small]
-    done = launch("train", CONFIG, "--dry_run", "--largest=tile", *words)
+    args = [f"--config.{word}" for word in small]
+    done = launch("train", CONFIG, "--dry_run", "--largest=tile", *args)
     assert done.returncode == 0, done.stderr
     # This machine holds a tile whose output is as long as the images, and no more.
     assert "tile_size 272, batch_size 2: the largest tile whose" in done.stdout
@@ -71,6 +65,7 @@ def test_another_config_is_refused(workdir):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("as_installed")
 def test_misspelt_option_is_refused(tmp_path):
     done = launch("train", CONFIG, f"--workdir={tmp_path}", "--config.num_step=3")
     assert done.returncode == 2
@@ -85,24 +80,53 @@ def test_evaluate_and_predict(workdir, tmp_path):
     done = launch("evaluate", CONFIG, f"--workdir={workdir}", "--scores=em")
     assert done.returncode == 0, done.stderr
     assert "V_rand, borders thinned" in done.stdout
-    averaged = ("--average=rot90", f"--with={workdir}")
+    averaged = ("--tta=rot90", f"--with={workdir}")
     again = launch("evaluate", CONFIG, f"--workdir={workdir}", *averaged)
     assert again.returncode == 0, again.stderr
     assert again.stdout != done.stdout
     out = tmp_path / "out"
-    words = (CONFIG, f"--workdir={workdir}", f"--out={out}", "--average=d4")
-    done = launch("predict", *words)
+    args = (CONFIG, f"--workdir={workdir}", f"--out={out}", "--tta=d4")
+    done = launch("predict", *args)
     assert done.returncode == 0, done.stderr
     ends = sorted(path.name.rpartition("_")[2] for path in out.iterdir())
     assert ends == ["labels.tif", "overlay.png", "probs.tif"]
 
 
 def test_runs_are_compared_in_a_picture(workdir, tmp_path):
-    words = (CONFIG, f"--out={tmp_path}", f"--runs={workdir}", f"--runs={workdir}")
-    done = launch("pictures", *words)
+    args = (CONFIG, f"--out={tmp_path}", f"--runs={workdir}", f"--runs={workdir}")
+    done = launch("pictures", *args)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "runs.png")
     assert (tmp_path / "runs.png").stat().st_size > 10_000
-    again = launch("pictures", *words)
+    again = launch("pictures", *args)
     assert again.returncode == 2
     assert "runs.png" in again.stderr
+
+
+def test_help_lists_configs_and_options():
+    done = launch("train", "--help")
+    assert done.returncode == 0
+    assert "  smoke.py " in done.stdout
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    place = lines.index("--config.optimizer.momentum=0.99")
+    assert lines[place + 1].startswith("Of SGD: v = m v + g")
+
+
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize(
+    ("arg", "message"),
+    [
+        ("--dryrun", "there is no option '--dryrun'; did you mean --dry_run?"),
+        ("--largest=tiles", "argument --largest: invalid choice: 'tiles'"),
+        ("--config.optimizer.lr=1", "did you mean optimizer.learning_rate?"),
+        ("--config.num_steps=1.5", "config.num_steps must be an integer, got '1.5'."),
+        ("--config.sinks=()", "config.sinks is now called config.writers."),
+        ("smoke", "unexpected argument 'smoke'; --help lists what is accepted."),
+    ],
+)
+def test_a_wrong_argument_ends_in_one_sentence(arg, message):
+    done = launch("train", CONFIG, arg)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,19 +1,15 @@
 """Sweeps as a researcher launches them: several workers, one of which is killed."""
 
 import csv
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
+from tests import commands
 from unetjax.files import folders
 from unetjax.reporting import records
 
-ROOT = pathlib.Path(__file__).parents[2]
 TINY = [
     "--config=ml_collections_configs/smoke.py",
     "--config.model.features=2",
@@ -26,28 +22,20 @@ TINY = [
 ]
 
 
-def start(workdir, *words):
-    words = [*TINY, *words, f"--workdir={workdir}"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.sweep", *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+def start(workdir, *args):
+    args = [*TINY, *args, f"--workdir={workdir}"]
+    return commands.as_program("experiments.sweep", *args)
+
+
+def sweep(workdir, *args):
+    return commands.in_process(
+        "experiments.sweep", *TINY, *args, f"--workdir={workdir}"
     )
 
 
-def evaluate(workdir, *words):
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "experiments.evaluate", *TINY, *words),
-            f"--workdir={workdir}",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+def evaluate(workdir, *args):
+    return commands.in_process(
+        "experiments.evaluate", *TINY, *args, f"--workdir={workdir}"
     )
 
 
@@ -61,10 +49,11 @@ def first_claim(workdir, pid):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_workers_share_a_sweep_and_one_is_killed(tmp_path):
     """The survivor takes over what the dead one held; nothing runs twice or is lost."""
-    workdir, words = tmp_path / "s", ["--folds=2", "--grid=weight_map.w0=0,10"]
-    doomed, other = start(workdir, *words), start(workdir, *words)
+    workdir, args = tmp_path / "s", ["--folds=2", "--grid=weight_map.w0=0,10"]
+    doomed, other = start(workdir, *args), start(workdir, *args)
     held = first_claim(workdir, doomed.pid)
     doomed.send_signal(signal.SIGKILL)
     doomed.communicate()
@@ -101,8 +90,8 @@ def test_two_workers_share_a_sweep_and_one_is_killed(tmp_path):
 def test_all_trials_are_scored_at_once(tmp_path):
     """With scores that no training takes, and their spread over seeds."""
     workdir = tmp_path / "s"
-    _, err = start(workdir, "--seeds=2").communicate()
-    assert (workdir / "means.csv").exists(), err
+    done = sweep(workdir, "--seeds=2")
+    assert (workdir / "means.csv").exists(), done.stderr
     scored = evaluate(workdir, "--scores=tracking")
     assert scored.returncode == 0, scored.stderr
     trials, means = scored.stdout.strip().split("\n\n")
@@ -115,16 +104,20 @@ def test_all_trials_are_scored_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         ([], "smoke.py has no function sweep; say what to vary"),
         (["--search=seed=1..2", "--seeds=2"], "--search chooses the trials itself"),
+        (
+            ["--search=seed=1.."],
+            "--search must be of the form optimizer.learning_rate=1e-5",
+        ),
+        (["--seeds=-1"], "--seeds must be at least 0, got -1."),
     ],
 )
-def test_bad_words_end_in_one_sentence(tmp_path, words, message):
-    done = start(tmp_path / "s", *words)
-    _, err = done.communicate()
+def test_bad_arguments_end_in_one_sentence(tmp_path, args, message):
+    done = sweep(tmp_path / "s", *args)
     assert done.returncode == 2
-    assert err.startswith("error: ")
-    assert message in err
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
     assert not (tmp_path / "s").exists()

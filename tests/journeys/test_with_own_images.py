@@ -1,23 +1,16 @@
 """The README's commands for a person with images, as that person types them."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
+from tests import commands
 from unetjax import load_model, predict
 from unetjax.data import synthetic
 from unetjax.files import images
 
 
-def unetjax(*words, cwd):
-    done = subprocess.run(
-        [sys.executable, "-m", "unetjax", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-    )
+def unetjax(*args, cwd, run=commands.in_process):
+    done = run("unetjax.__main__", *args, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -44,7 +37,7 @@ def trained(home):
 
 
 def test_check(home):
-    printed = unetjax("check", "images", "masks", cwd=home)
+    printed = unetjax("check", "images", "masks", cwd=home, run=commands.run_program)
     assert "4 images 150x170 uint16, 1 channel; masks: numbered cells" in printed
     assert "no problems found" in printed
 
@@ -55,19 +48,29 @@ def test_train_says_what_it_does_and_leaves_a_report(home, trained):
     assert "Otsu + components" in trained
     report = (home / "mymodel" / "report.html").read_text()
     assert report.count("<img") >= 5
-    assert "settings on the validation images" in report  # which raises the scores
+    assert "settings on the validation images" in report
+    assert "There are no test images" in report
     assert "://" not in report.replace("http://www.w3.org", "")  # self-contained
 
 
-def test_train_again_goes_on(home, trained):
+def test_train_again_shows_the_same_scores(home, trained):
     """Nothing is left to do, and the same scores are shown."""
     words = ("train", "images", "masks", "--out", "mymodel")
     again = unetjax(*words, "--steps", 12, "--features", 4, cwd=home)
-    assert again.partition("score ")[2] == trained.partition("score ")[2] != ""
+    assert again.partition("AP at")[2] == trained.partition("AP at")[2] != ""
+    assert "mymodel is finished, at step 12" in again
 
 
 def test_predict_and_evaluate(home, trained):
-    words = ("predict", "mymodel", "images", "new/odd.png", "--out", "out", "--labels")
+    words = (
+        "predict",
+        "mymodel",
+        "images",
+        "new/odd.png",
+        "--out",
+        "out",
+        "--instances",
+    )
     unetjax(*words, "--probabilities", cwd=home)
     assert sorted(path.name for path in (home / "out").iterdir()) == sorted(
         f"{stem}_{end}"
@@ -89,7 +92,7 @@ def test_from_python(home, trained):
     image = images.read_image(home / "new" / "odd.png")
     probs, label, instances = model.segment(image)
     folder = home / "from-command-line"
-    words = ("predict", "mymodel", "new/odd.png", "--out", folder, "--labels")
+    words = ("predict", "mymodel", "new/odd.png", "--out", folder, "--instances")
     unetjax(*words, "--probabilities", cwd=home)
     written = images.read_image(folder / "odd_probs.tif")
     np.testing.assert_allclose(probs, written, atol=1e-6)

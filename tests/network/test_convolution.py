@@ -11,12 +11,12 @@ from unetjax.network.unet import UNet
 
 
 def both(shape, features, key, *, convolve, size=3, dtype="float32"):
-    """A convolution and its two gradients for a random slope."""
-    image, kernel, slope = jax.random.split(key, 3)
+    """A convolution and its two gradients for a random cotangent."""
+    image, kernel, cotangent = jax.random.split(key, 3)
     x = jax.random.normal(image, shape, dtype)
     w = jax.random.normal(kernel, (size, size, shape[-1], features), dtype)
     y, pull_back = jax.vjp(convolve, x, w)
-    return y, *pull_back(jax.random.normal(slope, y.shape, dtype))
+    return y, *pull_back(jax.random.normal(cotangent, y.shape, dtype))
 
 
 @pytest.mark.parametrize("rule", [winograd._F2, winograd._F4], ids=["F2", "F4"])

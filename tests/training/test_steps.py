@@ -31,9 +31,16 @@ def batch(key):
     return make_batch(key, 4)
 
 
+def init_state(model, key, batch):
+    """Compiled, as every operation on its own takes as long to compile."""
+    return jax.jit(steps.init_state, static_argnums=(0, 1))(
+        model, OPTIMIZER, key, batch["image"]
+    )
+
+
 @pytest.fixture
 def state(key, batch):
-    return steps.init_state(MODEL, OPTIMIZER, key, batch["image"])
+    return init_state(MODEL, key, batch)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "soft_dice"])
@@ -94,7 +101,7 @@ def test_accuracy_counts_annotated_pixels_only(key, batch, state):
     logits = MODEL.apply({"params": state.params}, batch["image"], train=False)
     right = logits.argmax(-1)
     batch["label"] = right.at[:, 0].set(1 - right[:, 0]).at[:, 1:3].set(-1)
-    _, metrics = STEP(state, batch, key)
+    _, metrics = jax.jit(STEP)(state, batch, key)
     assert metrics.accuracy == 0.5
 
 
@@ -102,7 +109,7 @@ def test_dropout_follows_step_and_device(key, batch):
     """A resumed run repeats its masks: they depend on the state's step alone."""
     model = MODEL.clone(dropout_rate=0.5)
     step = jax.jit(functools.partial(STEP, model=model))
-    state = steps.init_state(model, OPTIMIZER, key, batch["image"])
+    state = init_state(model, key, batch)
     later = state._replace(step=jnp.array(5))
     losses_of = [float(step(s, batch, key)[1].loss) for s in (state, state, later)]
     assert losses_of[0] == losses_of[1] != losses_of[2]
@@ -116,7 +123,7 @@ def test_shard_rejects_an_uneven_batch(size, devices):
 
 def test_batch_norm_statistics_are_updated(key, batch):
     model = MODEL.clone(norm="batch")
-    state = steps.init_state(model, OPTIMIZER, key, batch["image"])
+    state = init_state(model, key, batch)
     step = functools.partial(STEP, model=model)
     before = jax.tree.map(np.array, state.model_state)  # the state is donated
     after, _ = parallel.data_parallel(step)(
@@ -139,7 +146,7 @@ def test_norms_of_every_array_make_the_norm_of_all(key, batch, state):
     assert "bottleneck/conv_0/kernel" in paths
     total = np.sqrt(sum(float(norm) ** 2 for norm in metrics.grad_norms.values()))
     np.testing.assert_allclose(total, metrics.grad_norm, rtol=1e-5)
-    assert STEP(state, batch, key)[1].grad_norms is None
+    assert jax.eval_shape(STEP, state, batch, key)[1].grad_norms is None
 
     _, shared = parallel.data_parallel(step)(
         parallel.replicate(state), parallel.shard(batch, 2), key

@@ -4,11 +4,12 @@ import argparse
 import pathlib
 from typing import get_args
 
+from unetjax.cli.command import ArgumentParser
 from unetjax.data import folder
 from unetjax.data.mask_formats import MaskType
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "check",

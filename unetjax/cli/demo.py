@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from unetjax.cli import terminal
+from unetjax.cli.command import ArgumentParser
 from unetjax.data import folder, splits, synthetic
 from unetjax.data.examples import Example
 from unetjax.training import experiment, planning
@@ -18,7 +19,7 @@ _IMAGE, _MASK = "img2d.tif", "mask2d.tif"
 _GUARD = 48  # pixels between the two parts: half of what the network sees
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "demo",

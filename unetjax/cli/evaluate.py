@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from unetjax.cli.command import ArgumentParser
 from unetjax.data import folder, mask_formats
 from unetjax.data.checks import in_pixels
 from unetjax.data.examples import Example
@@ -31,7 +32,7 @@ examples:
 """
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "evaluate",

@@ -6,22 +6,23 @@ import pathlib
 from dataclasses import replace
 from typing import get_args
 
+from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import prediction_files
 from unetjax.files import images
 from unetjax.inference.segment import segment
 from unetjax.inference.trained_model import TrainedModel
-from unetjax.inference.tta import Average
+from unetjax.inference.tta import TTA
 from unetjax.model_io import model_folder, openvino
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "predict",
         help="segment images of any size",
         description="Segment images of any size. For a.tif the folder receives "
         "a_overlay.png to look at and a_mask.png (0 and 255, or the class), or with "
-        "--labels a_labels.tif (numbered cells).",
+        "--instances a_labels.tif (numbered cells).",
     )
     parser.add_argument("model", type=pathlib.Path, help="folder of a trained model")
     parser.add_argument(
@@ -37,35 +38,40 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=pathlib.Path,
         action="append",
         default=[],
-        help="average with another model; once for each",
+        help="average with another model; repeat for each",
     )
     parser.add_argument(
+        "--tta",
         "--average",
-        choices=get_args(Average),
+        choices=get_args(TTA),
         default="none",
-        help="average over turned images: d4 is best and takes 8 times as long, rot90 "
-        "4 times (default none)",
+        help="test-time augmentation: average over rotations and reflections; d4 is "
+        "best and takes 8 times as long, rot90 4 times (default none)",
     )
     parser.add_argument(
-        "--labels", action="store_true", help="number the cells instead of a mask"
+        "--instances",
+        "--labels",
+        action="store_true",
+        help="write numbered cells instead of a mask",
     )
     parser.add_argument(
         "--probabilities",
         action="store_true",
-        help="write a_probs.tif as well: float32, one channel a class",
+        help="also write a_probs.tif: float32, one channel per class",
     )
     parser.add_argument(
         "--engine",
         choices=("jax", "openvino"),
         default="jax",
-        help="what computes the network: openvino is faster on a CPU and needs  pip "
-        "install 'unetjax[openvino]'  (default jax)",
+        help="inference engine; openvino is faster on a CPU and needs  pip install "
+        "'unetjax[openvino]'  (default jax)",
     )
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
-        help="numbers to compute in; bfloat16 is less exact, and two to three times as "
-        "fast on GPUs, and with openvino on recent CPUs (default as trained)",
+        help="number type of the computation; bfloat16 is less precise and two to "
+        "three times as fast on GPUs, and on recent CPUs with openvino (default: as "
+        "trained)",
     )
     parser.set_defaults(run=run)
 
@@ -83,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         segment,
         trained,
         others=others,
-        average=options.average,
+        tta=options.tta,
         engines=engines,
     )
     paths = _images(options.input)
@@ -92,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         segment_image,
         inputs,
         options.out,
-        labels=options.labels,
+        labels=options.instances,
         probabilities=options.probabilities,
     )
     print(f"{len(inputs)} images segmented into {options.out}")

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import replace
 
 from unetjax.cli import check, terminal
+from unetjax.cli.command import ArgumentParser
 from unetjax.data import checks, folder, open_data, splits
 from unetjax.data.open_data import DataSettings
 from unetjax.training import experiment, planning
@@ -25,7 +26,7 @@ examples:
 """
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     """Adds the command to the command line."""
     parser = commands.add_parser(
         "train",
@@ -130,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
     )
     print(outcome.text)
     terminal.show_file("report", outcome.report)
-    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER --labels")
+    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER --instances")
     return 0
 
 

@@ -1,29 +1,30 @@
 """Tiled prediction: class probabilities of every pixel of an image of any size."""
 
 import functools
-import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
 
-from unetjax.inference import tiles, tta
+from unetjax.inference import tiles
+from unetjax.inference import tta as test_time
 from unetjax.inference.tiles import Mirror, TilePlan
-from unetjax.inference.tta import Average
+from unetjax.inference.tta import TTA
 from unetjax.network import input_scaling, norms
 from unetjax.network.forward import forward
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
+from unetjax.settings import check_range
 
 Crop = Literal["same", "valid"]
 Engine = Callable[
     [Float32[np.ndarray, "B H W C"]], Float32[np.ndarray | Array, "B h w K"]
 ]
 
-# Pixels times features of one batch of tiles: some 2 GB of activations in float32.
+# Pixels times features of one batch of tiles: about 2 GB of activations in float32.
 _BATCH_VALUES = 2**26
 
 
@@ -57,7 +58,7 @@ def predict(
     image: Shaped[np.ndarray | Array, "H W *C"],
     *,
     softmax: bool = True,
-    average: Average = "none",
+    tta: TTA = "none",
     tile_size: int | None = None,
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
@@ -68,31 +69,31 @@ def predict(
     """Returns the class probabilities of every pixel of an image of any size.
 
     The context missing at the border is mirrored, and the image is cut into
-    overlapping tiles (paper, Sec. 2 and Fig. 2). The tiles lie on multiples of
-    2^depth, so that the result is that of one pass over the whole mirrored image,
-    whatever their size. The one exception is `norm="group"`, whose statistics are
-    taken over the tile: there is a warning if such a network meets several tiles.
+    overlapping tiles (paper, Sec. 2 and Fig. 2). Tiles lie on multiples of 2^depth, so
+    that the result equals that of one pass over the whole mirrored image, whatever
+    the size of the tiles. The exception is `norm="group"`, whose statistics are taken
+    over the tile: a warning is issued if such a network needs several tiles.
 
     Args:
       trained: A `TrainedModel`. Its input scaling is measured on the whole image.
       image: Grey values as stored, [H, W] or [H, W, C].
       softmax: Whether to return probabilities; logits otherwise.
-      average: Rotated and mirrored versions of the image whose probabilities are
-        averaged, see `averaging.versions`; `d4` is exact and takes 8 times as long.
-      tile_size: Side of square tiles as the network reads them, in pixels. The default
-        is the size that makes the least work within a bound on memory.
+      tta: Rotations and reflections of the image over which probabilities are averaged
+        (test-time augmentation), see `tta.transforms`; `d4` needs no interpolation and
+        takes 8 times as long.
+      tile_size: Side of square input tiles, in pixels. By default the size with the
+        least computation within a bound on memory.
       batch_size: Number of tiles computed at once; by default as many as fit.
       mirror: Whether the pixel at the border is repeated (`symmetric`) or not
         (`reflect`).
-      crop: `same`: the result has the size of the image. `valid`: the pixels whose
-        context lies in the image, `Geometry.margin` less on each side; for a legal size
-        the output of the network itself. Of other sizes the last pixels see up to a
-        period of the mirror image.
-      engine: What computes the logits of tiles in place of `model.apply`, of the same
-        parameters, such as `model_io.openvino.compile_network` returns. Tiles then
-        agree with one pass as closely as the engine computes.
-      progress: Called after every batch with the number of tiles done and of all, over
-        all versions.
+      crop: `same`: the result has the size of the image. `valid`: only pixels whose
+        context lies in the image, `Geometry.margin` fewer on each side. If the size of
+        the image is legal for the network, this is the output of the network itself;
+        otherwise the last pixels, up to a period, see some of the mirror image.
+      engine: A function from tiles to logits that replaces `model.apply`, for example
+        from `model_io.openvino.compile_network`.
+      progress: Called after every batch with the number of tiles done and the total,
+        over all transformations.
 
     Raises:
       ValueError: If the image has another number of channels than the network, is empty
@@ -110,17 +111,18 @@ def predict(
     model = trained.model
     pixels = _with_channels(np.asarray(image), trained.params)
     height, width = _result_size(model, pixels.shape[:2], crop)
-    versions = tta.versions(average)
-    _check_average(average, softmax=softmax, crop=crop)
+    transforms = test_time.transforms(tta)
+    _check_tta(tta, softmax=softmax, crop=crop)
     plans = [
         tiles.plan(
-            *tta.turned_shape(version, height, width),
+            *test_time.transformed_shape(transform, height, width),
             model.geometry,
             tile_size=tile_size,
             max_pixels=_BATCH_VALUES // model.features,
         )
-        for version in versions
+        for transform in transforms
     ]
+    # Over the whole image: tiles scaled each for itself would not fit together.
     pixels = input_scaling.scale(pixels, trained.input_scaling)
     counts = [plan.rows.count * plan.columns.count for plan in plans]
     if max(counts) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
@@ -130,36 +132,35 @@ def predict(
             stacklevel=2,
         )
     if engine is None:
-        # On the device once, not with every batch.
+        # Copied to the device once, not with every batch.
         variables = jax.device_put((trained.params, dict(trained.model_state)))
         engine = functools.partial(_logits, model, *variables)
-    rim = plans[0].margin if model.padding == "SAME" else 0
-    trusted = functools.partial(_trusted, softmax=softmax, rim=rim)
+    # The output of `SAME` networks has a margin that sees the zeros beyond the tile.
+    margin = model.geometry.margin if model.padding == "SAME" else 0
+
+    def run(batch: Float32[np.ndarray, "B H W C"]) -> Float[Array, "B h w K"]:
+        return _trusted(engine(batch), softmax=softmax, margin=margin)
 
     def report(before: int, done: int) -> None:
         if progress is not None:
             progress(before + done, sum(counts))
 
-    predictions = (
-        tta.turn_back(
-            _one_pass(
-                lambda batch: trusted(engine(batch)),
-                tta.turn(pixels, version),
+    def predictions() -> Iterator[Float32[np.ndarray, "h w K"]]:
+        before = 0
+        for transform, plan, count in zip(transforms, plans, counts, strict=True):
+            result = _predict_tiles(
+                run,
+                test_time.apply(transform, pixels),
                 plan,
                 model=model,
                 batch_size=batch_size,
                 mirror=mirror,
                 progress=functools.partial(report, before),
-            ),
-            version,
-            height,
-            width,
-        )
-        for version, plan, before in zip(
-            versions, plans, itertools.accumulate([0, *counts[:-1]]), strict=True
-        )
-    )
-    return tta.mean(predictions)
+            )
+            before += count
+            yield test_time.invert(transform, result, height, width)
+
+    return test_time.mean(predictions())
 
 
 def class_map(probs: Float[np.ndarray, "H W K"]) -> Int32[np.ndarray, "H W"]:
@@ -184,20 +185,20 @@ def _result_size(model: UNet, size: tuple[int, ...], crop: Crop) -> tuple[int, i
     return size[0] - lost, size[1] - lost
 
 
-def _check_average(average: Average, *, softmax: bool, crop: Crop) -> None:
-    if average != "none" and not softmax:
+def _check_tta(tta: TTA, *, softmax: bool, crop: Crop) -> None:
+    if tta != "none" and not softmax:
         raise ValueError(
-            f"average {average!r} is that of probabilities, got softmax False; leave "
-            "one of them out."
+            f"tta {tta!r} averages probabilities, got softmax False; leave one of them "
+            "out."
         )
-    if average == "rot7" and crop == "valid":
+    if tta == "rot7" and crop == "valid":
         raise ValueError(
-            "average 'rot7' needs the pixels around the image, got crop 'valid'; use "
-            "crop='same', or average='d4'."
+            "tta 'rot7' needs the pixels around the image, got crop 'valid'; use "
+            "crop='same', or tta='d4'."
         )
 
 
-def _one_pass(
+def _predict_tiles(
     run: Callable[..., Float[Array, "B h w K"]],
     pixels: Float[np.ndarray, "H W C"],
     plan: TilePlan,
@@ -207,7 +208,7 @@ def _one_pass(
     mirror: Mirror,
     progress: Callable[[int], object],
 ) -> Float32[np.ndarray, "h w K"]:
-    """What `run` makes of all tiles of an image; progress is told the tiles done."""
+    """Stitches the outputs of `run` for all tiles; reports the number of tiles done."""
     todo = tiles.tiles(plan)
     size = _batch_size(batch_size, plan, features=model.features)
     result = np.empty(
@@ -215,7 +216,8 @@ def _one_pass(
     )
     for start in range(0, len(todo), size):
         batch = todo[start : start + size]
-        filled = batch + batch[-1:] * (size - len(batch))  # one compiled shape
+        # The last batch is filled up, so that one shape is compiled.
+        filled = batch + batch[-1:] * (size - len(batch))
         inputs = [tiles.read_tile(pixels, plan, t, mirror=mirror) for t in filled]
         _paste(result, batch, np.asarray(run(np.stack(inputs))))
         progress(start + len(batch))
@@ -232,13 +234,13 @@ def _logits(
     return forward(model, params, model_state, image)[0]
 
 
-@functools.partial(jax.jit, static_argnames=("softmax", "rim"))
+@functools.partial(jax.jit, static_argnames=("softmax", "margin"))
 def _trusted(
-    logits: Float[Array, "B H W K"], *, softmax: bool, rim: int
+    logits: Float[Array, "B H W K"], *, softmax: bool, margin: int
 ) -> Float[Array, "B h w K"]:
-    """The output of a batch of tiles without the rim that sees zeros."""
+    """The output of a batch of tiles without the margin that sees zeros."""
     height, width = logits.shape[1:3]
-    logits = logits[:, rim : height - rim, rim : width - rim]
+    logits = logits[:, margin : height - margin, margin : width - margin]
     return jax.nn.softmax(logits) if softmax else logits
 
 
@@ -247,7 +249,7 @@ def _paste(
     batch: Sequence[tiles.Tile],
     outputs: Float[np.ndarray, "B h w K"],
 ) -> None:
-    """Fills in, for each tile, the pixels that are its own."""
+    """Copies the output of each tile to its place, without the overlap."""
     for (rows, columns), output in zip(batch, outputs, strict=False):
         height, width = rows.stop - rows.start, columns.stop - columns.start
         result[rows, columns] = output[:height, :width]
@@ -269,12 +271,12 @@ def _with_channels(
     return pixels
 
 
-def _batch_size(wanted: int | None, plan: tiles.TilePlan, *, features: int) -> int:
-    """Tiles computed at once: the wanted number, or an even share of those that fit."""
+def _batch_size(given: int | None, plan: tiles.TilePlan, *, features: int) -> int:
+    """Tiles per batch: the given number, or even batches of as many as fit."""
     count = plan.rows.count * plan.columns.count
-    if wanted is not None:
-        if wanted < 1:
-            raise ValueError(f"batch_size must be at least 1 tile, got {wanted}.")
-        return min(wanted, count)
-    fitting = max(_BATCH_VALUES // (features * plan.rows.tile * plan.columns.tile), 1)
-    return -(-count // -(-count // fitting))
+    if given is not None:
+        check_range("batch_size", given, at_least=1)
+        return min(given, count)
+    most = max(_BATCH_VALUES // (features * plan.rows.tile * plan.columns.tile), 1)
+    num_batches = -(-count // most)
+    return -(-count // num_batches)

@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from unetjax.inference import tta
+from unetjax.inference import tta as test_time
 from unetjax.inference.predict import Engine, Network, class_map, predict
-from unetjax.inference.tta import Average
+from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
 from unetjax.instances.settings import InstanceSettings
 
@@ -48,7 +48,7 @@ def segment(
     image: Shaped[np.ndarray | Array, "H W *C"],
     *,
     others: Sequence[SegmentingNetwork] = (),
-    average: Average = "none",
+    tta: TTA = "none",
     engines: Sequence[Engine] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Segmentation:
@@ -59,8 +59,8 @@ def segment(
       image: Grey values as stored, [H, W] or [H, W, C].
       others: Further models of the same classes, each with its own input scaling; the
         probabilities of all are averaged.
-      average: Versions of the image over which each network averages, see
-        `averaging.versions`.
+      tta: Rotations and reflections over which the probabilities of each model are
+        averaged, see `predict`.
       engines: The `engine` of the first model and of each of the others, see
         `predict`; JAX by default.
       progress: Called with the number of tiles done and of all; the total assumes that
@@ -81,11 +81,11 @@ def segment(
         if progress is not None:
             progress(index * total + done, len(models) * total)
 
-    probs = tta.mean(
+    probs = test_time.mean(
         predict(
             each,
             image,
-            average=average,
+            tta=tta,
             engine=engine,
             progress=functools.partial(report, index),
         )

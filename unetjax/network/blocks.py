@@ -1,4 +1,4 @@
-"""The parts of the network: convolution block, pooling, up-convolution, crop."""
+"""Building blocks of the network: convolutions, pooling, up-convolution, crop."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -60,11 +60,10 @@ class ConvBlock(nn.Module):
 
 
 class Conv(nn.Module):
-    """k x k convolution of stride 1, with bias.
+    """k x k convolution of stride 1, with bias; its parameters are those of `nn.Conv`.
 
-    The same as `nn.Conv`, whose parameters it shares. In training it is
-    `convolution.fast`. In prediction it is not: tiles would no longer equal each other
-    bit for bit.
+    Training uses `convolution.fast`. Prediction does not, because tiles would no longer
+    equal each other bit for bit.
 
     Attributes:
       features: Number of output channels.
@@ -129,7 +128,8 @@ class UpConv(nn.Module):
             "bias", nn.initializers.constant(self.bias_init), (self.features,)
         )
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        # Every pixel a row of 2 x 2 x F values; an einsum would put them in columns.
+        # Each pixel gives a row of 2 x 2 x F values; an einsum would lay them out in
+        # columns, which is slower.
         blocks = x.reshape(-1, channels) @ kernel.reshape(-1, channels).T
         blocks = blocks.reshape(batch, height, width, 2, 2, self.features)
         blocks = blocks.swapaxes(2, 3)  # [B, H, 2, W, 2, F]
@@ -145,8 +145,9 @@ def activate(x: Float[Array, "*s"], negative_slope: float) -> Float[Array, "*s"]
 def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """Returns the 2x2 maxima of stride 2 of a map with even sides.
 
-    As a reshape, whose gradient is some ten times cheaper on CPU than that of a window
-    reduction. Equal maxima share the gradient; after a ReLU, ties at 0 carry none.
+    Computed by a reshape, whose gradient is about ten times faster on a CPU than that
+    of a window reduction. Equal maxima share the gradient; after a ReLU, equal zeros
+    have none.
     """
     batch, height, width, channels = x.shape
     blocks = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
@@ -162,19 +163,3 @@ def center_crop(
     (_, height, width, *_), (_, h, w, *_) = x.shape, like.shape
     top, left = (height - h) // 2, (width - w) // 2
     return x[:, top : top + h, left : left + w]
-
-
-def center_pad(
-    x: Shaped[Array | np.ndarray, "B h w *C"],
-    *,
-    like: Shaped[Array | np.ndarray, "B H W *D"],
-    value: float = 0.0,
-) -> Shaped[Array, "B H W *C"]:
-    """Surrounds `x` with `value` up to the height and width of `like`.
-
-    What `center_crop` has cut off comes back as `value`.
-    """
-    (_, height, width, *_), (_, h, w, *rest) = like.shape, x.shape
-    top, left = (height - h) // 2, (width - w) // 2
-    sides = [(top, height - h - top), (left, width - w - left)]
-    return jnp.pad(x, [(0, 0), *sides, *[(0, 0)] * len(rest)], constant_values=value)

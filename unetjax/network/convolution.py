@@ -1,8 +1,8 @@
-"""The convolution of the network, and one that trains fast on a CPU.
+"""Convolution by its definition, and an equivalent one that trains faster on a CPU.
 
-Both are the same function; `fast` has gradients of its own, and computes by whatever
-takes XLA's compiler for the CPU least time: `winograd` for many channels, shifted sums
-for the one channel of a grey image, the definition for the rest.
+`fast` has custom gradients and chooses what XLA compiles to the fastest program for the
+CPU: `winograd` for many channels, shifted sums for the single channel of a grey image,
+the definition otherwise.
 """
 
 import functools
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from unetjax.network import winograd
 
-# Features of the first convolution from which the definition is faster than sums.
+# With so many features the definition is faster than shifted sums.
 _MANY_FEATURES = 64
 
 
@@ -32,12 +32,12 @@ def plain(
 def fast(
     x: Float[Array, "B H W C"], kernel: Float[Array, "K K C F"]
 ) -> Float[Array, "B h w F"]:
-    """Returns what `plain` does, in less time where there is no accelerator.
+    """Returns the same as `plain`, in less time on a CPU.
 
-    Results agree with the definition to some 1e-5 of the largest one in float32; what
-    is given in bfloat16 is computed in float32, as XLA does as well, and rounded. Other
-    accelerators compute `plain`. Derivatives are those of reverse mode only
-    (`jax.grad`, `jax.vjp`).
+    In float32 results agree with the definition to about 1e-5 of the largest one.
+    bfloat16 is computed in float32 and rounded, as XLA does on CPUs. Accelerators
+    compute `plain`. Only reverse-mode differentiation is supported (`jax.grad`,
+    `jax.vjp`).
     """
     return lax.platform_dependent(x, kernel, cpu=_convolve, default=plain)
 
@@ -46,29 +46,29 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     return fast(x, kernel), (x, kernel)
 
 
-def _backward(residuals: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     return lax.platform_dependent(
-        *residuals, slope, cpu=_gradients, default=_plain_gradients
+        *residuals, cotangent, cpu=_gradients, default=_plain_gradients
     )
 
 
 fast.defvjp(_forward, _backward)
 
 
-def _wide(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """The function in float32 at least, its results as wide as its arguments."""
+def _in_float32(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """Computes in float32 at least; results have the type of the first argument."""
 
     @functools.wraps(function)
-    def widened(*arrays: Array) -> PyTree:
+    def wrapper(*arrays: Array) -> PyTree:
         dtype = arrays[0].dtype
         wide = jnp.promote_types(dtype, jnp.float32)
         results = function(*(array.astype(wide) for array in arrays))
         return jax.tree.map(lambda x: x.astype(dtype), results)
 
-    return widened
+    return wrapper
 
 
-@_wide
+@_in_float32
 def _convolve(x: Array, kernel: Array) -> Array:
     if winograd.pays(kernel):
         return winograd.convolve(x, kernel)
@@ -77,20 +77,20 @@ def _convolve(x: Array, kernel: Array) -> Array:
     return plain(x, kernel)
 
 
-@_wide
-def _gradients(x: Array, kernel: Array, slope: Array) -> tuple[Array, Array]:
+@_in_float32
+def _gradients(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
     if winograd.pays(kernel):
-        return winograd.gradients(x, kernel, slope)
-    (image_gradient,) = jax.vjp(lambda x: plain(x, kernel), x)[1](slope)
-    return image_gradient, _kernel_gradient(x, slope)
+        return winograd.gradients(x, kernel, cotangent)
+    (image_gradient,) = jax.vjp(lambda x: plain(x, kernel), x)[1](cotangent)
+    return image_gradient, _kernel_gradient(x, cotangent)
 
 
-def _plain_gradients(x: Array, kernel: Array, slope: Array) -> tuple[Array, Array]:
-    return jax.vjp(plain, x, kernel)[1](slope)
+def _plain_gradients(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
+    return jax.vjp(plain, x, kernel)[1](cotangent)
 
 
 def _shifted_sum(x: Array, kernel: Array) -> Array:
-    """The convolution of one channel, a sum of products with numbers."""
+    """The convolution of one channel as a sum of shifted, scaled images."""
     size = len(kernel)
     height, width = (n - size + 1 for n in x.shape[1:3])
     terms = [
@@ -101,24 +101,24 @@ def _shifted_sum(x: Array, kernel: Array) -> Array:
     return functools.reduce(jnp.add, terms)
 
 
-def _kernel_gradient(x: Array, slope: Array) -> Array:
-    """The gradient of the kernel, [K, K, C, F], by one more convolution.
+def _kernel_gradient(x: Array, cotangent: Array) -> Array:
+    """The gradient of the kernel, [K, K, C, F], as a convolution of the two maps.
 
-    The one of two maps whose channels are fewer is the image: the work grows with the
-    other's channels the least.
+    The map with fewer channels takes the place of the image, which is faster.
     """
-    if x.shape[-1] <= slope.shape[-1]:
-        return _correlate(x, slope).transpose(1, 2, 0, 3)
-    rim = x.shape[1] - slope.shape[1]
-    wide = jnp.pad(slope, ((0, 0), (rim, rim), (rim, rim), (0, 0)))
-    return _correlate(wide, x)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+    if x.shape[-1] <= cotangent.shape[-1]:
+        return _correlate(x, cotangent).transpose(1, 2, 0, 3)
+    lost = x.shape[1] - cotangent.shape[1]
+    padded = jnp.pad(cotangent, ((0, 0), (lost, lost), (lost, lost), (0, 0)))
+    return _correlate(padded, x)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
 
 
 def _correlate(image: Array, kernel: Array) -> Array:
-    """Every channel of one map with every channel of the other, [C, K, K, F].
+    """Correlates each channel of one map with each channel of the other, [C, K, K, F].
 
-    What is a channel becomes the batch, and the batch becomes the channel. XLA derives
-    the same convolution; but fused into it, turning the maps costs as much again.
+    Channels become the batch, and the batch becomes the channels. XLA derives the same
+    convolution, but fuses the transposition into it, which doubles its time; the
+    barriers prevent that.
     """
     images = lax.optimization_barrier(image.transpose(3, 1, 2, 0))
     kernels = lax.optimization_barrier(kernel.transpose(1, 2, 0, 3))

@@ -1,4 +1,4 @@
-"""Floating-point operations of a function, read off its jaxpr without computing."""
+"""Floating-point operations of a function, counted from its jaxpr."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Optional normalisation; the paper's network has none."""
+"""Normalisation layers of the blocks: none (as in the paper), batch, layer or group."""
 
 import math
 from typing import Literal
@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 
 NormName = Literal["none", "batch", "layer", "group"]
 
-# Norms whose output at a pixel does not depend on the rest of the tile when predicting:
-# with any other, a tile and the whole image give different results.
+# Norms whose output at a pixel does not depend on the rest of the tile in prediction.
+# With any other, tiles and a pass over the whole image give different results.
 KEEPS_TILES_EXACT = frozenset({"none", "batch", "layer"})
 
-# Added to a variance before its root.
+# Added to a variance before the square root.
 EPSILON = {"batch": 1e-5, "layer": 1e-6, "group": 1e-6}
 
 
@@ -24,8 +24,8 @@ def normalize(
 
     Args:
       x: Activations.
-      norm: `none`; `batch`: running statistics, kept in the collection `batch_stats`,
-        those of a training step taken on each device for itself; `layer`: over the
+      norm: `none`; `batch`: running statistics in the collection `batch_stats`; in
+        training each device uses the statistics of its own tiles; `layer`: over the
         channels of a pixel; `group`: over at most 8 groups of channels and the whole
         tile, so that tiled prediction no longer equals one pass.
       train: Whether `batch` uses and updates the statistics of this batch.
@@ -42,5 +42,5 @@ def normalize(
 
 
 def num_groups(channels: int) -> int:
-    """Returns the groups of `group`: at most 8, all of equal size."""
+    """Returns the number of groups for the norm `group`: at most 8, of equal size."""
     return math.gcd(8, channels)

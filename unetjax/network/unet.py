@@ -1,4 +1,8 @@
-"""The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015), Fig. 1."""
+"""The U-Net of Ronneberger, Fischer and Brox (MICCAI 2015), Fig. 1.
+
+`model_io/onnx.py` is a second definition of the same computation, as an ONNX graph: a
+change here must be made there as well, and `tests/model_io/test_onnx.py` compares them.
+"""
 
 import functools
 from typing import Literal

@@ -1,10 +1,10 @@
 """3x3 convolutions with fewer multiplications, for training on a CPU.
 
-Winograd's minimal filtering, as Lavin and Gray (arXiv 1509.09308) brought it to
-networks: of every tile of m x m outputs, data and kernel are turned into (m + 2)^2
-numbers a channel, in which the convolution is a product. m = 4 takes 2.25
-multiplications an output where the definition takes 9. Results agree with the
-definition to some 1e-5 of the largest one in float32.
+Winograd's minimal filtering, applied to networks by Lavin and Gray (arXiv 1509.09308):
+for every tile of m x m outputs, data and kernel are transformed to (m + 2)^2 numbers
+per channel, in which the convolution is a product. m = 4 needs 2.25 multiplications per
+output, the definition 9. In float32 results agree with the definition to about 1e-5 of
+the largest one.
 """
 
 import functools
@@ -16,10 +16,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-# Below, turning data costs more than multiplications save.
+# With fewer channels the transformations cost more than the products save.
 _FEWEST_CHANNELS = 64
-# Sides of the output below which tiles of 2 waste less than tiles of 4: the turned
-# kernels, whose size does not depend on the map, outweigh the data.
+# For outputs with smaller sides m = 2 is faster than m = 4: tiles of 4 extend further
+# beyond the map, and the transformed kernels, whose size does not depend on the map,
+# outweigh the data.
 _SMALL_SIDE = 32
 
 
@@ -88,16 +89,19 @@ def convolve(
 def gradients(
     x: Float[Array, "B H W C"],
     kernel: Float[Array, "3 3 C F"],
-    slope: Float[Array, "B H-2 W-2 F"],
+    cotangent: Float[Array, "B H-2 W-2 F"],
 ) -> tuple[Float[Array, "B H W C"], Float[Array, "3 3 C F"]]:
-    """Returns those of image and kernel, by the slope of what was convolved.
+    """Returns the gradients of image and kernel, given that of the output.
 
-    That of the image convolves with the kernel turned round.
+    The gradient of the image is a full convolution of the cotangent with the kernel
+    rotated by 180 degrees.
     """
-    rule = _rule(slope.shape[1:3])
-    wide = jnp.pad(slope, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    back = _filter(wide, kernel[::-1, ::-1], rule, product="abtsf,acf->abtsc")
-    return back, _kernel_gradient(x, slope, rule)
+    rule = _rule(cotangent.shape[1:3])
+    padded = jnp.pad(cotangent, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    image_gradient = _filter(
+        padded, kernel[::-1, ::-1], rule, product="abtsf,acf->abtsc"
+    )
+    return image_gradient, _kernel_gradient(x, cotangent, rule)
 
 
 def _rule(shape: Sequence[int]) -> _Rule:
@@ -109,8 +113,8 @@ def _filter(x: Array, kernel: Array, rule: _Rule, *, product: str) -> Array:
     """A^T [(G g G^T) * (B^T d B)] A for all tiles; `product` contracts channels."""
     batch, height, width, _ = x.shape
     shape = (height - 2, width - 2)
-    data = _turn(_fill(x, shape, rule), rule.data, rule.tile)
-    kernels = _turn_kernel(kernel, rule.kernel)
+    data = _transform(_fill(x, shape, rule), rule.data, rule.tile)
+    kernels = _transform_kernel(kernel, rule.kernel)
     maps = [jnp.einsum(product, d, g) for d, g in zip(data, kernels, strict=True)]
     columns = jnp.stack(_combine(rule.output, maps), axis=4)  # [a, B, T, S, m, F]
     tiles = jnp.stack(_combine(rule.output, list(columns)), axis=2)
@@ -119,29 +123,30 @@ def _filter(x: Array, kernel: Array, rule: _Rule, *, product: str) -> Array:
     return whole[:, : shape[0], : shape[1]]
 
 
-def _kernel_gradient(x: Array, slope: Array, rule: _Rule) -> Array:
+def _kernel_gradient(x: Array, cotangent: Array, rule: _Rule) -> Array:
     """G^T [sum over tiles of (B^T d B)^T (A dy A^T)] G."""
-    shape = slope.shape[1:3]
-    data = _turn(_fill(x, shape, rule), rule.data, rule.tile)
-    slopes = _turn(_fill(slope, shape, rule, lost=0), rule.output.T, rule.tile)
+    shape = cotangent.shape[1:3]
+    data = _transform(_fill(x, shape, rule), rule.data, rule.tile)
+    filled = _fill(cotangent, shape, rule, lost=0)
+    cotangents = _transform(filled, rule.output.T, rule.tile)
     products = [
-        jnp.einsum("anc,anf->acf", _flat(d), _flat(s))
-        for d, s in zip(data, slopes, strict=True)
+        jnp.einsum("anc,anf->acf", _flat(d), _flat(c))
+        for d, c in zip(data, cotangents, strict=True)
     ]
     columns = jnp.stack(_combine(rule.kernel.T, products))  # [3, a, C, F]
     return jnp.stack(_combine(rule.kernel.T, list(columns.swapaxes(0, 1))))
 
 
 def _fill(x: Array, shape: Sequence[int], rule: _Rule, *, lost: int = 2) -> Array:
-    """Zeros below and to the right, so that tiles fill an output of this shape."""
+    """Pads with zeros below and to the right, so that whole tiles cover the output."""
     rows, columns = (-(-n // rule.tile) * rule.tile + lost for n in shape)
     return jnp.pad(
         x, ((0, 0), (0, rows - x.shape[1]), (0, columns - x.shape[2]), (0, 0))
     )
 
 
-def _turn(x: Array, matrix: np.ndarray, step: int) -> list[Array]:
-    """Applies a matrix to the rows and to the columns of windows, one every `step`.
+def _transform(x: Array, matrix: np.ndarray, step: int) -> list[Array]:
+    """Applies a matrix to rows and columns of windows that start every `step` pixels.
 
     Returns:
       For every row of the matrix, applied to columns, [a, B, T, S, C] for its
@@ -151,7 +156,7 @@ def _turn(x: Array, matrix: np.ndarray, step: int) -> list[Array]:
     return _combine(matrix, _windows(rows, 3, matrix.shape[1], step))
 
 
-def _turn_kernel(kernel: Array, matrix: np.ndarray) -> list[Array]:
+def _transform_kernel(kernel: Array, matrix: np.ndarray) -> list[Array]:
     rows = jnp.stack(_combine(matrix, list(kernel)))  # [a, 3, C, F]
     return _combine(matrix, list(rows.swapaxes(0, 1)))
 
@@ -163,10 +168,10 @@ def _windows(x: Array, axis: int, size: int, step: int) -> list[Array]:
 
 
 def _combine(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
-    """The matrix times a vector of arrays, without its zeros.
+    """The matrix times a vector of arrays; its zeros are skipped.
 
-    Each combination is computed once: fused into its many readers it would be computed
-    by all of them.
+    The barrier keeps XLA from fusing a combination into each of its many uses, which
+    would compute it many times.
     """
     return [
         lax.optimization_barrier(
