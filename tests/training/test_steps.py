@@ -57,6 +57,29 @@ def test_two_devices_take_the_step_of_one(key, batch, state, loss):
     jax.tree.map(close, actual, expected)
 
 
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_shard_map_takes_the_step_of_one_device(key, batch, check_vma):
+    """Also with its default checks, under which JAX sums gradients by itself."""
+    batch["weight"] = batch["weight"].at[2:].multiply(0.1)  # uneven shards
+    model = UNet(features=2, depth=1, dropout_rate=0.0, norm="batch")
+    state = init_state(model, key, batch)
+    step = functools.partial(steps.train_step, model=model, optimizer=OPTIMIZER)
+    spec = jax.sharding.PartitionSpec
+    mapped = jax.shard_map(
+        functools.partial(step, axis_name="batch"),
+        mesh=jax.sharding.Mesh(jax.devices()[:2], ("batch",)),
+        in_specs=(spec(), spec("batch"), spec()),
+        out_specs=spec(),
+        check_vma=check_vma,
+    )
+    actual = jax.jit(mapped)(state, batch, key)
+    expected = parallel.data_parallel(step)(  # donates the state
+        parallel.replicate(state), parallel.shard(batch, 2), key
+    )
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, actual, expected)
+
+
 def test_data_parallel_compiles_once(key, batch, state):
     traces = []
 

@@ -102,31 +102,33 @@ def train_step(
       The updated state and the metrics, equal on every device.
     """
     key = jax.random.fold_in(key, state.step)
+    variables = (state.params, state.model_state)
     if axis_name is not None:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        # Gradients must stay those of this device: they are summed below, once.
+        variables = parallel.as_varying(variables, axis_name)
+    params, model_state = variables
 
     def local_sums(params: PyTree) -> tuple[PyTree, tuple[Array, dict[str, Any]]]:
-        logits, model_state = forward(
-            model, params, state.model_state, batch["image"], key=key
-        )
+        logits, new_state = forward(model, params, model_state, batch["image"], key=key)
         hits = _count_hits(logits, batch["label"])
-        return loss.sums(logits, batch["label"], batch["weight"]), (hits, model_state)
+        return loss.sums(logits, batch["label"], batch["weight"]), (hits, new_state)
 
     # Sums cross devices, means never do: shards may differ in weight.
-    sums, pull_back, (hits, model_state) = jax.vjp(
-        local_sums, state.params, has_aux=True
-    )
+    sums, pull_back, (hits, new_state) = jax.vjp(local_sums, params, has_aux=True)
     if axis_name is not None:
         sums, hits = jax.lax.psum((sums, hits), axis_name)
-        model_state = jax.lax.pmean(model_state, axis_name)
+        new_state = jax.lax.pmean(new_state, axis_name)
     value, slopes = jax.value_and_grad(loss.value)(sums)
+    if axis_name is not None:
+        slopes = parallel.as_varying(slopes, axis_name)
     (grads,) = pull_back(slopes)
     if axis_name is not None:
         grads = jax.lax.psum(grads, axis_name)
 
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    state = TrainState(state.step + 1, params, model_state, opt_state)
+    state = TrainState(state.step + 1, params, new_state, opt_state)
     norms = array_norms(grads) if log_grad_norms else None
     return state, Metrics(value, hits[0] / hits[1], optax.tree.norm(grads), norms)
 
