@@ -38,7 +38,7 @@ def run(invocation: Invocation) -> None:
     part, examples = comparison.select(split, options.split)
     images = [(pathlib.Path(e.name).stem, e.image) for e in examples]
     prediction_files.write_all(
-        segment, images, options.out, labels=True, probabilities=True
+        segment, images, options.out, instances=True, probabilities=True
     )
     print(f"predictions of {len(images)} {part} images: {options.out}")
 

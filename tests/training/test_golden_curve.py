@@ -46,7 +46,7 @@ def test_the_loss_of_twenty_updates_is_the_golden_one(tmp_path):
 
 
 def write():
-    """Writes the file anew, with its header."""
+    """Regenerates the file below its header."""
     with tempfile.TemporaryDirectory() as folder:
         losses = train(pathlib.Path(folder) / "run")
     header, gap, _ = FILE.read_text().partition("\n\n")

@@ -9,7 +9,7 @@ import pytest
 from tests.training.runs import CONFIG, make_split
 from unetjax.training import programs, run_folder
 
-# Other values for all options that a compiled step is said not to depend on.
+# Other values of all options that a compiled step must not depend on.
 OTHERWISE = {
     "seed": 7,
     "num_steps": 50,
@@ -78,7 +78,7 @@ def test_only_a_cosine_schedule_depends_on_the_number_of_steps():
     assert compiled(replace(cosine, num_steps=50)) is not compiled(cosine)
 
 
-def test_a_custom_transform_is_traced_anew():
+def test_a_step_with_a_custom_transform_is_never_shared():
     """What it reads may have changed in between."""
 
     def transform(image, label, weight, key):

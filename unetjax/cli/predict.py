@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         segment_image,
         inputs,
         options.out,
-        labels=options.instances,
+        instances=options.instances,
         probabilities=options.probabilities,
     )
     print(f"{len(inputs)} images segmented into {options.out}")

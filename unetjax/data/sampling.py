@@ -39,9 +39,6 @@ class SamplingSettings:
             check_range(name, getattr(self, name), at_least=0)
 
 
-UNIFORM = SamplingSettings()
-
-
 class Centers(NamedTuple):
     """Pixels on which tiles may be centred: image by image, those in cells first.
 

@@ -25,7 +25,7 @@ def write_all(
     inputs: Sequence[tuple[str, Image | Callable[[], Image]]],
     folder: pathlib.Path,
     *,
-    labels: bool,
+    instances: bool,
     probabilities: bool,
 ) -> None:
     """Segments images and writes the results, without overwriting any file.
@@ -37,7 +37,7 @@ def write_all(
       segment: From an image to its segmentation, such as `unetjax.segment` of a model.
       inputs: Name and image, or name and a function that reads the image.
       folder: Where to write; created if absent.
-      labels: Whether to write numbered cells instead of a mask.
+      instances: Whether to write numbered cells instead of a mask.
       probabilities: Whether to write them as well: float32, one channel per class.
 
     Raises:
@@ -54,7 +54,7 @@ def write_all(
     outputs = [
         _Files(
             folder / f"{name}_overlay.png",
-            folder / (f"{name}_labels.tif" if labels else f"{name}_mask.png"),
+            folder / (f"{name}_labels.tif" if instances else f"{name}_mask.png"),
             folder / f"{name}_probs.tif" if probabilities else None,
         )
         for name in names
@@ -72,16 +72,16 @@ def write_all(
                 prediction = segment(pixels)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-            _write(pixels, prediction, files, labels=labels)
+            _write(pixels, prediction, files, instances=instances)
             bar.advance(cells=int(prediction.instances.max(initial=0)))
 
 
 def _write(
-    image: Image, prediction: Segmentation, files: _Files, *, labels: bool
+    image: Image, prediction: Segmentation, files: _Files, *, instances: bool
 ) -> None:
     picture = pictures.outlines(pictures.grey(image), prediction.instances)
     pictures.write_png(files.overlay, picture)
-    if labels:
+    if instances:
         images.write_labels(files.result, prediction.instances)
     else:
         scale = 255 if prediction.probs.shape[-1] == 2 else 1

@@ -83,7 +83,7 @@ def parse_space(specs: Sequence[str]) -> Space:
     return space
 
 
-class Search:
+class Search(workers.TrialSource):
     """A source of trials that Optuna proposes, see `workers.TrialSource`.
 
     The best value of `best_metric` over the evaluations of a trial is maximised. A
@@ -193,8 +193,8 @@ class Search:
             self._study.tell(trial.number, state=failed)
 
     def _in_state(self, *names: str) -> "list[optuna.trial.FrozenTrial]":
-        found = self._study.get_trials(deepcopy=False)
-        return [trial for trial in found if trial.state.name in names]
+        all_trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in all_trials if trial.state.name in names]
 
 
 def _check(base: ExperimentConfig, space: Space) -> None:

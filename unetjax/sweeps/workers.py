@@ -6,7 +6,7 @@ import pathlib
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from unetjax import settings
 from unetjax.files import folders
@@ -45,8 +45,7 @@ class Sweep(NamedTuple):
     origin: Sequence[str]
 
 
-@runtime_checkable
-class TrialSource(Protocol):
+class TrialSource:
     """Where a worker gets its trials: a list of them, or a search."""
 
     def claim_next(self, claims: contextlib.ExitStack) -> list[Trial]:
@@ -58,25 +57,24 @@ class TrialSource(Protocol):
         Returns:
           The trials; none if all have ended or other workers hold the rest.
         """
-        ...
+        raise NotImplementedError
 
     def has_ended(self) -> bool:
         """Returns whether no trial is left, neither free nor held by a worker."""
-        ...
+        raise NotImplementedError
 
     def watch(self, trial: Trial) -> Watch | None:
         """Returns what to call after each evaluation of a claimed trial, if anything.
 
         See `loop.train_and_evaluate`. It may raise `PrunedError`.
         """
-        ...
+        return None
 
     def finish(self, trial: Trial, outcome: Outcome) -> None:
-        """Receives the outcome of a claimed trial."""
-        ...
+        """Receives the outcome of a claimed trial; by default, does nothing."""
 
 
-class Listed:
+class Listed(TrialSource):
     """A source of trials that are all known beforehand.
 
     Trials that have ended are skipped. Those of other workers are waited for: if one
@@ -118,12 +116,6 @@ class Listed:
     def has_ended(self) -> bool:
         """See `TrialSource`."""
         return not self._waiting
-
-    def watch(self, trial: Trial) -> None:
-        """Returns nothing: a listed trial runs to its end."""
-
-    def finish(self, trial: Trial, outcome: Outcome) -> None:
-        """Does nothing: the run folder holds the outcome."""
 
 
 def run(sweep: Sweep, source: TrialSource) -> Table:

@@ -132,7 +132,11 @@ class _Member:
 
     def is_active(self, step: int) -> bool:
         """Whether the run takes part in the next update."""
-        return self.error is None and not is_over(self.run, step, self.scores)
+        config = self.run.config
+        is_over = step >= config.num_steps or stopping.no_progress(
+            self.scores, config.patience
+        )
+        return self.error is None and not is_over
 
     @contextlib.contextmanager
     def open_writers(self, step: int) -> Iterator[None]:
@@ -250,7 +254,12 @@ def drive(
                     for member in active:
                         member.save(pick(state, member.index))
                 if any(member.error is None for member in members):
-                    raise _interrupted(members, signals[0], step)
+                    which = "" if len(runs) == 1 else f" {len(runs)} runs"
+                    raise stopping.Interrupted(
+                        signals[0],
+                        f"stopped{which} at step {step} of {config.num_steps}; run the "
+                        "same command again to resume.",
+                    )
     for member in members:
         if member.error is None:
             checkpoints.finish(member.manager, member.saved_step)
@@ -276,24 +285,6 @@ def _log_start(members: Sequence[_Member], step: int) -> None:
                 "%s is finished, at step %d; a larger num_steps resumes it.",
                 *(run.workdir, step),
             )
-
-
-def _interrupted(
-    members: Sequence[_Member], signum: int, step: int
-) -> stopping.Interrupted:
-    runs = "" if len(members) == 1 else f" {len(members)} runs"
-    return stopping.Interrupted(
-        signum,
-        f"stopped{runs} at step {step} of {members[0].run.config.num_steps}; run the "
-        "same command again to resume.",
-    )
-
-
-def is_over(run: Run, step: int, scores: list[float]) -> bool:
-    """Whether the run is at its last step, or has stopped early."""
-    return step >= run.config.num_steps or stopping.no_progress(
-        scores, run.config.patience
-    )
 
 
 def evaluate_and_save(

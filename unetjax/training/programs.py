@@ -98,7 +98,7 @@ def compile_step(
       build: From a config and a keyword `transform` to a step, such as `build_step`.
       config: The experiment.
       transform: A custom change to every drawn tile. What such a function reads may
-        have changed since it was traced, so a step that has one is compiled anew.
+        have changed since it was traced, so a step that has one is never shared.
       num_devices: How many local devices to use.
     """
     if transform is None:
@@ -111,7 +111,7 @@ def compile_step(
 def step_config(config: ExperimentConfig) -> ExperimentConfig:
     """Returns the config with the options that no update reads at fixed values.
 
-    Configs for which it is equal have one compiled step.
+    Configs for which it is equal share their compiled programs.
     """
     # Only the cosine schedule reads the number of steps.
     is_cosine = config.optimizer.schedule == "cosine"
@@ -120,8 +120,9 @@ def step_config(config: ExperimentConfig) -> ExperimentConfig:
     return replace(config, num_steps=num_steps, **fixed)
 
 
-# Both caches see only what is in their keys, so no entry can be of another config. Few
-# entries: trials of a sweep are run in order, and each entry keeps its programs.
+# Both functions receive nothing but the key of their cache, so no entry can depend on
+# any other option; shapes and settings of JAX are in the keys of JAX's own caches.
+# Few entries suffice, as trials run one after another; each keeps its programs.
 @functools.lru_cache(maxsize=4)
 def _compile_step(
     build: Callable[..., Callable[..., PyTree]],
