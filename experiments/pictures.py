@@ -4,8 +4,9 @@ python -m experiments.pictures --config=ml_collections_configs/smoke.py --out=pi
 
 fields.png shows both kinds of elastic deformation of the first training image,
 tiles.png augmented tiles with outlined labels and their weight maps. With
---runs=runs/a --runs=runs/b, runs.png shows validation images instead, with their truth
-and the prediction of the best model of each run; --config.num_pictures sets how many.
+--runs=runs/a --runs=runs/b, runs.png shows test images instead (validation images if
+there are none), with their truth and the prediction of the best model of each run;
+--config.num_pictures sets how many.
 """
 
 import pathlib
@@ -16,7 +17,7 @@ from experiments import launch as launching
 from experiments.launch import Invocation, launch
 from unetjax.cli.command import ArgumentParser
 from unetjax.data.examples import Example
-from unetjax.evaluation import augmentation_pictures, panels
+from unetjax.evaluation import augmentation_pictures, comparison, panels
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.model_io import model_folder
 from unetjax.reporting import pictures
@@ -48,7 +49,8 @@ def run(invocation: Invocation) -> None:
     config, options = invocation.config, invocation.options
     split = experiment.open_split(config)
     if options.runs:
-        shown = split.validation[: config.num_pictures]
+        _, examples = comparison.select(split)
+        shown = examples[: config.num_pictures]
         picture = panels.comparison(shown, _predictions(shown, options.runs))
         options.out.mkdir(parents=True, exist_ok=True)
         paths = [options.out / "runs.png"]

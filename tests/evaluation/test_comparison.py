@@ -61,7 +61,7 @@ def test_validation_images_are_scored_without_test_images(trained, split):
 
 
 def test_absent_test_images_cannot_be_scored(trained, split):
-    with pytest.raises(ValueError, match="as there are no test images; select some by"):
+    with pytest.raises(ValueError, match="there are no test images; select some by"):
         comparison.compare(trained, split._replace(test=None), part="test")
 
 

@@ -13,7 +13,7 @@ def probabilities(foreground):
     return np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
 
 
-def test_a_strip_has_a_row_for_each_image_and_shows_errors():
+def test_a_strip_has_a_row_for_each_image_and_marks_errors():
     examples = [
         synthetic.touching_cells(0, i, size=size, num_cells=4, radius=6.0)
         for i, size in enumerate([(40, 48), (300, 200)])
@@ -21,7 +21,7 @@ def test_a_strip_has_a_row_for_each_image_and_shows_errors():
     ignored = examples[0].label.copy()
     ignored[:, :20] = IGNORED
     examples[0] = examples[0]._replace(label=ignored)
-    found = [
+    predictions = [
         Segmentation(
             probabilities(np.ones(e.label.shape)),
             np.ones(e.label.shape, np.int32),
@@ -29,21 +29,21 @@ def test_a_strip_has_a_row_for_each_image_and_shows_errors():
         )
         for e in examples
     ]
-    shown = dict(panels.panels(examples[0], found[0], PAPER))
+    shown = dict(panels.panels(examples[0], predictions[0], PAPER))
     assert list(shown)[:3] == ["image", "truth", "prediction"]
     wrong = shown["extra orange, missed blue"]
     image = pictures.grey(examples[0].image)
-    # Where nobody annotated nothing is wrong; elsewhere everything is found or extra.
+    # Without annotation nothing is wrong; elsewhere every pixel is correct or extra.
     np.testing.assert_array_equal(wrong[:, :20], image[:, :20])
     assert (wrong[:, 20:] != image[:, 20:]).any(axis=-1).all()
-    picture = panels.strip(examples, found, PAPER)
+    picture = panels.strip(examples, predictions, PAPER)
     # 48 pixels are shown as squares of 4, 300 are reduced to 224.
     rows = [4 * 40 + 36, 224 + 36]
     assert picture.shape == (sum(rows), 8 + len(shown) * (4 * 48 + 8), 3)
 
 
-def test_models_are_compared_image_by_image():
-    """Columns in order; a model that finds the truth shows its colours."""
+def test_predictions_of_several_models_have_a_column_each():
+    """The columns are in order; a perfect prediction has the colours of the truth."""
     examples = [
         synthetic.touching_cells(0, i, size=(40, 48), num_cells=4, radius=6.0)
         for i in range(2)

@@ -92,6 +92,26 @@ def test_evaluate_and_predict(workdir, tmp_path):
     assert ends == ["labels.tif", "overlay.png", "probs.tif"]
 
 
+def test_test_images_are_used_where_there_are_any(workdir, tmp_path):
+    args = (CONFIG, "--config.data.test=3:", f"--workdir={workdir}")
+    done = launch("evaluate", *args, "--scores=tracking")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("The test images took no part in")
+    asked = launch("evaluate", *args, "--scores=tracking", "--split=validation")
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.splitlines()[-1].startswith("These are the scores of the valid")
+    assert asked.stdout.splitlines()[:-1] != done.stdout.splitlines()[:-1]
+    done = launch("predict", *args, f"--out={tmp_path}")
+    assert done.stdout.endswith(f"predictions of 1 test images: {tmp_path}\n")
+
+
+def test_absent_test_images_are_refused(workdir):
+    args = (CONFIG, f"--workdir={workdir}", "--split=test")
+    done = launch("evaluate", *args)
+    assert done.returncode == 2
+    assert "there are no test images; select some by config.data.test" in done.stderr
+
+
 def test_runs_are_compared_in_a_picture(workdir, tmp_path):
     args = (CONFIG, f"--out={tmp_path}", f"--runs={workdir}", f"--runs={workdir}")
     done = launch("pictures", *args)

@@ -27,14 +27,14 @@ def values(*pairs):
     return [scores[name] for name in NAMES]
 
 
-def test_the_best_of_all_thresholds_counts():
-    """Perfect at 0.4 only: below, cells are merged, above, one is lost."""
+def test_the_best_threshold_counts():
+    """Perfect at 0.4 only: below, the cells merge; above, one vanishes."""
     label = row("####.####")
     probability = np.where(label, [[0.45] * 4 + [0] + [0.9] * 4], 0.35)
     assert values((label, probability)) == [1, 1, 0, 0, 0]
 
 
-def test_a_thick_border_costs_the_old_error_only():
+def test_a_thick_border_affects_the_rand_and_pixel_error_only():
     label, probability = row("####.####"), row("##.....##")
     scores = values((label, probability))
     assert scores == pytest.approx([1, 1, 1 - 8 / 12, 1 - 0.545455, 0], abs=1e-6)
@@ -64,7 +64,7 @@ def test_ignored_pixels_do_not_count():
 @few
 @given(stacks, stacks)
 def test_each_threshold_on_its_own(labels, probabilities):
-    """The definitions once more, threshold after threshold, and sums over slices."""
+    """The definitions, threshold after threshold, and sums over slices."""
     labels = (labels > 0.5).astype(int)
     labels[:, 0, 0] = 1
     pairs = list(zip(labels, probabilities, strict=True))

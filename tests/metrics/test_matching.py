@@ -86,13 +86,13 @@ def test_a1_thresholds_include_equality():
     [(*A2, (1, 0, 1), (0, 1, 2)), (*A2[::-1], (1, 1, 0), (0, 2, 1))],
     ids=["merge", "split"],
 )
-def test_a2_half_an_overlap_matches_once(truth, predicted, at_half, above):
+def test_a2_an_iou_of_one_half_matches_once(truth, predicted, at_half, above):
     matches = match(truth, predicted)
     assert counts(matches) == [at_half] + [above] * 9
     assert matching.mean_average_precision(matches) == pytest.approx(1 / 20)
 
 
-def test_a3_greed_loses_a_pair_below_one_half():
+def test_a3_greedy_matching_loses_a_pair_below_one_half():
     assert greedy(naive_ious(*A3), 0.3)[0] == 1
     assert counts(match(*A3, [0.3])) == [(2, 0, 0)]
     assert counts(match(*A3, [0.5])) == [(1, 1, 1)]
@@ -100,7 +100,7 @@ def test_a3_greed_loses_a_pair_below_one_half():
 
 
 def test_rounded_thresholds_mean_their_fractions():
-    """`arange` makes 0.75 too large for floats to see the tie; fractions still do."""
+    """`arange` rounds 0.75 up, so that a float comparison misses the tie."""
     sloppy = np.arange(0.5, 1.0, 0.05)
     assert not naive_ious(*A1)[1, 1] >= sloppy[5]
     assert naive_ious(*A1)[1, 1] >= matching.THRESHOLDS[5]
@@ -125,7 +125,7 @@ def test_empty_maps():
 @few
 @given(maps, maps)
 def test_matching_is_optimal(truth, predicted):
-    """Against the full Hungarian algorithm everywhere; against greed from 0.5 up."""
+    """As the Hungarian algorithm on the full matrix; from 0.5 up also as greedy."""
     iou = naive_ious(truth, predicted)
     matches = match(truth, predicted, THRESHOLDS)
     for i, t in enumerate(THRESHOLDS):
@@ -137,15 +137,15 @@ def test_matching_is_optimal(truth, predicted):
 
 @few
 @given(maps, maps, st.permutations(range(1, 5)), st.permutations(range(1, 5)))
-def test_numbering_does_not_matter(truth, predicted, ids, other_ids):
-    """Whatever the numbers, as large as 32 bits allow, and in whatever integer type."""
+def test_numbering_is_irrelevant(truth, predicted, ids, other_ids):
+    """For any numbers up to 32 bits, of any integer type."""
     large = np.array([0, *ids]) * 500_000_000
     renumbered = match(large[truth], np.array([0, *other_ids], np.uint16)[predicted])
     jax.tree.map(np.testing.assert_array_equal, renumbered, match(truth, predicted))
 
 
-def test_a_tie_is_not_decided_by_numbers():
-    """Cells 1 and 2 tie for one object; cell 3 is separated if it is 2 that gets it."""
+def test_numbers_do_not_decide_ties():
+    """Cells 1 and 2 tie for one prediction; the choice decides which pairs count."""
     truth, predicted = row("11112222.33"), row("11111111.22")
     swapped = np.array([0, 2, 1, 3])[truth]
     jax.tree.map(
@@ -189,7 +189,7 @@ def test_distances_of_pairs(step, touching, close, mirror):
 
 
 def test_the_middle_of_a_straight_rim_counts():
-    """Nearest pixels need not be at the end of a cell, in either direction."""
+    """The nearest pixels need not be corners of a cell, in either direction."""
     truth = np.zeros((9, 6), np.int32)
     truth[:, 0], truth[4, 5] = 1, 2
     assert match(truth, truth).close == 1
@@ -199,7 +199,7 @@ def test_the_middle_of_a_straight_rim_counts():
 @few
 @given(hnp.arrays(np.int64, (2, 4), elements=st.integers(0, 4)))
 def test_pairs_of_random_cells(blocks):
-    """Cells with an inside, of one part or several, whose rims decide."""
+    """Cells with an inside, of one or several parts: distances are those of rims."""
     truth = np.kron(blocks, np.ones((3, 3), np.int64))
     matches, distances = match(truth, truth), naive_distances(truth).values()
     assert matches.touching == sum(d < 1.5 for d in distances)
@@ -207,7 +207,7 @@ def test_pairs_of_random_cells(blocks):
 
 
 def test_real_cells_against_masks_taken_one_by_one(shared_data):
-    """Nuclei, shifted and eroded so that some are lost, and their exact distances."""
+    """Nuclei, shifted and eroded so that some do not match, and exact distances."""
     for path in sorted((shared_data / "dsb2018_nuclei/val/labels").glob("*.png"))[:3]:
         truth = np.asarray(Image.open(path))[:256, :256].astype(np.int32)
         predicted = np.where(ndimage.minimum_filter(truth, 3) == truth, truth, 0)
@@ -221,25 +221,25 @@ def test_real_cells_against_masks_taken_one_by_one(shared_data):
         np.testing.assert_array_equal(matches.tp + matches.fp, iou.shape[1])
 
         ids, distances = np.unique(truth[truth != 0]), naive_distances(truth)
-        found = dict(zip(ids, (iou >= 0.5).any(axis=1), strict=True))
+        matched = dict(zip(ids, (iou >= 0.5).any(axis=1), strict=True))
         for reach, pairs, separated in (
             (1.5, matches.touching, matches.touching_separated),
             (5.0, matches.close, matches.close_separated),
         ):
             near = [pair for pair, d in distances.items() if d <= reach]
             assert pairs == len(near)
-            assert separated == sum(found[i] and found[j] for i, j in near)
+            assert separated == sum(matched[i] and matched[j] for i, j in near)
 
 
 @pytest.fixture
 def stardist_matching(monkeypatch):
-    """The one module of StarDist that scores, without what the rest of it needs."""
+    """The matching module of StarDist, without the dependencies of the rest."""
     try:
         files = importlib.metadata.files("stardist") or []
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("stardist is absent: pip install --no-deps stardist")
     (file,) = (f for f in files if f.parts == ("stardist", "matching.py"))
-    # A decorator that compiles and a function that raises: neither computes anything.
+    # Stand-ins for a compiling decorator and a function that only raises.
     stand_ins = {
         "numba": {"jit": lambda **_: lambda function: function},
         "csbdeep": {},
@@ -258,7 +258,7 @@ def stardist_matching(monkeypatch):
 
 
 def test_average_precision_is_that_of_stardist(stardist_matching):
-    """At every threshold, also those at which a pair is exactly as good."""
+    """At every threshold, also where an IoU equals it exactly."""
     generator = np.random.default_rng(0)
     for _ in range(10):
         truth, predicted = generator.integers(0, 9, (2, 5, 6)).repeat(3, axis=2)

@@ -34,7 +34,7 @@ def test_vector_of_two_classes():
     assert overlap.class_mean(overlap.dice(counts)) == pytest.approx(11 / 15)
 
 
-def test_a_class_that_occurs_nowhere_is_left_out_of_the_mean():
+def test_an_absent_class_is_left_out_of_the_mean():
     counts = overlap.confusion(*THREE, num_classes=4)
     assert overlap.accuracy(counts) == 0.75
     np.testing.assert_allclose(overlap.iou(counts), [1 / 2, 2 / 3, 2 / 3, np.nan])
@@ -55,7 +55,7 @@ def test_pooled_is_not_the_mean_of_images():
     assert np.mean(images) == pytest.approx(0.458333, abs=1e-6)
 
 
-def test_nothing_annotated_is_nan():
+def test_without_annotation_scores_are_nan():
     counts = count2(np.full(4, -1), np.ones(4, int))
     assert not counts.any()
     assert np.isnan(overlap.accuracy(counts))
@@ -64,8 +64,8 @@ def test_nothing_annotated_is_nan():
 
 @few
 @given(pairs_of_maps)
-def test_counts_of_halves_add_and_ignored_pixels_vanish(maps):
-    """Protects pooling over images, and the naive definition of every count."""
+def test_counts_of_halves_add_and_ignored_pixels_do_not_count(maps):
+    """Against a count of every pair of classes, and pooled over two halves."""
     label, predicted = maps[0], np.abs(maps[1])
     count = functools.partial(overlap.confusion, num_classes=3)
     counts = count(label, predicted)

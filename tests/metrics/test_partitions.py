@@ -48,7 +48,7 @@ def test_vectors(name):
     assert partitions.v_info(agreement) == pytest.approx(info, abs=1e-6)
 
 
-def test_a_thick_border_is_perfect_once_it_is_thin():
+def test_a_thick_border_is_perfect_after_thinning():
     truth, predicted = map(row, THICK)
     thinned = thin_borders(predicted > 0)
     np.testing.assert_array_equal(thinned, truth)
@@ -58,7 +58,7 @@ def test_a_thick_border_is_perfect_once_it_is_thin():
 
 
 def test_slices_are_averaged_and_counts_are_summed():
-    """Two numbers that must not be mixed up: mean of slices, and pooled squares."""
+    """Two different numbers: the mean over slices, and the score of summed squares."""
     both = [compare(row(t), row(p)) for t, p, *_ in (ROWS["perfect"], ROWS["merge"])]
     scores = [partitions.v_rand(each).score for each in both]
     assert np.mean(scores) == pytest.approx(0.833333, abs=1e-6)
@@ -74,7 +74,7 @@ def test_no_true_cell_is_nan():
 
 
 def naive(truth, predicted):
-    """V_rand and V_info by sums over all pairs of cells, as they are written down."""
+    """V_rand and V_info by sums over all pairs of cells, as in their definitions."""
     inside = truth > 0
     n = inside.sum()
     a = [np.sum(truth == i) / n for i in set(truth[inside])]
@@ -107,7 +107,7 @@ def test_sums_are_those_of_the_definition(truth, predicted):
 
 @few
 @given(maps, maps, st.permutations(range(1, 4)))
-def test_how_cells_are_numbered_does_not_matter(truth, predicted, numbers):
+def test_numbering_is_irrelevant(truth, predicted, numbers):
     renumbered = np.array([0, *numbers], np.int32)[predicted] * 1000
     one, other = compare(truth, predicted), compare(truth, renumbered)
     assert one == pytest.approx(other)
@@ -116,18 +116,18 @@ def test_how_cells_are_numbered_does_not_matter(truth, predicted, numbers):
 @few
 @given(maps, maps)
 def test_pairs_are_those_of_scikit_image(truth, predicted):
-    """Its variant counts pairs n (n - 1) and takes background for one more object."""
+    """Its variant counts n (n - 1) pairs and treats background as one more object."""
     truth[0, :2] = 1  # at least one pair
     inside = truth > 0
     squares = compare(truth, np.where(inside, predicted + 1, 0))[:3]
-    joint, true, found = (x - inside.sum() for x in squares)
+    joint, true, other = (x - inside.sum() for x in squares)
     assume(joint > 0)  # else it divides by zero
     _, precision, recall = skimage_metrics.adapted_rand_error(
         truth, predicted + 1, ignore_labels=(0,)
     )
     # In scikit-image, the divisors of the two are exchanged in name.
     assert precision == pytest.approx(joint / true)
-    assert recall == pytest.approx(joint / found)
+    assert recall == pytest.approx(joint / other)
 
 
 @few
@@ -137,8 +137,8 @@ def test_entropies_are_those_of_scikit_image(truth, predicted):
     agreement = compare(truth + 1, predicted + 1)
     conditional = skimage_metrics.variation_of_information(truth + 1, predicted + 1)
     bits = np.log(2)
-    joint, true, found = agreement[3:]
-    expected = (joint - true, joint - found)
+    joint, true, other = agreement[3:]
+    expected = (joint - true, joint - other)
     np.testing.assert_allclose(conditional * bits, expected, atol=1e-12)
 
 
@@ -164,7 +164,7 @@ def test_a_slice_without_cells_is_one_cell():
 
 
 def one_pixel_at_a_time(white):
-    """The flooding as a queue: x outer, y inner; left, up, right, down."""
+    """The flooding by a queue: x outer, y inner; left, up, right, down."""
     height, width = white.shape
     labels = np.where(white, partitions.connected_cells(white), -1)
     if not white.any():
@@ -193,8 +193,8 @@ def one_pixel_at_a_time(white):
     hnp.arrays(np.float64, (9, 11), elements=st.floats(0, 1)),
     st.sampled_from([0.03, 0.1, 0.3]),
 )
-def test_thinning_all_at_once_is_one_pixel_at_a_time(noise, density):
-    """From crowded to nearly empty: every tie, and borders that end in borders."""
+def test_thinning_equals_that_of_one_pixel_at_a_time(noise, density):
+    """From dense to nearly empty slices: all kinds of ties and of meeting borders."""
     white = noise < density
     np.testing.assert_array_equal(thin_borders(white), one_pixel_at_a_time(white))
 
@@ -207,7 +207,7 @@ def test_thinning_of_many_slices_and_of_large_ones():
 
 
 def test_thresholds_are_those_of_the_scorer():
-    """Added up, the eleventh is below 1; in single precision it would not be."""
+    """The eleventh sum is below 1, which it would not be in single precision."""
     assert partitions.THRESHOLDS[3] == 0.30000000000000004
     assert partitions.THRESHOLDS[10] == 0.9999999999999999
     probability = np.array([[0.0, 0.3, 1.0]], np.float32)

@@ -43,8 +43,8 @@ DOT, DOTS = picture(".#..."), picture(".#.#.")
 )
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.9])
 def test_vectors(label, prediction, left, disagreement, threshold):
-    found = mismatches(label, prediction.astype(np.float32), threshold=threshold)
-    assert found == NONE._replace(**left)
+    errors = mismatches(label, prediction.astype(np.float32), threshold=threshold)
+    assert errors == NONE._replace(**left)
     assert (label != prediction).sum() == disagreement
 
 
@@ -56,7 +56,7 @@ def test_where_the_errors_are():
 
 
 def test_simple_pixels_are_those_of_yokoi():
-    """One in Yokoi, Toriwaki and Fukumura's number of 4-connected pieces (1975)."""
+    """Those whose number of pieces (Yokoi, Toriwaki and Fukumura 1975) is one."""
     clockwise = (4, 2, 1, 0, 3, 5, 6, 7)  # from the right, in places of the ring
     for ring in range(256):
         x = [ring >> k & 1 for k in clockwise]
@@ -81,7 +81,7 @@ def test_warping_keeps_cells_and_holes(label, probability, threshold):
 
 
 def visit(label, probability, threshold):
-    """The rounds as they are written down, each pixel judged by its patch."""
+    """The rounds as defined, each pixel decided by its 3 x 3 patch."""
     source = np.pad(label, 1)
     target = np.pad(probability.astype(float) > threshold, 1)
     far = np.pad(np.float32(abs(probability.astype(float) - threshold)), 1)
@@ -102,7 +102,7 @@ def visit(label, probability, threshold):
 
 
 def name(warped, y, x):
-    """One row and column of the table of errors."""
+    """The kind of a mismatch, by the table of the definition."""
 
     def ids(image):
         near = np.pad(ndimage.label(image)[0], 1)[y : y + 3, x : x + 3]
@@ -124,30 +124,30 @@ def name(warped, y, x):
 
 @settings(deadline=None, max_examples=150)
 @given(slices, graded, st.sampled_from([0.0, 0.4, 0.8]))
-def test_table_of_rings_is_one_patch_at_a_time(label, probability, threshold):
+def test_the_table_of_rings_equals_one_patch_at_a_time(label, probability, threshold):
     expected = visit(label, probability, threshold)
     actual = warp(label, probability, threshold=threshold)
     np.testing.assert_array_equal(actual, expected)
     wrong = np.argwhere(expected != (probability > threshold))
     names = [name(expected, *at) for at in wrong]
-    found = mismatches(label, probability, threshold=threshold)
-    assert found == Mismatches(*(names.count(each) for each in Mismatches._fields))
+    errors = mismatches(label, probability, threshold=threshold)
+    assert errors == Mismatches(*(names.count(each) for each in Mismatches._fields))
 
 
 @pytest.mark.parametrize(("gap", "kind"), [(9, "hole_deletions"), (30, "splits")])
-def test_a_cell_is_torn_if_it_is_within_20_pixels(gap, kind):
-    """A ring that closes far away counts as one that does not close."""
+def test_a_cell_splits_if_it_does_within_20_pixels(gap, kind):
+    """A ring that closes outside this window counts as open."""
     ring = np.zeros((60, 60), bool)
     ring[5 : 7 + gap, 5 : 7 + gap] = True
     ring[6 : 6 + gap, 6 : 6 + gap] = False
     cut = ring.astype(np.float32)
     cut[5, 5 + gap // 2] = 0
-    found = mismatches(ring, cut, threshold=0.5)
-    assert found == NONE._replace(**{kind: 1})
+    errors = mismatches(ring, cut, threshold=0.5)
+    assert errors == NONE._replace(**{kind: 1})
 
 
 def test_order_of_visits():
-    """The farthest from the threshold first; of equals, the first in its column."""
+    """The farthest from the threshold first; ties by column, then row."""
     label = picture("###")
     for near, kept in [((0, 2), 1), ((0, 1), 1), ((1, 2), 2), ((), 2)]:
         probability = np.zeros(label.shape, np.float32)

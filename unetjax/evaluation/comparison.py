@@ -84,8 +84,8 @@ def select(split: Split, part: Part | None = None) -> tuple[Part, list[Example]]
     examples = split.validation if part == "validation" else split.test
     if examples is None:
         raise ValueError(
-            "part must be 'validation', as there are no test images; select some by "
-            "config.data.test or config.data.test_fraction."
+            "there are no test images; select some by config.data.test or "
+            "config.data.test_fraction, or use the validation images."
         )
     return part, examples
 

@@ -162,7 +162,7 @@ def precision(matches: Matches) -> Float[np.ndarray, " T"]:
 
 
 def recall(matches: Matches) -> Float[np.ndarray, " T"]:
-    """Returns tp / (tp + fn), the fraction of the true cells that were found."""
+    """Returns tp / (tp + fn), the fraction of the true cells that have a match."""
     return overlap.ratio(matches.tp, matches.tp + matches.fn)
 
 
