@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -78,3 +79,21 @@ def shard(batch: PyTree, num_devices: int) -> PyTree:
         return x.reshape(num_devices, -1, *x.shape[1:])
 
     return jax.tree.map(split, batch)
+
+
+def as_varying(tree: PyTree, axis_name: str) -> PyTree:
+    """Marks replicated arrays as if they differed between devices.
+
+    With its default checks `jax.shard_map` tracks which values are equal on all
+    devices, and sums the gradients of those that are. The values stay as they are.
+
+    Args:
+      tree: Replicated arrays inside a mapped function.
+      axis_name: Name of the mapped axis.
+    """
+    # The index of the device differs by definition: where that does not show in its
+    # type, as under `pmap` and `vmap`, nothing is tracked.
+    index, constant = jax.lax.axis_index(axis_name), jnp.zeros((), jnp.int32)
+    if jax.typeof(index) == jax.typeof(constant):
+        return tree
+    return jax.lax.pcast(tree, axis_name, to="varying")
