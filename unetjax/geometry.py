@@ -6,8 +6,9 @@ A network of `depth` D poolings commutes with shifts by its `period` 2^D only. W
 the border.
 """
 
+import operator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsIndex, get_args
 
 Padding = Literal["VALID", "SAME"]
 
@@ -21,6 +22,9 @@ class Geometry:
       kernel_size: Side k of the block convolutions, odd.
       padding: `VALID` as in the paper, or `SAME`.
 
+    Raises:
+      ValueError: On construction, for a value that is not accepted.
+
     Example:
       >>> Geometry().output_size(572), Geometry(depth=2).output_size(572)
       (388, 532)
@@ -29,6 +33,24 @@ class Geometry:
     depth: int = 4
     kernel_size: int = 3
     padding: Padding = "VALID"
+
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        for name, least in (("depth", 0), ("kernel_size", 1)):
+            if _integer(name, getattr(self, name)) < least:
+                raise ValueError(
+                    f"{name} must be at least {least}, got {getattr(self, name)}."
+                )
+        if self.kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size must be odd, got {self.kernel_size}: an even one would "
+                f"shift the output by half a pixel; try {self.kernel_size + 1}."
+            )
+        if self.padding not in get_args(Padding):
+            raise ValueError(
+                f"padding must be one of {', '.join(get_args(Padding))}, got "
+                f"{self.padding!r}."
+            )
 
     @property
     def period(self) -> int:
@@ -80,7 +102,7 @@ class Geometry:
           >>> Geometry().is_legal(572), Geometry().is_legal(570)
           (True, False)
         """
-        smallest = self._smallest_input
+        input_size, smallest = _integer("input_size", input_size), self._smallest_input
         return input_size >= smallest and (input_size - smallest) % self.period == 0
 
     def output_size(self, input_size: int) -> int:
@@ -111,7 +133,7 @@ class Geometry:
           (572, 700)
         """
         smallest = self._smallest_input
-        missing = output_size + self.offset - smallest
+        missing = _integer("output_size", output_size) + self.offset - smallest
         return smallest + _round_up(missing, self.period)
 
     @property
@@ -146,6 +168,14 @@ def output_size(
       388
     """
     return Geometry(depth, kernel_size, padding).output_size(input_size)
+
+
+def _integer(name: str, value: SupportsIndex) -> int:
+    """The value as an integer; refuses text and fractions."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
 
 
 def _round_up(size: int, step: int) -> int:

@@ -42,11 +42,17 @@ def weighted_cross_entropy(
     Returns:
       Loss in nats, unreduced.
 
+    Raises:
+      TypeError: If the labels are no integers.
+      ValueError: If shapes do not fit, or a label is K or more. Values are unknown
+        while JAX traces a function: inside `jax.jit` such a label makes the loss NaN.
+
     Example:
       >>> import jax.numpy as jnp
       >>> weighted_cross_entropy(jnp.zeros((1, 2)), jnp.array([1]), jnp.array([5.0]))
       Array([3.465736], dtype=float32)
     """
+    _check_labels(logits, labels, weights)
     weights = valid_weights(labels, weights)
     pixels = optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), jnp.maximum(labels, 0)
@@ -73,6 +79,11 @@ def soft_dice(
       logits: Activations a_k(x), before the softmax.
       labels: True class of every pixel, in [0, K); a negative label ignores the pixel.
       weights: Weight of every pixel, dimensionless; 1 by default.
+
+    Raises:
+      TypeError: If the labels are no integers.
+      ValueError: As `weighted_cross_entropy`; inside `jax.jit` a label of K or more
+        makes the loss NaN.
 
     Example:
       >>> labels = jnp.array([1, 1, 1, 0, 0, 0, 1, 1])
@@ -137,6 +148,34 @@ def valid_weights(
     return jnp.where(labels >= 0, weights, 0.0)
 
 
+def _check_labels(logits: Array, labels: Array, weights: Array) -> None:
+    """Refuses labels and weights that are not those of the logits."""
+    shape, expected, num_classes = labels.shape, logits.shape[:-1], logits.shape[-1]
+    if shape == logits.shape:
+        raise ValueError(
+            f"labels must be one class per pixel, of shape {list(expected)}, got "
+            f"one-hot labels of shape {list(shape)}; use labels.argmax(axis=-1)."
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"labels must be integers, got {labels.dtype}; use labels.astype('int32')."
+        )
+    for name, given in (("labels", shape), ("weights", jnp.shape(weights))):
+        if given != expected and (given or name == "labels"):
+            raise ValueError(
+                f"{name} must have the shape of the output of the network, "
+                f"{list(expected)}, got {list(given)}; crop them with "
+                "unetjax.network.blocks.center_crop(..., like=logits)."
+            )
+    if not isinstance(labels, jax.core.Tracer) and labels.size:
+        largest = int(labels.max())
+        if largest >= num_classes:
+            raise ValueError(
+                f"labels must be below the number of classes, {num_classes}, got "
+                f"{largest}; raise num_classes, or use -1 for pixels to ignore."
+            )
+
+
 def _sum(sums: PixelSums) -> Float[Array, ""]:
     return sums.loss
 
@@ -158,8 +197,12 @@ class _DiceSums(NamedTuple):
 
 
 def _dice_sums(logits: Array, labels: Array, weights: Array) -> _DiceSums:
+    _check_labels(logits, labels, weights)
     num_classes = logits.shape[-1]
-    weight = valid_weights(labels, weights)[..., None]
+    weights = valid_weights(labels, weights)
+    # A class that does not exist must not pass for a pixel of no class.
+    weight = jnp.where((labels >= num_classes) & (weights > 0), jnp.nan, weights)
+    weight = weight[..., None]
     probs = jax.nn.softmax(logits.astype(jnp.float32))
     one_hot = jax.nn.one_hot(labels, num_classes)  # all zero at negative labels
     total = functools.partial(jnp.sum, axis=tuple(range(labels.ndim)))

@@ -10,6 +10,7 @@ import difflib
 import functools
 import inspect
 import math
+import numbers
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,8 +29,8 @@ _SIMILAR = 0.6  # in [0, 1]; less similar names are not suggested
 def check_fields(settings: object) -> None:
     """Refuses fields whose values do not have the types of their annotations.
 
-    Annotations may be classes, `Literal` choices, and unions and tuples of these. A
-    bool is not accepted as a number, and numbers must be finite.
+    Annotations may be classes, `Literal` choices, and unions, tuples and mappings of
+    these. A bool is not accepted as a number, and numbers must be finite.
 
     Args:
       settings: An instance of a settings class.
@@ -82,6 +83,8 @@ def check_range(
       Traceback (most recent call last):
       ValueError: rate must be at least 0 and below 1, got 1.5.
     """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{name} must be a number, got {value!r}.")
     bounds = {
         "at least": (at_least, lambda bound: value >= bound),
         "above": (above, lambda bound: value > bound),
@@ -288,6 +291,13 @@ def _fits(value: object, hint: object) -> bool:
         if arguments[-1] is Ellipsis:
             return all(_fits(item, arguments[0]) for item in value)
         return len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _fits(key, arguments[0]) and _fits(item, arguments[1])
+            for key, item in value.items()
+        )
+    if hint is Any:
+        return True
     if origin is type:
         return isinstance(value, type)
     if hint in (int, float):
@@ -312,6 +322,10 @@ def _describe(hint: object) -> str:
         if arguments[-1] is Ellipsis:
             return f"a list, each {item}"
         return f"a list of {len(arguments)} values, each {item}"
+    if origin is Mapping:
+        values = arguments[1]
+        of = "" if values is Any else f", each value {_describe(values)}"
+        return f"a dictionary{of}"
     if dataclasses.is_dataclass(hint):
         return "a section with options of its own"
     kinds: dict[object, str] = {float: "a number", int: "an integer", str: "a string"}

@@ -224,52 +224,58 @@ def test_a_run_folder_stands_for_the_model_in_it(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
+    ("changes", "message"),
     [
         (
-            lambda fields: fields["architecture"].update(featurs=3),
-            r"model\.json cannot be used: architecture has no field 'featurs'; did you "
-            r"mean features\?",
+            {"architecture.featurs": 3},
+            r"model\.json cannot be used: model\.json\.architecture has no option "
+            r"'featurs'; did you mean features\?",
         ),
+        ({"chanels": 1}, "no option 'chanels'; did you mean channels"),
+        ({"format": 3}, "format is 3, .* 1 to 2; update unetjax"),
+        ({"format": "2"}, "format is '2', .* 1 to 2; update unetjax"),
+        ({"unetjax": 0.1}, r"model\.json\.unetjax must be a string, got 0\.1"),
+        ({"architecture": None}, "architecture must be a section"),
+        ({"architecture.depth": "1"}, "architecture.depth must be an integer, got '1'"),
+        ({"architecture.features": 0}, "features must be at least 1, got 0"),
+        ({"architecture.kernel_size": 2}, "kernel_size must be odd, got 2"),
+        ({"architecture.padding": "FULL"}, "one of VALID, SAME, got 'FULL'"),
+        ({"architecture.dtype": "int8"}, "dtype must be a floating type .*'int8'"),
+        ({"channels": 0}, "channels must be at least 1, got 0"),
+        ({"channels": "1"}, "channels must be an integer, got '1'"),
+        ({"input_scaling.method": "log"}, "one of unit, .*, got 'log'"),
+        ({"input_scaling.clip": [2.0, 1.0]}, "clip must be a least grey value"),
+        ({"input_scaling.clip": [2.0]}, "clip must be a list of 2 values"),
+        ({"class_names": ["cell"]}, "name all 2 classes or none, got 1 names"),
+        ({"class_names": "ab"}, "class_names must be a list, each a string, got 'ab'"),
+        ({"instances.threshold": 128}, "threshold must be .* got 128"),
+        ({"instances.min_size": -1}, "min_size must be at least 0, got -1"),
+        ({"provenance.steps": 7}, "no option 'steps'; did you mean step"),
+        ({"provenance.step": "7"}, "step must be an integer or None, got '7'"),
+        ({"provenance.scores": {"iou": "?"}}, "each value a number or None, got"),
+        ({"provenance.config": [1]}, "config must be a dictionary"),
         (
-            lambda fields: fields.update(chanels=1),
-            "no field 'chanels'; did you mean channels",
-        ),
-        (
-            lambda fields: fields.update(format=3),
-            "format is 3, .* 1 to 2; update unetjax",
-        ),
-        (lambda fields: fields.pop("provenance"), "provenance must be .*, got None"),
-        (
-            lambda fields: fields["input_scaling"].update(method="log"),
-            "one of unit, .*, got 'log'",
-        ),
-        (
-            lambda fields: fields["input_scaling"].update(clip=[2.0, 1.0]),
-            "cannot be used: .*clip must be a least grey",
-        ),
-        (
-            lambda fields: fields["instances"].update(threshold=128),
-            "threshold must be .* got 128",
-        ),
-        (
-            lambda fields: fields["provenance"].update(steps=7),
-            "provenance has no field 'steps'; did you mean step",
-        ),
-        (
-            lambda fields: fields["architecture"].update(padding="FULL"),
-            r"padding must be one of VALID, SAME, got 'FULL'",
-        ),
-        (
-            lambda fields: fields["architecture"].update(features=3),
+            {"architecture.features": 3},
             r"weights\.npz cannot be used: .*params/bottleneck/conv_0/bias must be "
             r"float32 \[6\], got float32 \[4\]; use",
         ),
     ],
 )
 @pytest.mark.usefixtures("as_installed")
-def test_a_model_that_cannot_be_understood_is_refused(folder, edit, message):
-    rewrite(folder, edit)
+def test_every_field_is_checked(folder, changes, message):
+    def change(fields):
+        for name, value in changes.items():
+            *section, last = name.split(".")
+            (fields[section[0]] if section else fields)[last] = value
+
+    rewrite(folder, change)
+    with pytest.raises(ValueError, match=message):
+        load_model(folder)
+
+
+def test_no_field_may_be_missing(folder):
+    rewrite(folder, lambda fields: (fields.pop("provenance"), fields.pop("channels")))
+    message = r"model\.json cannot be used: it has no channels, provenance\."
     with pytest.raises(ValueError, match=message):
         load_model(folder)
 
@@ -302,7 +308,7 @@ def test_hostile_arrays_run_nothing(folder, tmp_path):
     ("changes", "message"),
     [
         (
-            {"provenance": Provenance(scores={"iou": float("nan")})},
+            {"provenance": Provenance(config={"seed": float("nan")})},
             "must be JSON data without NaN",
         ),
         (

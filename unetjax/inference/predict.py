@@ -96,6 +96,7 @@ def predict(
         over all transformations.
 
     Raises:
+      TypeError: If `trained` is no trained model, or an option has a wrong type.
       ValueError: If the image has another number of channels than the network, is empty
         or not finite, or if an option is out of range.
 
@@ -108,6 +109,7 @@ def predict(
       >>> predict(TrainedModel(model, params), np.zeros((33, 21))).shape
       (33, 21, 2)
     """
+    check_trained(trained)
     model = trained.model
     pixels = _with_channels(np.asarray(image), trained.params)
     height, width = _result_size(model, pixels.shape[:2], crop)
@@ -161,6 +163,20 @@ def predict(
             yield test_time.invert(transform, result, height, width)
 
     return test_time.mean(predictions())
+
+
+def check_trained(trained: object) -> None:
+    """Refuses anything but a trained model.
+
+    Raises:
+      TypeError: If it is none.
+    """
+    if not isinstance(trained, Network):
+        raise TypeError(
+            f"trained must be a TrainedModel, got {type(trained).__name__}; "
+            "unetjax.load_model(folder) returns one, TrainedModel(model, params) makes "
+            "one."
+        )
 
 
 def class_map(probs: Float[np.ndarray, "H W K"]) -> Int32[np.ndarray, "H W"]:

@@ -8,7 +8,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from unetjax.inference import tta as test_time
-from unetjax.inference.predict import Engine, Network, class_map, predict
+from unetjax.inference.predict import (
+    Engine,
+    Network,
+    check_trained,
+    class_map,
+    predict,
+)
 from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
 from unetjax.instances.settings import InstanceSettings
@@ -70,6 +76,8 @@ def segment(
       ValueError: If the networks have different classes, or the image does not fit one.
     """
     models = (trained, *others)
+    for each in models:
+        check_trained(each)
     for other in others:
         if _classes(other) != _classes(trained):
             raise ValueError(

@@ -180,7 +180,11 @@ def _tile_size(trusted: int, geometry: Geometry) -> int:
 
 def _axis(size: int, tile: int, geometry: Geometry) -> TileAxis:
     """The tiles of one side along one axis."""
-    geometry.output_size(tile)  # refuses illegal sides
+    try:
+        geometry.output_size(tile)  # refuses illegal sides
+    except (TypeError, ValueError) as error:
+        text = str(error).replace("input_size", "tile_size", 1)
+        raise type(error)(text) from None
     step = geometry.period
     trusted = tile - 2 * geometry.margin
     stride = trusted // step * step

@@ -8,8 +8,10 @@ from jaxtyping import PyTree
 
 from unetjax.inference import predict, segment
 from unetjax.instances.settings import InstanceSettings
+from unetjax.network.forward import check_params
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
+from unetjax.settings import check_fields
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Provenance:
     trial: str = ""
     notes: str = ""
 
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        check_fields(self)
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
@@ -53,7 +59,10 @@ class TrainedModel:
       input_scaling: From grey values as stored to network input.
       class_names: Name of every class, background first; empty if they have none.
       instances: Post-processing from probabilities to instances.
-      provenance: What it was trained on, and how well it did.
+      provenance: What it was trained on, and its scores.
+
+    Raises:
+      ValueError: On construction, for a value that is not accepted.
     """
 
     model: UNet
@@ -63,6 +72,16 @@ class TrainedModel:
     class_names: tuple[str, ...] = ()
     instances: InstanceSettings = InstanceSettings()
     provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        check_fields(self)
+        check_params(self.params)
+        if self.class_names and len(self.class_names) != self.model.num_classes:
+            raise ValueError(
+                f"class_names must name all {self.model.num_classes} classes or none, "
+                f"got {len(self.class_names)} names."
+            )
 
     # The functions are the methods: one signature, one documentation.
     predict = predict.predict

@@ -15,7 +15,7 @@ import os
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -24,29 +24,18 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import PyTree, Shaped
 
+from unetjax import settings
 from unetjax.files import manifests
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
-from unetjax.settings import suggest
 
 MODEL, WEIGHTS, README = "model.json", "weights.npz", "README.md"
 
 _FILES = {MODEL, WEIGHTS, README, manifests.MANIFEST}
 _FORMAT = 2  # raised with every change that older code would misread; 1 is read as well
-_FIELDS = {  # of model.json
-    "format": int,
-    "unetjax": str,
-    "architecture": dict,
-    "channels": int,
-    "input_scaling": dict,
-    "class_names": list,
-    "instances": dict,
-    "provenance": dict,
-}
-_ARCHITECTURE = {f.name for f in dataclasses.fields(UNet)} - {"parent", "name"}
 
 _SCORES = {  # of the provenance, with titles in the README
     "test_scores": "Scores on the test images, which took no part in any choice:",
@@ -74,6 +63,25 @@ every class at every pixel, label the most probable class, instances the numbere
 """
 
 
+@dataclass(frozen=True)
+class _ModelFile:
+    """The fields of model.json."""
+
+    format: int
+    unetjax: str
+    architecture: UNet
+    channels: int
+    input_scaling: InputScaling
+    class_names: tuple[str, ...]
+    instances: InstanceSettings
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        """Validates all fields."""
+        settings.check_fields(self)
+        settings.check_range("channels", self.channels, at_least=1)
+
+
 def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
     """Writes a model folder, complete or not at all.
 
@@ -90,7 +98,13 @@ def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
         JSON data; nothing is written then.
     """
     folder = pathlib.Path(folder).resolve()  # a link stays a link
-    fields, text = _to_json(trained)
+    fields = settings.to_dict(_describe(trained))
+    try:
+        text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"provenance must be JSON data without NaN: {error}; convert it."
+        ) from error
     variables = {"params": trained.params, **trained.model_state}
     arrays = _flatten(jax.tree.map(np.asarray, variables))
     _check_arrays(arrays, trained.model, fields["channels"])
@@ -128,22 +142,17 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
         folder = folder / "model"
     _refuse_no_model(folder)
     manifests.verify_manifest(folder)
-    try:
-        text = (folder / MODEL).read_text(encoding="utf-8")
-        channels, fields = _from_json(json.loads(text))
-        model = fields["model"]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{folder / MODEL} cannot be used: {error}") from error
+    trained, channels = _read(folder / MODEL)
     try:
         with np.load(folder / WEIGHTS, allow_pickle=False) as file:
             arrays = dict(file)
-        _check_arrays(arrays, model, channels)
+        _check_arrays(arrays, trained.model, channels)
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(f"{folder / WEIGHTS} cannot be used: {error}") from error
     leaves = {name: jnp.asarray(array) for name, array in arrays.items()}
     variables = traverse_util.unflatten_dict(leaves, sep="/")
     params = variables.pop("params")
-    return TrainedModel(params=params, model_state=variables, **fields)
+    return dataclasses.replace(trained, params=params, model_state=variables)
 
 
 def read_provenance(path: str | os.PathLike[str]) -> Provenance:
@@ -152,104 +161,75 @@ def read_provenance(path: str | os.PathLike[str]) -> Provenance:
     Raises:
       ValueError: If the file cannot be used.
     """
-    text = pathlib.Path(path).read_text(encoding="utf-8")
-    return _from_json(json.loads(text))[1]["provenance"]
+    return _read(pathlib.Path(path))[0].provenance
 
 
-def _to_json(trained: TrainedModel) -> tuple[dict[str, Any], str]:
-    """The fields of model.json and its text, checked to be loadable."""
+def _describe(trained: TrainedModel) -> _ModelFile:
     model = trained.model
-    architecture = {name: getattr(model, name) for name in sorted(_ARCHITECTURE)}
-    fields = {
-        "format": _FORMAT,
-        "unetjax": importlib.metadata.version("unetjax"),
-        "architecture": {**architecture, "dtype": jnp.dtype(model.dtype).name},
-        "channels": num_input_channels(trained.params),
-        "input_scaling": vars(trained.input_scaling),
-        "class_names": trained.class_names,
-        "instances": vars(trained.instances),
-        "provenance": vars(trained.provenance),
-    }
+    return _ModelFile(
+        format=_FORMAT,
+        unetjax=importlib.metadata.version("unetjax"),
+        architecture=model.clone(dtype=jnp.dtype(model.dtype).name),
+        channels=num_input_channels(trained.params),
+        input_scaling=trained.input_scaling,
+        class_names=trained.class_names,
+        instances=trained.instances,
+        provenance=trained.provenance,
+    )
+
+
+def _read(path: pathlib.Path) -> tuple[TrainedModel, int]:
+    """The model that a model.json describes, without variables, and its channels."""
     try:
-        text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"provenance must be JSON data without NaN: {error}; convert it."
-        ) from error
-    _from_json(json.loads(text))
-    return fields, text
+        fields = _with_new_names(json.loads(path.read_text(encoding="utf-8")))
+        missing = settings.field_types(_ModelFile).keys() - fields.keys()
+        if missing:
+            raise ValueError(f"it has no {', '.join(sorted(missing))}.")
+        file = settings.build(_ModelFile, fields, where=MODEL)
+        trained = TrainedModel(
+            file.architecture,
+            params={},
+            input_scaling=file.input_scaling,
+            class_names=file.class_names,
+            instances=file.instances,
+            provenance=file.provenance,
+        )
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+    return trained, file.channels
 
 
-def _from_json(fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """The number of channels, and all fields of `TrainedModel` but the variables."""
-    version = dict(fields).get("format")
+def _with_new_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of model.json in the format and the names of this version.
+
+    The facts in `about` of format 1 were free to choose: those that have no field of
+    their own become notes.
+    """
+    fields = dict(fields)
+    version = fields.get("format")
     if version not in (1, _FORMAT):
         raise ValueError(
             f"its format is {version!r}, this version of unetjax reads 1 to {_FORMAT}; "
             "update unetjax."
         )
     if version == 1:
-        fields = _from_format_1(fields)
-    _refuse_unknown(fields, _FIELDS, where="it")
-    for name, kind in _FIELDS.items():
-        if not isinstance(fields.get(name), kind):
-            raise ValueError(
-                f"{name} must be of type {kind.__name__}, got {fields.get(name)!r}; "
-                "download or export the model folder again."
-            )
-    scaling = fields["input_scaling"]
-    scaling = {**scaling, "clip": tuple(scaling.get("clip", (None, None)))}
-    architecture = dict(_known(UNet, fields["architecture"], where="architecture"))
+        about = dict(fields.pop("about", {}))
+        unknown = sorted(about.keys() - settings.field_types(Provenance).keys())
+        notes = "; ".join(f"{name}: {about.pop(name)}" for name in unknown)
+        fields |= {
+            "format": _FORMAT,
+            "input_scaling": {
+                "method": fields.pop("scaling", None),
+                # The oldest folders have none.
+                "clip": fields.pop("clip", [None, None]),
+            },
+            "provenance": {**about, "notes": notes},
+        }
+    architecture = dict(fields.get("architecture", {}))
     rule = architecture.get("kernel_init")
     if rule in initializers.RENAMED:
         architecture["kernel_init"] = initializers.RENAMED[rule]
-    model = UNet(**architecture)
-    names = tuple(fields["class_names"])
-    if names and len(names) != model.num_classes:
-        raise ValueError(
-            f"class_names must name all {model.num_classes} classes or none, got "
-            f"{len(names)} names."
-        )
-    return fields["channels"], {
-        "model": model,
-        "input_scaling": InputScaling(
-            **_known(InputScaling, scaling, where="input_scaling")
-        ),
-        "class_names": names,
-        "instances": InstanceSettings(
-            **_known(InstanceSettings, fields["instances"], where="instances")
-        ),
-        "provenance": Provenance(
-            **_known(Provenance, fields["provenance"], where="provenance")
-        ),
-    }
-
-
-def _from_format_1(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of model.json as format 2 names them.
-
-    The facts in `about` were free to choose: those that have no field now are notes.
-    """
-    fields = dict(fields)
-    scaling = {
-        "method": fields.pop("scaling", None),
-        "clip": fields.pop("clip", [None, None]),  # the oldest folders have none
-    }
-    about = dict(fields.pop("about", {}))
-    known = {f.name for f in dataclasses.fields(Provenance)}
-    notes = [f"{name}: {about.pop(name)}" for name in sorted(about.keys() - known)]
-    return {
-        **fields,
-        "input_scaling": scaling,
-        "provenance": {**about, "notes": "; ".join(notes)},
-    }
-
-
-def _known(kind: type, options: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """The options of a class, all of which it must have."""
-    names = {f.name for f in dataclasses.fields(kind)} - {"parent", "name"}
-    _refuse_unknown(options, names, where=where)
-    return options
+    return {**fields, "architecture": architecture}
 
 
 def _flatten(variables: PyTree) -> dict[str, Any]:
@@ -280,17 +260,6 @@ def _check_arrays(
             raise ValueError(
                 f"the arrays do not fit the architecture: {name} must be {right}, got "
                 f"{actual}; use the model that they were trained with."
-            )
-
-
-def _refuse_unknown(
-    names: Iterable[str], known: Collection[str], *, where: str
-) -> None:
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                f"{where} has no field {name!r}; {suggest(name, known)} A later "
-                "version of unetjax may know it."
             )
 
 

@@ -87,13 +87,9 @@ class UNet(nn.Module):
         """Refuses options out of range."""
         super().__post_init__()
         check_fields(self)
-        for name, least in (("num_classes", 1), ("features", 1), ("depth", 0)):
-            check_range(name, getattr(self, name), at_least=least)
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size must be odd, got {self.kernel_size}: an even one would "
-                f"shift the output by half a pixel; try {self.kernel_size + 1}."
-            )
+        for name in ("num_classes", "features"):
+            check_range(name, getattr(self, name), at_least=1)
+        Geometry(self.depth, self.kernel_size)  # checks both
         hint = "it is the probability to drop, not to keep"
         check_range("dropout_rate", self.dropout_rate, at_least=0, below=1, hint=hint)
         check_range("negative_slope", self.negative_slope, at_least=0)
@@ -119,10 +115,12 @@ class UNet(nn.Module):
 
         Args:
           image: Input tiles; H and W must be legal, see `geometry.output_size`.
-          train: Whether dropout is active; it then needs the "dropout" stream.
+          train: Whether dropout is active; it then needs `rngs={"dropout": key}`.
+
+        Raises:
+          ValueError: If the image is no batch, or its sides are illegal.
         """
-        for side in image.shape[1:3]:
-            self.geometry.output_size(side)  # refuses illegal sides
+        _check_image(image, self.geometry)
         at_bottom = self.dropout_sites == "bottom"
         drop = functools.partial(
             nn.Dropout, self.dropout_rate if at_bottom else 0.0, deterministic=not train
@@ -192,6 +190,24 @@ class UNet(nn.Module):
             dtype=self.dtype,
             name=name,
         )
+
+
+def _check_image(image: Array, geometry: Geometry) -> None:
+    """Refuses images of another rank, with channels first, or of an illegal size."""
+    shape = image.shape
+    if len(shape) != 4:
+        raise ValueError(
+            f"image must be a batch [B, H, W, C], got shape {list(shape)}; a single "
+            "image [H, W, C] becomes one by image[None]."
+        )
+    are_legal = [geometry.is_legal(side) for side in shape[1:]]
+    if all(are_legal[1:]) and not are_legal[0]:
+        raise ValueError(
+            f"image must have its channels last, [B, H, W, C], got shape {list(shape)};"
+            " use jnp.moveaxis(image, 1, -1)."
+        )
+    for side in shape[1:3]:
+        geometry.output_size(side)  # the message names legal sides
 
 
 def num_input_channels(params: PyTree) -> int:

@@ -1,4 +1,4 @@
-"""State and training step: a pure function of (state, batch, key)."""
+"""Training state, and the training step as a pure function of (state, batch, key)."""
 
 from typing import Any, NamedTuple
 
@@ -90,16 +90,21 @@ def train_step(
     Args:
       state: State before the update.
       batch: This device's shard of the global batch.
-      key: The run's dropout key; step and device are folded in here, so a resumed run
-        repeats its dropout masks.
-      model: Module mapping images to logits.
-      optimizer: Transformation that made `state.opt_state`.
-      loss: Sums over pixels and the number made of them.
-      log_grad_norms: Whether the metrics hold the norm of every array's gradient.
-      axis_name: Mapped axis to sum over, or None on one device.
+      key: Dropout key of the run. The step and the device are folded in here, so that a
+        resumed run repeats its dropout masks.
+      model: Module from images to logits, such as `UNet`.
+      optimizer: The transformation that made `state.opt_state`.
+      loss: Sums over pixels, and the value computed from them.
+      log_grad_norms: Whether the metrics contain the gradient norm of every array.
+      axis_name: Name of the mapped axis to sum over, under `jax.shard_map` or
+        `jax.pmap`; None on one device.
 
     Returns:
       The updated state and the metrics, equal on every device.
+
+    Raises:
+      ValueError: If sizes, labels or parameters do not fit the model, see `UNet` and
+        `losses.weighted_cross_entropy`.
     """
     key = jax.random.fold_in(key, state.step)
     variables = (state.params, state.model_state)
@@ -110,19 +115,27 @@ def train_step(
     params, model_state = variables
 
     def local_sums(params: PyTree) -> tuple[PyTree, tuple[Array, dict[str, Any]]]:
-        logits, new_state = forward(model, params, model_state, batch["image"], key=key)
-        hits = _count_hits(logits, batch["label"])
-        return loss.sums(logits, batch["label"], batch["weight"]), (hits, new_state)
+        logits, model_state = forward(
+            model, params, state.model_state, batch["image"], key=key
+        )
+        sums = loss.sums(logits, batch["label"], batch["weight"])  # checks the labels
+        return sums, (_count_hits(logits, batch["label"]), model_state)
 
+    params = state.params
+    if axis_name is not None:
+        # With its default checks `shard_map` would sum the gradients of replicated
+        # parameters by itself, and the sum below would count every device again.
+        params = parallel.as_varying(params, axis_name)
+    local, pull_back, (hits, model_state) = jax.vjp(local_sums, params, has_aux=True)
     # Sums cross devices, means never do: shards may differ in weight.
-    sums, pull_back, (hits, new_state) = jax.vjp(local_sums, params, has_aux=True)
+    sums = local
     if axis_name is not None:
-        sums, hits = jax.lax.psum((sums, hits), axis_name)
-        new_state = jax.lax.pmean(new_state, axis_name)
-    value, slopes = jax.value_and_grad(loss.value)(sums)
+        sums, hits = jax.lax.psum((local, hits), axis_name)
+        model_state = jax.lax.pmean(model_state, axis_name)
+    value, cotangents = jax.value_and_grad(loss.value)(sums)
     if axis_name is not None:
-        slopes = parallel.as_varying(slopes, axis_name)
-    (grads,) = pull_back(slopes)
+        cotangents = parallel.as_varying(cotangents, axis_name)
+    (grads,) = pull_back(cotangents)
     if axis_name is not None:
         grads = jax.lax.psum(grads, axis_name)
 
