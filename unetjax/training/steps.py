@@ -107,12 +107,8 @@ def train_step(
         `losses.weighted_cross_entropy`.
     """
     key = jax.random.fold_in(key, state.step)
-    variables = (state.params, state.model_state)
     if axis_name is not None:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        # Gradients must stay those of this device: they are summed below, once.
-        variables = parallel.as_varying(variables, axis_name)
-    params, model_state = variables
 
     def local_sums(params: PyTree) -> tuple[PyTree, tuple[Array, dict[str, Any]]]:
         logits, model_state = forward(
@@ -141,7 +137,7 @@ def train_step(
 
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    state = TrainState(state.step + 1, params, new_state, opt_state)
+    state = TrainState(state.step + 1, params, model_state, opt_state)
     norms = array_norms(grads) if log_grad_norms else None
     return state, Metrics(value, hits[0] / hits[1], optax.tree.norm(grads), norms)
 
