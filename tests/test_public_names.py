@@ -1,7 +1,12 @@
 """The frozen lists of what others build on: edit a list to mean the change."""
 
+import pathlib
+import tomllib
+
 import unetjax
 from unetjax.cli import main
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def test_public_names():
@@ -26,6 +31,16 @@ def test_public_names():
         "weighted_cross_entropy",
     ]
     assert all(hasattr(unetjax, name) for name in unetjax.__all__)
+
+
+def test_the_version_is_that_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert unetjax.__version__ == project["version"]
+
+
+def test_types_are_shipped():
+    """PEP 561: type checkers read annotations of packages with this file only."""
+    assert (ROOT / "unetjax" / "py.typed").is_file()
 
 
 def test_commands():

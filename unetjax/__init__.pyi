@@ -12,6 +12,8 @@ from .network.unet import UNet
 from .training.steps import TrainState, train_step
 from .weight_maps.device import separation_weight_map
 
+__version__: str
+
 __all__ = [
     "Geometry",
     "InputScaling",
