@@ -16,13 +16,13 @@ STARTED = """
 import sys
 from experiments import launch
 
-def main(config):
+def run(invocation):
     import jax, os
     jax.numpy.ones(3).sum().block_until_ready()  # an unknown flag aborts here
     print(os.environ["XLA_FLAGS"])
 
-sys.argv = ["x", "--config=ml_collections_configs/smoke.py", *sys.argv[1:]]
-launch.launch(main)
+argv = ["--config=ml_collections_configs/smoke.py", *sys.argv[1:]]
+sys.exit(launch.launch(run, launch.make_parser("x", None), argv))
 """
 
 
