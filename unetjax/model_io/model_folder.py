@@ -213,7 +213,10 @@ def _with_new_names(fields: dict[str, Any]) -> dict[str, Any]:
             "update unetjax."
         )
     if version == 1:
-        about = dict(fields.pop("about", {}))
+        about = fields.pop("about", {})
+        if not isinstance(about, dict):
+            raise ValueError(f"about must be a section of facts, got {about!r}.")
+        about = dict(about)
         unknown = sorted(about.keys() - settings.field_types(Provenance).keys())
         notes = "; ".join(f"{name}: {about.pop(name)}" for name in unknown)
         fields |= {
@@ -225,11 +228,13 @@ def _with_new_names(fields: dict[str, Any]) -> dict[str, Any]:
             },
             "provenance": {**about, "notes": notes},
         }
-    architecture = dict(fields.get("architecture", {}))
-    rule = architecture.get("kernel_init")
-    if rule in initializers.RENAMED:
-        architecture["kernel_init"] = initializers.RENAMED[rule]
-    return {**fields, "architecture": architecture}
+    architecture = fields.get("architecture")
+    if isinstance(architecture, dict):
+        rule = architecture.get("kernel_init")
+        if isinstance(rule, str):
+            new = initializers.RENAMED.get(rule, rule)
+            fields["architecture"] = {**architecture, "kernel_init": new}
+    return fields
 
 
 def _flatten(variables: PyTree) -> dict[str, Any]:
