@@ -210,7 +210,7 @@ def test_progress_counts_tiles(make_variables):
         (np.zeros((1, 9, 8)), {}, r"with 1 channel, got shape \[1, 9, 8\]; convert it"),
         (np.zeros((2, 9, 8, 1)), {}, r"image must be .*, got shape \[2, 9, 8, 1\]"),
         (np.zeros((0, 8)), {}, "at least one pixel, got 0 x 8"),
-        (np.full((9, 8), np.nan), {}, "image has 72 of 72 values that are NaN or infinite"),
+        (np.full((9, 8), np.nan), {}, "image has 72 of 72 values that are NaN"),
         (np.zeros((9, 8)), {"batch_size": 0}, "batch_size must be at least 1, got 0"),
         (np.zeros((9, 8)), {"tile_size": 25}, "got 25; try 24 or 26"),
     ],
