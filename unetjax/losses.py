@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -168,7 +169,8 @@ def _check_labels(logits: Array, labels: Array, weights: Array) -> None:
                 "unetjax.network.blocks.center_crop(..., like=logits)."
             )
     if not isinstance(labels, jax.core.Tracer) and labels.size:
-        largest = int(labels.max())
+        # By NumPy: under jit, jnp would trace even the maximum of a constant.
+        largest = int(np.asarray(labels).max())
         if largest >= num_classes:
             raise ValueError(
                 f"labels must be below the number of classes, {num_classes}, got "
