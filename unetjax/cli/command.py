@@ -93,7 +93,8 @@ class _Lines(logging.Handler):
 def _plain_log_lines() -> Iterator[None]:
     """Shows log messages of unetjax and Python warnings as plain lines."""
     log, handler = logging.getLogger("unetjax"), _Lines()
-    before = log.level
+    before, propagated = log.level, log.propagate
+    log.propagate = False  # absl, where imported, would print every line again
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -104,6 +105,7 @@ def _plain_log_lines() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(before)
+        log.propagate = propagated
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
