@@ -25,3 +25,19 @@ def test_activations_are_those_on_the_way_to_the_logits(fields):
         assert found[f"{block}/conv_1"].min() < 0  # before it
         assert found[block].shape == found[f"{block}/conv_1"].shape
     assert found["encoder_0/conv_0"].shape == (1, 18, 18, 2)
+
+
+@pytest.mark.parametrize("function", [forward, activations])
+def test_parameters_and_model_state_are_not_mixed_up(function):
+    """A `params` in the model state would silently replace the first argument."""
+    model = UNet(features=2, depth=1, norm="batch")
+    image = jax.numpy.zeros((1, 20, 20, 1))
+    variables = model.init(jax.random.key(1), image, train=False)
+    params, statistics = variables["params"], variables["batch_stats"]
+    collections = "got variables with the collections batch_stats, params; pass "
+    message = f"^params must be the parameters alone, {collections}"
+    with pytest.raises(ValueError, match=message):
+        function(model, variables, {"batch_stats": statistics}, image)
+    message = f"^model_state must be the other collections alone, {collections}"
+    with pytest.raises(ValueError, match=message):
+        function(model, params, variables, image)

@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 from unetjax.inference import predict, segment
 from unetjax.instances.settings import InstanceSettings
-from unetjax.network.forward import check_params
+from unetjax.network.forward import check_variables
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.settings import check_fields
@@ -76,7 +76,7 @@ class TrainedModel:
     def __post_init__(self) -> None:
         """Validates all fields."""
         check_fields(self)
-        check_params(self.params)
+        check_variables(self.params, self.model_state)
         if self.class_names and len(self.class_names) != self.model.num_classes:
             raise ValueError(
                 f"class_names must name all {self.model.num_classes} classes or none, "
