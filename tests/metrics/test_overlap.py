@@ -115,7 +115,7 @@ def test_small_integers_do_not_wrap():
 @pytest.mark.parametrize(
     ("label", "predicted", "message"),
     [
-        ([0, 1], [0, 1, 1], r"shape of label, \(2,\), got \(3,\); crop or pad"),
+        ([0, 1], [0, 1, 1], r"size of label, \(2,\), got \(3,\); crop or pad"),
         ([0, 2], [0, 1], "label must have classes from 0 to 1, got 0 to 2"),
         ([0, 1], [0, 255], "predicted must have classes from 0 to 1, got 0 to 255"),
         ([0, 1], [0, -1], "predicted must have classes from 0 to 1, got -1 to 0"),

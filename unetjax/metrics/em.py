@@ -52,11 +52,7 @@ class EmMetric(NamedTuple):
         Raises:
           ValueError: If the sizes differ or a probability is outside of [0, 1].
         """
-        if label.shape != probability.shape:
-            raise ValueError(
-                f"probability must have the size of label, {label.shape}, got "
-                f"{probability.shape}; crop or pad one of them."
-            )
+        metric.check_same_size(label=label, probability=probability)
         # A chained comparison is False for NaN, which is refused as well.
         if not (probability.size and 0 <= probability.min() <= probability.max() <= 1):
             raise ValueError(

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Integer
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from unetjax.metrics import overlap
+from unetjax.metrics import metric, overlap
 
 # k / 20 and not arange(0.5, 1, 0.05), whose sixth number is 0.7500000000000002.
 THRESHOLDS = tuple(k / 20 for k in range(10, 20))
@@ -83,15 +83,11 @@ def match(
       >>> matches.tp, matches.touching, matches.touching_separated
       (array([1]), 1, 0)
     """
-    if truth.shape != predicted.shape:
-        raise ValueError(
-            f"predicted must have the size of truth, {truth.shape}, got "
-            f"{predicted.shape}; crop or pad one of them."
-        )
-    true_cells = _numbered(truth, "truth")
-    predicted_cells = _numbered(predicted, "predicted")
+    metric.check_same_size(truth=truth, predicted=predicted)
+    true_cells = number_cells(truth, "truth")
+    predicted_cells = number_cells(predicted, "predicted")
     num_true, num_predicted = true_cells.max(initial=0), predicted_cells.max(initial=0)
-    overlaps = _overlaps(true_cells, predicted_cells)
+    overlaps = find_overlaps(true_cells, predicted_cells)
 
     pairs = [assign(overlaps, threshold) for threshold in thresholds]
     tp = np.array([len(chosen) for chosen in pairs], np.int64)
@@ -110,6 +106,46 @@ def match(
         close=len(close),
         close_separated=int(np.count_nonzero(matched[close].all(axis=1))),
     )
+
+
+def number_cells(
+    instances: Integer[np.ndarray, "H W"], name: str
+) -> Int[np.ndarray, "H W"]:
+    """Numbers cells 1, 2, ... by their first pixels.
+
+    The input's numbers then cannot decide a tie between two matchings.
+
+    Raises:
+      ValueError: If a cell has a negative number; `name` is that of the argument.
+    """
+    if instances.min(initial=0) < 0:
+        raise ValueError(
+            f"{name} must number cells from 1 up with 0 outside of them, got "
+            f"{instances.min()}; set pixels that do not count to 0 in both images."
+        )
+    foreground = instances != 0
+    _, first, index = np.unique(
+        instances[foreground], return_index=True, return_inverse=True
+    )
+    rank = np.empty_like(first)
+    rank[np.argsort(first)] = np.arange(1, len(first) + 1)
+    cells = np.zeros(instances.shape, np.int64)
+    cells[foreground] = rank[index]
+    return cells
+
+
+def find_overlaps(
+    true_cells: Int[np.ndarray, "H W"], predicted_cells: Int[np.ndarray, "H W"]
+) -> Overlaps:
+    """Returns all overlapping pairs of two maps whose cells are numbered 1, 2, ..."""
+    true_areas = np.bincount(true_cells.ravel())[1:]
+    predicted_areas = np.bincount(predicted_cells.ravel())[1:]
+    both = (true_cells > 0) & (predicted_cells > 0)
+    codes = (true_cells[both] - 1) * len(predicted_areas) + predicted_cells[both] - 1
+    codes, intersection = np.unique(codes, return_counts=True)
+    true, predicted = np.divmod(codes, len(predicted_areas))
+    union = true_areas[true] + predicted_areas[predicted] - intersection
+    return Overlaps(true, predicted, intersection, union)
 
 
 def assign(overlaps: Overlaps, threshold: float) -> Int[np.ndarray, " M"]:
@@ -174,43 +210,6 @@ def f1(matches: Matches) -> Float[np.ndarray, " T"]:
 def matched_iou(matches: Matches) -> Float[np.ndarray, " T"]:
     """Returns the mean IoU of the matched pairs; NaN where nothing matched."""
     return overlap.ratio(matches.iou_sum, matches.tp)
-
-
-def _numbered(
-    instances: Integer[np.ndarray, "H W"], name: str
-) -> Int[np.ndarray, "H W"]:
-    """Numbers cells 1, 2, ... by their first pixels.
-
-    The input's numbers then cannot decide a tie between two matchings.
-    """
-    if instances.min(initial=0) < 0:
-        raise ValueError(
-            f"{name} must number cells from 1 up with 0 outside of them, got "
-            f"{instances.min()}; set pixels that do not count to 0 in both images."
-        )
-    foreground = instances != 0
-    _, first, index = np.unique(
-        instances[foreground], return_index=True, return_inverse=True
-    )
-    rank = np.empty_like(first)
-    rank[np.argsort(first)] = np.arange(1, len(first) + 1)
-    cells = np.zeros(instances.shape, np.int64)
-    cells[foreground] = rank[index]
-    return cells
-
-
-def _overlaps(
-    true_cells: Int[np.ndarray, "H W"], predicted_cells: Int[np.ndarray, "H W"]
-) -> Overlaps:
-    """Counts the pixels of all overlapping pairs, from maps numbered 1, 2, ..."""
-    true_areas = np.bincount(true_cells.ravel())[1:]
-    predicted_areas = np.bincount(predicted_cells.ravel())[1:]
-    both = (true_cells > 0) & (predicted_cells > 0)
-    codes = (true_cells[both] - 1) * len(predicted_areas) + predicted_cells[both] - 1
-    codes, intersection = np.unique(codes, return_counts=True)
-    true, predicted = np.divmod(codes, len(predicted_areas))
-    union = true_areas[true] + predicted_areas[predicted] - intersection
-    return Overlaps(true, predicted, intersection, union)
 
 
 def _largest_matching(

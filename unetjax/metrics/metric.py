@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
+import numpy as np
+from jaxtyping import Shaped
 
 State = TypeVar("State")
 AnyMetric = TypeVar("AnyMetric", bound="Metric")
@@ -27,6 +29,20 @@ class Metric(Protocol):
     def compute(self) -> dict[str, float]:
         """Returns every score by its name; NaN where there was nothing to count."""
         ...
+
+
+def check_same_size(**maps: Shaped[np.ndarray, "..."]) -> None:
+    """Refuses two maps of different sizes, the reference first, by their names.
+
+    Raises:
+      ValueError: If the second does not have the size of the first.
+    """
+    (reference, first), (name, second) = maps.items()
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{name} must have the size of {reference}, {first.shape}, got "
+            f"{second.shape}; crop or pad one of them."
+        )
 
 
 def add_fields(one: State, other: State) -> State:

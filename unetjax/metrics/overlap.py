@@ -6,6 +6,8 @@ Matrices of several images add up; scores are computed from the sum.
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
+from unetjax.metrics import metric
+
 Numbers = np.ndarray | np.number | float | int
 
 
@@ -33,11 +35,7 @@ def confusion(
       array([[1, 0],
              [1, 1]])
     """
-    if label.shape != predicted.shape:
-        raise ValueError(
-            f"predicted must have the shape of label, {label.shape}, got "
-            f"{predicted.shape}; crop or pad one of them."
-        )
+    metric.check_same_size(label=label, predicted=predicted)
     counted = label >= 0
     pairs = {"label": label[counted], "predicted": predicted[counted]}
     for name, classes in pairs.items():

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int32, Integer, Real
 from scipy import ndimage, sparse
 
-from unetjax.metrics import overlap
+from unetjax.metrics import metric, overlap
 
 # The scorer adds 0.1 in double precision: the fourth is 0.30000000000000004, and the
 # last is below 1, so that a probability of exactly 1 is still white there.
@@ -130,11 +130,7 @@ def compare(
       >>> v_rand(merged)
       Fidelity(precision=0.5, recall=1.0, score=0.6666666666666666)
     """
-    if truth.shape != predicted.shape:
-        raise ValueError(
-            f"predicted must have the size of truth, {truth.shape}, got "
-            f"{predicted.shape}; crop or pad one of them."
-        )
+    metric.check_same_size(truth=truth, predicted=predicted)
     counted = truth > 0
     rows, columns = truth[counted], predicted[counted]
     is_end = np.ones(len(rows), bool)  # of a run of one pair

@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
-from scipy import sparse
 
-from unetjax.metrics import metric, overlap
+from unetjax.metrics import matching, metric, overlap
 
 # Cost of correcting one error of each kind by hand (Matula et al. 2015).
 _SPLIT_COST, _MISSED_COST, _EXTRA_COST = 5, 10, 1
@@ -54,38 +53,22 @@ class TrackingMetric(NamedTuple):
           >>> TrackingMetric.from_image(truth, halves).compute()["seg"]
           0.6666666666666666
         """
-        if truth.shape != predicted.shape:
-            raise ValueError(
-                f"predicted must have the size of truth, {truth.shape}, got "
-                f"{predicted.shape}; crop or pad one of them."
-            )
-        for name, cells in {"truth": truth, "predicted": predicted}.items():
-            if cells.min(initial=0) < 0:
-                raise ValueError(
-                    f"{name} must number cells from 1 up with 0 outside of them, got "
-                    f"{cells.min()}; set pixels that do not count to 0 in both images."
-                )
-        # Number 0 in front, so that index 0 is background even where none is seen.
-        numbers, true = np.unique(np.append(0, truth), return_inverse=True)
-        computed_numbers, computed = np.unique(
-            np.append(0, predicted), return_inverse=True
+        metric.check_same_size(truth=truth, predicted=predicted)
+        references = matching.number_cells(truth, "truth")
+        computed = matching.number_cells(predicted, "predicted")
+        overlaps = matching.find_overlaps(references, computed)
+        areas = np.bincount(references.ravel())[1:]
+        matched = 2 * overlaps.intersection > areas[overlaps.true]
+        jaccard = (overlaps.intersection / overlaps.union)[matched].sum()
+        num_references = len(areas)
+        num_matches = np.bincount(
+            overlaps.predicted[matched], minlength=computed.max(initial=0)
         )
-        table = sparse.coo_array(
-            (np.ones(truth.size, np.int64), (true[1:], computed[1:])),
-            shape=(len(numbers), len(computed_numbers)),
-        ).tocsr()
-        areas, computed_areas = table.sum(axis=1), table.sum(axis=0)
-        pairs = sparse.coo_array(table[1:, 1:])
-        row, column = (index + 1 for index in pairs.coords)
-        matched = 2 * pairs.data > areas[row]
-        row, column, shared = row[matched], column[matched], pairs.data[matched]
-        union = areas[row] + computed_areas[column] - shared
-        num_matches = np.bincount(column, minlength=len(computed_numbers))[1:]
         return cls(
-            jaccard=float((shared / union).sum()),
-            references=len(numbers) - 1,
+            jaccard=float(jaccard),
+            references=num_references,
             splits=int(np.maximum(num_matches - 1, 0).sum()),
-            missed=len(numbers) - 1 - len(row),
+            missed=num_references - int(matched.sum()),
             extra=int((num_matches == 0).sum()),
             frames=1,
         )

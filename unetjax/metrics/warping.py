@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Int, Real, Shaped
 from scipy import ndimage
 
+from unetjax.metrics import metric
+
 _RADIUS = 20  # pixels around a white one in which the scorer looks for a split
 
 # The ring of a pixel: place k has weight 2^k in its code, and 7 - k lies opposite.
@@ -74,11 +76,7 @@ def warp(
     are flipped, and the rest is visited again until a round flips none. See
     `mismatches` for the arguments.
     """
-    if truth.shape != probability.shape:
-        raise ValueError(
-            f"probability must have the size of truth, {truth.shape}, got "
-            f"{probability.shape}; crop or pad one of them."
-        )
+    metric.check_same_size(truth=truth, probability=probability)
     padded = np.pad(truth, 1)
     width = padded.shape[1]
     codes = np.zeros(padded.shape, np.uint8)
