@@ -1,5 +1,6 @@
 """Small runs that tests train, and comparisons of run folders."""
 
+import pathlib
 import signal
 
 import jax
@@ -23,6 +24,10 @@ CONFIG = configs.from_dict(
         "augmentation": {"elastic_sigma": 1.0},
     }
 )
+
+
+# A run of an earlier version, see its README.md.
+OLD_RUN = pathlib.Path(__file__).parent / "old_run"
 
 
 class Alarm(list):

@@ -2,11 +2,11 @@ import copy
 import dataclasses
 import json
 import math
-import pathlib
 import re
 
 import pytest
 
+from tests.training.runs import OLD_RUN
 from unetjax.data.open_data import DataSettings
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
@@ -277,20 +277,24 @@ def test_differences_leave_out_what_may_change():
     assert config.differences(old, old) == []
 
 
-# As the version before the first renaming wrote it.
-OLD = json.loads((pathlib.Path(__file__).parent / "old_config.json").read_text())
+OLD = json.loads((OLD_RUN / "config.json").read_text())
 
 
 def new_config():
-    """The experiment of `old_config.json`, in the names of today."""
+    """The experiment of the old run, in the names of today."""
     return ExperimentConfig(
         seed=3,
-        num_steps=7,
-        tile_size=44,
+        num_steps=4,
+        tile_size=20,
+        log_every=1,
+        evaluate_every=2,
+        num_pictures=0,
         input_scaling=InputScaling("percentile", (0, 4000)),
         writers=("tensorboard",),
-        model=UNet(features=4, depth=1, kernel_init="truncated_he"),
-        optimizer=OptimizerSettings(weight_decay=1e-4, l2_scope="blocks"),
+        model=UNet(features=2, depth=1, kernel_init="truncated_he"),
+        optimizer=OptimizerSettings(
+            name="adam", learning_rate=0.003, weight_decay=1e-4, l2_scope="blocks"
+        ),
         weight_map=WeightMapSettings(
             separation_border="two_sided", class_balance=(0.5, 1.0)
         ),
