@@ -3,6 +3,7 @@
 Masks may be boolean, one-hot, or integers in any format of `mask_formats`.
 """
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -41,25 +42,21 @@ def from_pairs(
       ((2, 3, 1), [[1, 1, 1], [1, 1, 1]])
     """
     named = [
-        (f"{name}-{i:03d}", _image(image, f"{name}-{i:03d}"), np.asarray(mask))
+        (image, np.asarray(mask), f"{name}-{i:03d}")
         for i, (image, mask) in enumerate(pairs)
     ]
-    labels = [_label(mask, each) for each, _, mask in named]
-    numbers = [
-        label
-        for label, (_, _, mask) in zip(labels, named, strict=True)
-        if not _holds_classes(mask)
+    raw = [
+        (_image(image, each), _label(mask, each), each) for image, mask, each in named
     ]
-    mask_format = (
-        mask_formats.infer_mask_format(numbers, mask_type, where=name)
-        if numbers
-        else None
-    )
+    # Shape or type alone show that other masks hold classes.
+    has_numbers = [mask.ndim == 2 and mask.dtype != np.bool_ for _, mask, _ in named]
+    masks = [label for _, label, _ in itertools.compress(raw, has_numbers)]
+    if not masks:
+        return [from_labels(*each) for each in raw]
+    mask_format = mask_formats.infer_mask_format(masks, mask_type, where=name)
     return [
-        from_labels(image, label, each)
-        if mask_format is None or _holds_classes(mask)
-        else mask_formats.to_example(image, label, each, mask_format)
-        for label, (each, image, mask) in zip(labels, named, strict=True)
+        mask_formats.to_example(*each, mask_format) if numbers else from_labels(*each)
+        for each, numbers in zip(raw, has_numbers, strict=True)
     ]
 
 
@@ -71,11 +68,6 @@ def _image(image: Array, name: str) -> Shaped[np.ndarray, "H W C"]:
             "and [H, W, C]."
         )
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-
-
-def _holds_classes(mask: Array) -> bool:
-    """Returns whether shape or type alone show that a mask holds classes."""
-    return mask.ndim == 3 or mask.dtype == np.bool_
 
 
 def _label(mask: Array, name: str) -> Int[np.ndarray, "H W"]:

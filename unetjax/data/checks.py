@@ -57,8 +57,18 @@ def check(
     if not examples:
         return [Problem("error", "The data set has no images.")]
     problems = [
-        *_channels(examples),
-        *_types(examples),
+        *_differing(
+            examples,
+            [example.image.shape[-1] for example in examples],
+            "Numbers of channels",
+            "convert all to grey or all to RGB",
+        ),
+        *_differing(
+            examples,
+            [example.image.dtype.name for example in examples],
+            "Types of the grey values",
+            "save all images in one type",
+        ),
         *_empty(examples),
         *_duplicates(examples),
         *_split(examples),
@@ -167,20 +177,6 @@ def _differing(
     return _error(
         f"{noun} differ: {count} of {len(examples)} images have {usual}, but not "
         f"{listed(odd)}; {remedy}."
-    )
-
-
-def _channels(examples: Sequence[Example]) -> list[Problem]:
-    channels = [example.image.shape[-1] for example in examples]
-    return _differing(
-        examples, channels, "Numbers of channels", "convert all to grey or all to RGB"
-    )
-
-
-def _types(examples: Sequence[Example]) -> list[Problem]:
-    types = [example.image.dtype.name for example in examples]
-    return _differing(
-        examples, types, "Types of the grey values", "save all images in one type"
     )
 
 

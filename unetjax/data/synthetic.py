@@ -10,14 +10,9 @@ from unetjax.data.examples import Example, from_instances, from_labels
 # All values are ours. They give 12-bit camera counts of nuclei as under a fluorescence
 # microscope, too dense and too unevenly lit for a threshold.
 _ORDERS = np.arange(2, 5)  # harmonics of an outline: elongation, then bumps
-_BUMPS = np.array(
-    [0.14, 0.05, 0.03]
-)  # their largest amplitudes, relative to the radius
+_BUMPS = np.array([0.14, 0.05, 0.03])  # largest amplitudes, relative to the radius
 _SIZES = (0.75, 1.3)  # smallest and largest radius, relative to the mean
-_PRESSED = (
-    0.84,
-    0.95,
-)  # distance of touching cells, relative to the sum of their radii
+_PRESSED = (0.84, 0.95)  # distance of touching cells, relative to the sum of radii
 _CLUSTER = 6  # mean number of cells in a cluster
 _PHOTONS = 260.0  # of the brightest nuclei; their square root is the shot noise
 _GAIN = 9.0  # counts per photon

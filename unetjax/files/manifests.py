@@ -1,11 +1,10 @@
 """Manifests: SHA-256 checksums of all files of a folder, to detect corruption."""
 
-import hashlib
 import json
 import os
 import pathlib
 
-from unetjax.files import folders
+from unetjax.files import archives, folders
 
 MANIFEST = "manifest.json"
 
@@ -72,5 +71,4 @@ def _digest(folder: pathlib.Path, name: str) -> str:
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path} lies outside of {folder}.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return archives.sha256(path)

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
@@ -13,6 +13,7 @@ from unetjax.inference import tiles
 from unetjax.inference import tta as test_time
 from unetjax.inference.tiles import Mirror, TilePlan
 from unetjax.inference.tta import TTA
+from unetjax.instances.settings import InstanceSettings
 from unetjax.network import input_scaling, norms
 from unetjax.network.forward import forward
 from unetjax.network.input_scaling import InputScaling
@@ -30,7 +31,7 @@ _BATCH_VALUES = 2**26
 
 @runtime_checkable
 class Network(Protocol):
-    """What `predict` uses of a `TrainedModel`."""
+    """What `predict` and `segment` use of a `TrainedModel`."""
 
     @property
     def model(self) -> UNet:
@@ -50,6 +51,16 @@ class Network(Protocol):
     @property
     def input_scaling(self) -> InputScaling:
         """From stored grey values to network input."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of every class, background first; empty if they have none."""
+        ...
+
+    @property
+    def instances(self) -> InstanceSettings:
+        """Post-processing from probabilities to instances."""
         ...
 
 
@@ -235,7 +246,11 @@ def _predict_tiles(
         # The last batch is filled up, so that one shape is compiled.
         filled = batch + batch[-1:] * (size - len(batch))
         inputs = [tiles.read_tile(pixels, plan, t, mirror=mirror) for t in filled]
-        _paste(result, batch, np.asarray(run(np.stack(inputs))))
+        outputs = np.asarray(run(np.stack(inputs)))
+        for (rows, columns), output in zip(batch, outputs, strict=False):
+            # Without the overlap with the next tile.
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            result[rows, columns] = output[:height, :width]
         progress(start + len(batch))
     return result
 
@@ -258,17 +273,6 @@ def _trusted(
     height, width = logits.shape[1:3]
     logits = logits[:, margin : height - margin, margin : width - margin]
     return jax.nn.softmax(logits) if softmax else logits
-
-
-def _paste(
-    result: Float[np.ndarray, "H W K"],
-    batch: Sequence[tiles.Tile],
-    outputs: Float[np.ndarray, "B h w K"],
-) -> None:
-    """Copies the output of each tile to its place, without the overlap."""
-    for (rows, columns), output in zip(batch, outputs, strict=False):
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        result[rows, columns] = output[:height, :width]
 
 
 def _with_channels(

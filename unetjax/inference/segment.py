@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
@@ -17,7 +17,6 @@ from unetjax.inference.predict import (
 )
 from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
-from unetjax.instances.settings import InstanceSettings
 
 
 class Segmentation(NamedTuple):
@@ -34,26 +33,11 @@ class Segmentation(NamedTuple):
     instances: Int[np.ndarray, "H W"]
 
 
-@runtime_checkable
-class SegmentingNetwork(Network, Protocol):
-    """What `segment` uses of a `TrainedModel`."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Name of every class, background first; empty if they have none."""
-        ...
-
-    @property
-    def instances(self) -> InstanceSettings:
-        """Post-processing from probabilities to instances."""
-        ...
-
-
 def segment(
-    trained: SegmentingNetwork,
+    trained: Network,
     image: Shaped[np.ndarray | Array, "H W *C"],
     *,
-    others: Sequence[SegmentingNetwork] = (),
+    others: Sequence[Network] = (),
     tta: TTA = "none",
     engines: Sequence[Engine] | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -105,5 +89,5 @@ def segment(
     return Segmentation(probs, class_map(probs), instances)
 
 
-def _classes(trained: SegmentingNetwork) -> Sequence[str]:
+def _classes(trained: Network) -> Sequence[str]:
     return trained.class_names or [str(k) for k in range(trained.model.num_classes)]

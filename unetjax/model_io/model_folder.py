@@ -140,7 +140,10 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
     folder = pathlib.Path(folder)
     if (folder / "model" / MODEL).exists() and not (folder / MODEL).exists():
         folder = folder / "model"
-    _refuse_no_model(folder)
+    if not (folder / MODEL).exists() and not (folder / manifests.MANIFEST).exists():
+        raise FileNotFoundError(
+            f"{folder} is not a model folder, it has no {MODEL}; name another folder."
+        )
     manifests.verify_manifest(folder)
     trained, channels = _read(folder / MODEL)
     try:
@@ -266,13 +269,6 @@ def _check_arrays(
                 f"the arrays do not fit the architecture: {name} must be {right}, got "
                 f"{actual}; use the model that they were trained with."
             )
-
-
-def _refuse_no_model(folder: pathlib.Path) -> None:
-    if not (folder / MODEL).exists() and not (folder / manifests.MANIFEST).exists():
-        raise FileNotFoundError(
-            f"{folder} is not a model folder, it has no {MODEL}; name another folder."
-        )
 
 
 def _refuse_others(folder: pathlib.Path) -> None:

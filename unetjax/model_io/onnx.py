@@ -1,7 +1,7 @@
 """Export of a trained network to ONNX, for inference engines other than JAX.
 
-Batch, height and width stay free. Only operators that every engine knows are used; the
-layout is that of ONNX, channels before height and width.
+Batch size, height and width are dynamic. Only standard ONNX operators are used; the
+layout is that of ONNX, with channels before height and width.
 """
 
 import types
@@ -35,27 +35,23 @@ def to_onnx(trained: TrainedModel) -> bytes:
       ModuleNotFoundError: If onnx is not installed.
     """
     onnx = _onnx()
-    graph = _Graph([], {})
+    graph = _Graph(onnx.helper, [], {})
     model, params = trained.model, trained.params
     _emit(graph, model, params, trained.model_state.get("batch_stats", {}))
 
-    float32 = onnx.TensorProto.FLOAT
-    ends = [
-        onnx.helper.make_tensor_value_info(name, float32, ["batch", c, height, width])
-        for name, c, height, width in (
-            (IMAGE, num_input_channels(params), "height", "width"),
-            (LOGITS, model.num_classes, "output_height", "output_width"),
-        )
-    ]
+    inputs, outputs = (
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)]
+        for name, shape in {
+            IMAGE: ["batch", num_input_channels(params), "height", "width"],
+            LOGITS: ["batch", model.num_classes, "output_height", "output_width"],
+        }.items()
+    )
     exported = onnx.helper.make_model(
         onnx.helper.make_graph(
-            [
-                onnx.helper.make_node(op, inputs, [output], **attributes)
-                for op, inputs, output, attributes in graph.nodes
-            ],
+            graph.nodes,
             "unet",
-            ends[:1],
-            ends[1:],
+            inputs,
+            outputs,
             [onnx.numpy_helper.from_array(a, n) for n, a in graph.weights.items()],
         ),
         opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
@@ -65,19 +61,14 @@ def to_onnx(trained: TrainedModel) -> bytes:
     return exported.SerializeToString()
 
 
-class _Node(NamedTuple):
-    """One operation."""
-
-    op: str
-    inputs: list[str]
-    output: str
-    attributes: dict[str, Any]
-
-
 class _Graph(NamedTuple):
-    """A graph that grows; values are known by their names."""
+    """Nodes and weights, to which the network is added part by part.
 
-    nodes: list[_Node]
+    Methods return the name under which a value is passed to the next node.
+    """
+
+    helper: types.ModuleType  # onnx.helper
+    nodes: list[Any]  # onnx.NodeProto
     weights: dict[str, np.ndarray]
 
     def add(
@@ -87,20 +78,20 @@ class _Graph(NamedTuple):
         output: str | None = None,
         **attributes: int | float | list[int],
     ) -> str:
-        """Adds an operation and returns the name of what it computes."""
+        """Adds an operation and returns the name of its output."""
         output = output or f"{op.lower()}_{len(self.nodes)}"
-        self.nodes.append(_Node(op, list(inputs), output, attributes))
+        self.nodes.append(self.helper.make_node(op, inputs, [output], **attributes))
         return output
 
     def constant(self, array: Float[Array, "..."] | np.ndarray | list[int]) -> str:
-        """Adds numbers and returns their name."""
+        """Adds an array and returns its name."""
         name = f"constant_{len(self.weights)}"
         self.weights[name] = np.ascontiguousarray(array)
         return name
 
 
 def _emit(graph: _Graph, model: UNet, params: PyTree, statistics: PyTree) -> None:
-    """The same computation as `UNet.__call__`, without dropout."""
+    """Adds the computation of `UNet.__call__`, without dropout."""
 
     def block(name: str, x: str) -> str:
         return _block(graph, x, model, params[name], statistics.get(name, {}))
@@ -124,10 +115,8 @@ def _emit(graph: _Graph, model: UNet, params: PyTree, statistics: PyTree) -> Non
         if model.concat_order == "up_first":
             pair.reverse()
         x = block(f"decoder_{level}", graph.add("Concat", *pair, axis=1))
-    kernel, bias = (
-        _kernel(graph, params["head"]),
-        graph.constant(params["head"]["bias"]),
-    )
+    head = params["head"]
+    kernel, bias = _kernel(graph, head), graph.constant(head["bias"])
     graph.add("Conv", x, kernel, bias, output=LOGITS)
 
 
@@ -145,14 +134,17 @@ def _block(
 
 
 def _kernel(graph: _Graph, params: PyTree) -> str:
-    """[k, k, C, F] to [F, C, k, k]; of up-convolutions [2, 2, F, C] to [C, F, 2, 2]."""
+    """Adds a kernel: the axes [k, k, C, F] become [F, C, k, k].
+
+    Those of an up-convolution, [2, 2, F, C], become [C, F, 2, 2].
+    """
     return graph.constant(np.asarray(params["kernel"]).transpose(3, 2, 0, 1))
 
 
 def _normalize(
     graph: _Graph, x: str, model: UNet, params: PyTree, statistics: PyTree, i: int
 ) -> str:
-    """What `network.norms.normalize` does in evaluation."""
+    """Adds `network.norms.normalize` in evaluation."""
     if model.norm == "none":
         return x
     name = f"{model.norm.capitalize()}Norm_{i}"
@@ -176,11 +168,14 @@ def _activate(graph: _Graph, x: str, negative_slope: float) -> str:
 
 
 def _crop(graph: _Graph, skip: str, model: UNet, level: int) -> str:
-    """The centre of a skip, as large as what came up; numbers, for all legal sides."""
+    """Crops a skip to the size of the up-convolution's output.
+
+    The number of pixels to crop is the same for all legal sides.
+    """
     if model.padding == "SAME":
         return skip
-    # Below the skip, all is lost that a network of this depth loses but its two blocks
-    # at full resolution.
+    # Between skip and concatenation lies a network of the remaining depth, without its
+    # two blocks at full resolution.
     lost = Geometry(model.depth - level, model.kernel_size).offset
     rim = lost // 2 - 2 * (model.kernel_size - 1)
     if rim == 0:
