@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from unetjax.geometry import Geometry
+from unetjax.settings import check_choice
 
 Mirror = Literal["reflect", "symmetric"]
 
@@ -22,7 +23,7 @@ class TileAxis(NamedTuple):
     Attributes:
       size: Side of the image.
       tile: Side of a tile, as the network reads it.
-      trusted: Side of the output that a tile contributes at most.
+      trusted: Largest side of the output that a tile contributes.
       stride: Step from tile to tile, a multiple of the period.
       count: Number of tiles.
     """
@@ -63,22 +64,22 @@ def plan(
     tile_size: int | None = None,
     max_pixels: int = 2**20,
 ) -> TilePlan:
-    """Returns the tiles that fill an image with the least work.
+    """Returns the tiles that fill an image with the least computation.
 
-    The work is the number of pixels that the network reads. Sides are taken from a
-    coarse set, up to an eighth apart, so that images of many sizes share few compiled
-    programs; the paper's 572 is among them.
+    Computation is measured by the number of pixels that the network reads. Candidate
+    sides are up to an eighth apart, so that images of many sizes share few compiled
+    programs; the paper's 572 is one of them.
 
     Args:
       height: Height of the image, in pixels.
       width: Width of the image, in pixels.
       geometry: That of the network, see `UNet.geometry`.
-      tile_size: Side of square tiles, in pixels, instead of the best one.
-      max_pixels: Most pixels of a tile, height times width; a bound on memory. Not
-        applied to `tile_size`.
+      tile_size: Side of square tiles, in pixels; by default the best sides.
+      max_pixels: Largest height times width of a tile, a bound on memory; ignored if
+        `tile_size` is given.
 
     Raises:
-      ValueError: If the image is empty, if no tile is as small as `max_pixels`, or if
+      ValueError: If the image is empty, if every legal tile exceeds `max_pixels`, or if
         `tile_size` is illegal or too small to advance by a period.
 
     Example:
@@ -107,7 +108,7 @@ def plan(
 
 
 def tiles(plan: TilePlan) -> list[Tile]:
-    """Returns what every tile fills, row by row; each pixel of the image once.
+    """Returns all tiles, row by row; together they fill every pixel exactly once.
 
     Example:
       >>> plan_of_two = plan(400, 9, Geometry(), tile_size=572)
@@ -129,9 +130,9 @@ def read_tile(
 ) -> Shaped[np.ndarray, "h w C"]:
     """Returns the pixels that the network reads for one tile.
 
-    The context beyond the border of the image is mirrored (paper, Fig. 2); only the
-    pixels of this tile are ever held. The plan may be that of the centre of the image:
-    then the rest of the image is context as well.
+    The context beyond the border of the image is mirrored (paper, Fig. 2), without a
+    mirrored copy of the whole image. If the plan is for a smaller image, it applies to
+    the centre of this one, and the pixels around the centre serve as context.
     """
 
     def index(size: int, axis: TileAxis, span: slice) -> Int[np.ndarray, " n"]:
@@ -146,11 +147,11 @@ def read_tile(
 def mirror_index(
     start: int, stop: int, *, size: int, mode: Mirror = "reflect"
 ) -> Int[np.ndarray, " n"]:
-    """Returns which pixels of a mirrored line stand at the positions start to stop.
+    """Returns the indices of the pixels at positions start to stop of a mirrored line.
 
     Args:
-      start: First position; below 0 lies before the line.
-      stop: Position after the last; may exceed `size` by any amount.
+      start: First position; may be negative, by any amount.
+      stop: Position after the last; may exceed `size`, by any amount.
       size: Number of pixels of the line.
       mode: `reflect` does not repeat the pixel at the border, `symmetric` does.
 
@@ -161,25 +162,20 @@ def mirror_index(
       >>> mirror_index(-2, 6, size=4).tolist()
       [2, 1, 0, 1, 2, 3, 2, 1]
     """
-    positions = np.arange(start, stop)
-    if mode == "reflect":
-        cycle = max(2 * (size - 1), 1)
-        positions %= cycle
-        return np.minimum(positions, cycle - positions)
-    if mode == "symmetric":
-        positions %= 2 * size
-        return np.minimum(positions, 2 * size - 1 - positions)
-    raise ValueError(f"mirror must be reflect or symmetric, got {mode!r}.")
+    check_choice("mirror", mode, Mirror)
+    before, after = max(-start, 0), max(stop - size, 0)
+    pixels = np.pad(np.arange(size), (before, after), mode=mode)
+    return pixels[start + before : stop + before]
 
 
 def _tile_size(trusted: int, geometry: Geometry) -> int:
-    """The smallest tile with at least so many pixels of trusted output."""
+    """The side of the smallest tile with a trusted output of at least this side."""
     rim = 2 * geometry.margin if geometry.padding == "SAME" else 0
     return geometry.input_size(trusted + rim)
 
 
 def _axis(size: int, tile: int, geometry: Geometry) -> TileAxis:
-    """The tiles of one side along one axis."""
+    """The tiles of a given side along one axis."""
     try:
         geometry.output_size(tile)  # refuses illegal sides
     except (TypeError, ValueError) as error:
@@ -199,9 +195,10 @@ def _axis(size: int, tile: int, geometry: Geometry) -> TileAxis:
 
 
 def _axes(size: int, geometry: Geometry) -> list[TileAxis]:
-    """All ways along one axis, up to the first tile that needs no other.
+    """The candidates for one axis, up to the first that covers it with one tile.
 
-    The trusted output spans whole periods, their number having four significant bits.
+    The trusted output spans a whole number of periods. The number is rounded to four
+    significant bits, which keeps the candidates few.
     """
     step = geometry.period
     periods, axes = 1, []
@@ -213,14 +210,14 @@ def _axes(size: int, geometry: Geometry) -> list[TileAxis]:
 
 
 def _cost(pair: tuple[TileAxis, TileAxis]) -> tuple[int, int]:
-    """Pixels read in all; among equals, the number of tiles."""
+    """Total number of pixels read; ties are decided by the number of tiles."""
     rows, columns = pair
     count = rows.count * columns.count
     return count * rows.tile * columns.tile, count
 
 
 def _spans(axis: TileAxis) -> list[slice]:
-    """What the tiles of one axis fill: a stride each, the last one the rest."""
+    """The pixels that each tile fills along one axis: a stride, or the rest."""
     starts = [i * axis.stride for i in range(axis.count)]
     stops = [*starts[1:], axis.size]
     return [slice(*span) for span in zip(starts, stops, strict=True)]
