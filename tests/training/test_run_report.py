@@ -89,6 +89,7 @@ def test_the_worst_and_the_best_images_are_shown_the_worst_first(page):
 
 def test_cell_sizes_are_counted_over_all_images(comparison):
     truth = sum(len(np.unique(e.instances)) - 1 for e in comparison.examples)
-    sizes = run_report._cell_sizes(comparison)
-    assert sum(sizes.counts["truth"]) == truth
-    assert 0 < sum(sizes.counts["prediction"]) <= truth
+    chart = run_report._cell_sizes(comparison)
+    counts = {curve.name: sum(curve.values[1::2]) for curve in chart.curves}
+    assert counts["truth"] == truth
+    assert 0 < counts["prediction"] <= truth

@@ -7,7 +7,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray, UInt8
+from jaxtyping import Float, PRNGKeyArray
 
 from unetjax.augmentation.augment import OFF, AugmentationSettings, source_positions
 from unetjax.augmentation.elastic import Elastic
@@ -15,9 +15,8 @@ from unetjax.data import device_dataset
 from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.examples import Example
 from unetjax.reporting import pictures
+from unetjax.reporting.pictures import Picture
 from unetjax.weight_maps.device import label_and_weight
-
-Picture = UInt8[np.ndarray, "H W 3"]
 
 _LINES = 20  # pixels between the lines of a grid
 _FIELD_SETTINGS = ("elastic_sigma", "elastic_grid", "elastic_spacing")

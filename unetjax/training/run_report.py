@@ -16,7 +16,7 @@ from unetjax.inference.segment import Segmentation
 from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.metric import merge_all
 from unetjax.reporting import charts, environment, records, report
-from unetjax.reporting.charts import Chart, Histogram
+from unetjax.reporting.charts import Chart
 from unetjax.reporting.report import Case, Matrix, Table
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
@@ -139,7 +139,7 @@ def _write(
     summary: str,
     tables: Sequence[Table | Matrix],
     command: str,
-    histograms: Sequence[Histogram] = (),
+    histograms: Sequence[Chart] = (),
     cases: Sequence[Case] = (),
 ) -> pathlib.Path:
     """Writes what all reports have in common, and the rest."""
@@ -178,11 +178,11 @@ def _warnings(path: pathlib.Path) -> list[str]:
     return [f"{len(texts)} warning(s), the last: {texts[-1]}"] if texts else []
 
 
-def _cell_sizes(comparison: Comparison) -> Histogram:
+def _cell_sizes(comparison: Comparison) -> Chart:
     """Returns the sizes of true and predicted cells; many small ones are fragments."""
     truth = [example.instances for example in comparison.examples]
     predictions = [each.instances for each in comparison.predictions[MODEL]]
-    return charts.count(
+    return charts.histogram(
         f"Sizes of the cells, {comparison.part} images",
         {
             "truth": [d for instances in truth for d in _diameters(instances)],
