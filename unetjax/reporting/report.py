@@ -96,7 +96,10 @@ def write_report(
       FileExistsError: If the file exists and `replace` is false.
     """
     sections = {
-        ("Scores", "tables"): [_scores(table) for table in tables],
+        ("Scores", "tables"): [
+            _table(table) if isinstance(table, Table) else _matrix(table)
+            for table in tables
+        ],
         ("Curves", "charts"): [_figure(chart) for chart in charts],
         ("Images", "cases"): [_case(case) for case in cases],
         ("Origin", "origin"): _origin(configuration, environment, command),
@@ -123,10 +126,6 @@ def _resource(name: str) -> str:
     return (
         importlib.resources.files("unetjax.reporting").joinpath(name).read_text("utf-8")
     )
-
-
-def _scores(table: Table | Matrix) -> str:
-    return _table(table) if isinstance(table, Table) else _matrix(table)
 
 
 def _table(table: Table) -> str:
