@@ -66,6 +66,7 @@ def page(comparison, tmp_path_factory):
         OTSU,
         "Loss",
         "Scores of the validation images",
+        '<span class="c2">pairs within 5 pixels separated</span>',
         "Norm of the gradient",
         "Sizes of the cells, test images",
         "Predicted classes of the pixels of each true class, test images",

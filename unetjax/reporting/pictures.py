@@ -165,16 +165,16 @@ def side_by_side(
             f"side_by_side needs panels and a title for each or none, got "
             f"{len(panels)} panels and {len(titles)} titles."
         )
-    top = gap + (_TITLE_HEIGHT if titles else 0)
-    height = top + max(panel.shape[0] for panel in panels) + gap
-    row = np.full((height, gap, 3), 255, np.uint8)
-    for i, panel in enumerate(panels):
-        column = np.full((height, panel.shape[1] + gap, 3), 255, np.uint8)
-        column[top : top + panel.shape[0], : panel.shape[1]] = panel
-        if titles:
-            column[gap:top, : panel.shape[1]] = _title(titles[i], panel.shape[1])
-        row = np.concatenate([row, column], axis=1)
-    return row
+    if titles:
+        panels = [
+            np.concatenate([_title(title, panel.shape[1]), panel])
+            for title, panel in zip(titles, panels, strict=True)
+        ]
+    height = max(panel.shape[0] for panel in panels)
+    columns = [
+        _pad(panel, bottom=height - panel.shape[0], right=gap) for panel in panels
+    ]
+    return _pad(np.concatenate(columns, axis=1), top=gap, bottom=gap, left=gap)
 
 
 def thumbnail(picture: Picture, *, side: int) -> Picture:
@@ -202,14 +202,7 @@ def stack(rows: Sequence[Picture]) -> Picture:
       (3, 5, 3)
     """
     width = max(row.shape[1] for row in rows)
-    return np.concatenate(
-        [
-            np.pad(
-                row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255
-            )
-            for row in rows
-        ]
-    )
+    return np.concatenate([_pad(row, right=width - row.shape[1]) for row in rows])
 
 
 def png_bytes(picture: Picture) -> bytes:
@@ -265,6 +258,14 @@ def _scale(
 
 def _to_uint8(values: Float[np.ndarray, "*axes"]) -> UInt8[np.ndarray, "*axes"]:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _pad(
+    picture: Picture, *, top: int = 0, bottom: int = 0, left: int = 0, right: int = 0
+) -> Picture:
+    """Adds white pixels around a picture."""
+    widths = ((top, bottom), (left, right), (0, 0))
+    return np.pad(picture, widths, constant_values=255)
 
 
 def _title(text: str, width: int) -> Picture:

@@ -217,7 +217,7 @@ def collapse_warning(
         )
     return (
         f"{finding} This is common early in training, and the output does follow the "
-        "image. If it lasts, a class weighs too little (weight_map.class_balance), "
-        "masks are misread (see pictures/), or optimizer.learning_rate (now "
-        f"{learning_rate:.3g}) does not suit."
+        "image. If it lasts, give rare classes more weight (weight_map.class_balance), "
+        "check that the masks are read correctly (see pictures/), or change "
+        f"optimizer.learning_rate (now {learning_rate:.3g})."
     )

@@ -145,9 +145,13 @@ def _curves(lines: Sequence[Record]) -> list[Chart]:
         return [charts.curve(lines, kind, name) for name in names]
 
     accuracy = curves("train", "accuracy") + curves("validation", "accuracy")
+    scores = [
+        each._replace(name=CELLS.shown[name])
+        for name, each in zip(_NOTED, curves("validation", *_NOTED), strict=True)
+    ]
     return [
         Chart("Loss", curves("train", "loss"), log=True),
-        Chart("Scores of the validation images", curves("validation", *_NOTED)),
+        Chart("Scores of the validation images", scores),
         Chart("Pixel accuracy", accuracy),
         Chart("Norm of the gradient", curves("train", "grad_norm"), log=True),
         Chart("Learning rate", curves("train", "learning_rate")),
@@ -204,11 +208,11 @@ def _cases(
     cases = []
     for rank, i in ranked:
         noted = [
-            f"{CELLS.shown[name]} {scores[i][name]:.3f}"
+            f"{CELLS.shown[name]}: {scores[i][name]:.3f}"
             for name in _NOTED
             if np.isfinite(scores[i][name])
         ]
         shown = panels.panels(examples[i], predictions[i], config.weight_map)
-        note = ", ".join([f"rank {rank} of {len(order)}", *noted])
+        note = "; ".join([f"rank {rank} of {len(order)}", *noted])
         cases.append(Case(examples[i].name, shown, note))
     return cases
