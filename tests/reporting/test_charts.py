@@ -49,6 +49,7 @@ def test_log_ticks_are_few_and_enclose_the_values(low, factor):
 def test_ticks_are_round():
     assert charts.ticks(0.07, 0.33) == [0.0, 0.1, 0.2, 0.3, 0.4]
     assert charts.ticks(5.0, 5.0) == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    assert charts.log_ticks(0.53, 0.68) == [0.5, 0.55, 0.6, 0.65, 0.7]
     assert charts.log_ticks(3e-5, 0.2) == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 
 

@@ -135,10 +135,14 @@ def ticks(low: float, high: float) -> list[float]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Returns round numbers that enclose `low` and `high`, both above 0.
 
+    They are evenly spaced where `high` is less than twice `low`.
+
     Example:
       >>> log_ticks(0.03, 0.8)
       [0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     """
+    if 1.01 < high / low < 2:  # 1, 2 and 5 would be too far apart
+        return ticks(low, high)
     if low == high:
         low, high = low / 2, high * 2
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
