@@ -19,9 +19,9 @@ from experiments import launch as launching
 from experiments.launch import Invocation, launch
 from unetjax.cli.command import ArgumentParser
 from unetjax.data.splits import Split
-from unetjax.training import dry_run, experiment, memory_limits
+from unetjax.training import cost, experiment
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.memory_limits import Largest
+from unetjax.training.cost import Largest
 
 
 def make_parser() -> ArgumentParser:
@@ -75,7 +75,7 @@ def _describe(config: ExperimentConfig, channels: int, largest: Largest | None) 
         split = _open(config)
         config = _fitted(config, split, largest)
         channels = split.train[0].image.shape[-1]
-    print(dry_run.describe(config, channels=channels))
+    print(cost.describe(config, channels=channels))
 
 
 def _open(config: ExperimentConfig) -> Split:
@@ -90,7 +90,7 @@ def _fitted(
     """Returns the experiment with the tiles that --largest asks for."""
     if largest is None:
         return config
-    config = memory_limits.largest_that_fits(config, split.train, what=largest)
+    config = cost.largest_that_fits(config, split.train, what=largest)
     print(
         f"tile_size {config.tile_size}, batch_size {config.batch_size}: the largest "
         f"{largest} whose step fits into memory",

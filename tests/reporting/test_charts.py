@@ -49,6 +49,7 @@ def test_log_ticks_are_few_and_enclose_the_values(low, factor):
 def test_ticks_are_round():
     assert charts.ticks(0.07, 0.33) == [0.0, 0.1, 0.2, 0.3, 0.4]
     assert charts.ticks(5.0, 5.0) == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    assert charts.log_ticks(0.53, 0.68) == [0.5, 0.55, 0.6, 0.65, 0.7]
     assert charts.log_ticks(3e-5, 0.2) == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 
 
@@ -119,16 +120,18 @@ def test_curves_come_from_records():
 
 def test_histograms_share_their_bins_and_count_every_value():
     values = {"truth": [0.0, 3.0, 10.0], "prediction": [9.9, 10.0, 10.0, 1.0]}
-    histogram = charts.count("cells", values, horizontal="pixels", bins=10)
-    assert histogram.edges == pytest.approx(list(range(12)))
-    assert histogram.counts["truth"] == [1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]
-    assert [sum(counts) for counts in histogram.counts.values()] == [3, 4]
-    picture = parse(histogram)
-    outlines = picture.findall(".//polyline")
+    chart = charts.histogram("cells", values, horizontal="pixels", bins=10)
+    for curve in chart.curves:
+        assert curve.steps == pytest.approx(np.repeat(range(12), 2))
+    counts = [curve.values[1::2] for curve in chart.curves]  # after each left edge
+    assert counts[0][:-1] == [1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]
+    assert [sum(each) for each in counts] == [3, 4]
+    outlines = parse(chart).findall(".//polyline")
     assert len(outlines) == 2
     assert points_of(outlines[1])[:, 1].min() == 8  # two in one bin: the highest mark
 
 
 def test_a_histogram_of_nothing_is_drawn():
-    histogram = charts.count("cells", {"truth": [], "prediction": []}, horizontal="px")
-    assert len(parse(histogram).findall(".//polyline")) == 2
+    values = {"truth": [], "prediction": []}
+    chart = charts.histogram("cells", values, horizontal="px")
+    assert len(parse(chart).findall(".//polyline")) == 2

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from unetjax.reporting import report
-from unetjax.reporting.charts import Chart, Curve, Histogram
+from unetjax.reporting.charts import Chart, Curve, histogram
 
 EVIL = "<script>alert(\"1\")</script> & 'x' ü"
 
@@ -49,7 +49,7 @@ def write(path, text, panel):
         ],
         charts=[
             Chart(text, [Curve(text, [1, 2], [0.5, 0.25])], horizontal=text),
-            Histogram(text, [0.0, 1.0, 2.0], {text: [3, 1]}, horizontal=text),
+            histogram(text, {text: [0.5, 2.0]}, horizontal=text),
         ],
         cases=[report.Case(text, [(text, panel)], text)],
         configuration={text: [text]},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unetjax.reporting import records, writers
-from unetjax.reporting.metric_writer import NullWriter
+from unetjax.reporting.metric_writer import MetricWriter
 from unetjax.reporting.records import Record
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
@@ -228,7 +228,7 @@ def test_every_tool_learns_how_the_run_ended(tmp_path, monkeypatch, breaks):
     """Also where closing another one has failed."""
     ends = []
 
-    class Gone(NullWriter):
+    class Gone(MetricWriter):
         def __init__(self, workdir, *, step, config):
             pass
 

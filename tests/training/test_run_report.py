@@ -66,6 +66,7 @@ def page(comparison, tmp_path_factory):
         OTSU,
         "Loss",
         "Scores of the validation images",
+        '<span class="c2">pairs within 5 pixels separated</span>',
         "Norm of the gradient",
         "Sizes of the cells, test images",
         "Predicted classes of the pixels of each true class, test images",
@@ -89,6 +90,7 @@ def test_the_worst_and_the_best_images_are_shown_the_worst_first(page):
 
 def test_cell_sizes_are_counted_over_all_images(comparison):
     truth = sum(len(np.unique(e.instances)) - 1 for e in comparison.examples)
-    sizes = run_report._cell_sizes(comparison)
-    assert sum(sizes.counts["truth"]) == truth
-    assert 0 < sum(sizes.counts["prediction"]) <= truth
+    chart = run_report._cell_sizes(comparison)
+    counts = {curve.name: sum(curve.values[1::2]) for curve in chart.curves}
+    assert counts["truth"] == truth
+    assert 0 < counts["prediction"] <= truth

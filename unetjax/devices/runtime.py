@@ -1,10 +1,13 @@
 """What an entry point sets before JAX starts: compiler flags and caches."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import platform
 import stat
+import sys
+from collections.abc import Iterator
 
 import jax
 import jaxlib
@@ -38,6 +41,20 @@ def set_compiler_flags(*, deterministic: bool = False) -> None:
     if deterministic and _DETERMINISTIC_FLAG not in flags:
         flags = f"{flags} {_DETERMINISTIC_FLAG}true"
     os.environ["XLA_FLAGS"] = flags.strip()
+
+
+@contextlib.contextmanager
+def silent_compiler() -> Iterator[None]:
+    """Discards what XLA logs, such as that a compilation is slow; errors are raised."""
+    sys.stderr.flush()
+    stderr = os.dup(2)  # XLA knows the file descriptor only
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def check_deterministic(platform: str) -> None:

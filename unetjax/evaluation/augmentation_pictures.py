@@ -7,7 +7,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray, UInt8
+from jaxtyping import Float, PRNGKeyArray
 
 from unetjax.augmentation.augment import OFF, AugmentationSettings, source_positions
 from unetjax.augmentation.elastic import Elastic
@@ -15,9 +15,8 @@ from unetjax.data import device_dataset
 from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.examples import Example
 from unetjax.reporting import pictures
+from unetjax.reporting.pictures import Picture
 from unetjax.weight_maps.device import label_and_weight
-
-Picture = UInt8[np.ndarray, "H W 3"]
 
 _LINES = 20  # pixels between the lines of a grid
 _FIELD_SETTINGS = ("elastic_sigma", "elastic_grid", "elastic_spacing")
@@ -76,13 +75,12 @@ def tiles(
 ) -> Picture:
     """Returns the image and tiles drawn from it, above their weight maps."""
     data = device_dataset.load([example], pipeline)
-    batch = device_dataset.draw_batch(
-        data, jax.random.key(seed), jnp.arange(num_tiles), pipeline
-    )
+    draw = jax.jit(device_dataset.draw_batch, static_argnums=3)
+    batch = draw(data, jax.random.key(seed), jnp.arange(num_tiles), pipeline)
     side = pipeline.output_size
     margin = (pipeline.tile_size - side) // 2
     inner = slice(margin, margin + side)
-    label, weight = label_and_weight(
+    label, weight = jax.jit(label_and_weight, static_argnames="settings")(
         example.label,
         example.instances,
         data.class_weights,
@@ -108,7 +106,8 @@ def tiles(
 def _grid(key: PRNGKeyArray, side: int, settings: AugmentationSettings) -> Picture:
     """Draws a regular grid as the field deforms it, and the control points."""
     center = jnp.full(2, (side - 1) / 2)
-    positions = np.asarray(source_positions(key, (side, side), center, settings))
+    field = jax.jit(source_positions, static_argnums=(1, 3))
+    positions = np.asarray(field(key, (side, side), center, settings))
     apart = np.abs((positions + _LINES / 2) % _LINES - _LINES / 2)  # from a line
     ink = np.clip(1.3 - apart.min(axis=-1), 0, 1)
     picture = np.repeat((255 - 215 * ink)[..., None], 3, axis=-1).astype(np.uint8)

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 
 from unetjax.data.examples import Example
 from unetjax.inference.segment import Segmentation
 from unetjax.reporting import pictures
+from unetjax.reporting.pictures import Picture
 from unetjax.weight_maps.device import separation_weight_map
 from unetjax.weight_maps.settings import WeightMapSettings
 
-Picture = UInt8[np.ndarray, "_ _ 3"]
 Panels = list[tuple[str, Picture]]  # captions and pictures
 
 _SIDE = 224  # pixels of a panel's longer side in a strip

@@ -40,38 +40,24 @@ class Chart(NamedTuple):
       title: What the curves show, with its unit.
       curves: The curves, drawn in this order.
       log: Whether the vertical axis is logarithmic, without points at 0 and below.
-      horizontal: Name of the horizontal axis.
+      horizontal: Name of the horizontal axis, with its unit.
+      bars: Whether the curves are outlines of histograms, drawn as filled areas.
     """
 
     title: str
     curves: Sequence[Curve]
     log: bool = False
     horizontal: str = "step"
+    bars: bool = False
 
 
-class Histogram(NamedTuple):
-    """Numbers of values in bins, for several sets of values.
-
-    Attributes:
-      title: What is counted.
-      edges: Edges of the bins, ascending; one more than there are bins.
-      counts: Number of values in every bin, by the name of the set.
-      horizontal: Name of the horizontal axis, with its unit.
-    """
-
-    title: str
-    edges: Sequence[float]
-    counts: Mapping[str, Sequence[int]]
-    horizontal: str
-
-
-def count(
+def histogram(
     title: str,
     values: Mapping[str, Sequence[float]],
     *,
     horizontal: str,
     bins: int = 24,
-) -> Histogram:
+) -> Chart:
     """Returns the histogram of sets of values, all with the same bins from 0 on.
 
     Args:
@@ -81,20 +67,19 @@ def count(
       bins: Number of bins below the largest value, which is in a further one.
 
     Example:
-      >>> count("cells", {"true": [1.0, 4.0]}, horizontal="pixels", bins=4).counts
-      {'true': [0, 1, 0, 0, 1]}
+      >>> sizes = {"true": [1.0, 4.0]}
+      >>> chart = histogram("cells", sizes, horizontal="pixels", bins=2)
+      >>> chart.curves[0].steps, chart.curves[0].values
+      ([0.0, 0.0, 2.0, 2.0, 4.0, 4.0, 6.0, 6.0], [0, 1, 1, 0, 0, 1, 1, 0])
     """
     high = max((max(group) for group in values.values() if group), default=0.0) or 1.0
     edges = np.append(np.linspace(0, high, bins + 1), high * (1 + 1 / bins))
-    counts = {name: np.histogram(x, edges)[0].tolist() for name, x in values.items()}
-    return Histogram(title, edges.tolist(), counts, horizontal)
-
-
-def names(chart: Chart | Histogram) -> list[str]:
-    """Returns the names of the curves or sets of a chart, for its legend."""
-    if isinstance(chart, Histogram):
-        return list(chart.counts)
-    return [line.name for line in chart.curves]
+    curves = []
+    for name, group in values.items():
+        counts, _ = np.histogram(group, edges)
+        heights = np.pad(np.repeat(counts, 2), 1)  # two corners for each edge
+        curves.append(Curve(name, np.repeat(edges, 2).tolist(), heights.tolist()))
+    return Chart(title, curves, horizontal=horizontal, bars=True)
 
 
 def curve(records: Iterable[Record], kind: str, name: str) -> Curve:
@@ -112,32 +97,23 @@ def curve(records: Iterable[Record], kind: str, name: str) -> Curve:
     return Curve(f"{kind} {name}", steps, values)
 
 
-def svg(chart: Chart | Histogram) -> str:
+def svg(chart: Chart) -> str:
     """Returns a chart as an SVG element, with the classes that `report.css` styles."""
-    if isinstance(chart, Histogram):
-        lines = [_outline(chart.edges, counts) for counts in chart.counts.values()]
-    else:
-        lines = [_points(curve, log=chart.log) for curve in chart.curves]
-    drawn = (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{html.escape(chart.title)}">'
-    )
+    lines = [_points(curve, log=chart.log) for curve in chart.curves]
     points = np.concatenate([np.empty((0, 2)), *lines])
-    if not len(points):
+    if len(points):
+        x_axis, y_axis = _axes(chart, points)
+        content = _vertical(y_axis) + _horizontal(x_axis, chart.horizontal)
+        draw = _area if chart.bars else _curve
+        for i, line in enumerate(lines):
+            content += f'<g class="c{i % 6}">{draw(line, x_axis, y_axis)}</g>'
+    else:
         middle = f'x="{_WIDTH / 2}" y="{_HEIGHT / 2}"'
-        return (
-            f'{drawn}<g class="middle"><text {middle}>nothing to draw</text></g></svg>'
-        )
-    x_axis, y_axis = _axes(chart, points)
-    drawn += _vertical(y_axis) + _horizontal(x_axis, chart.horizontal)
-    for i, line in enumerate(lines):
-        if isinstance(chart, Histogram):
-            shapes = _shape("polygon", line, x_axis, y_axis)
-            shapes += _shape("polyline", line, x_axis, y_axis)
-        else:
-            shapes = _curve(line, x_axis, y_axis)
-        drawn += f'<g class="c{i % 6}">{shapes}</g>'
-    return f"{drawn}</svg>"
+        content = f'<g class="middle"><text {middle}>nothing to draw</text></g>'
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{html.escape(chart.title)}">{content}</svg>'
+    )
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -159,10 +135,14 @@ def ticks(low: float, high: float) -> list[float]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Returns round numbers that enclose `low` and `high`, both above 0.
 
+    They are evenly spaced where `high` is less than twice `low`.
+
     Example:
       >>> log_ticks(0.03, 0.8)
       [0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     """
+    if 1.01 < high / low < 2:  # 1, 2 and 5 would be too far apart
+        return ticks(low, high)
     if low == high:
         low, high = low / 2, high * 2
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -191,19 +171,18 @@ class _Axis(NamedTuple):
         return np.round(self.start + parts * (self.end - self.start), 1)
 
 
-def _axes(chart: Chart | Histogram, points: Points) -> tuple[_Axis, _Axis]:
+def _axes(chart: Chart, points: Points) -> tuple[_Axis, _Axis]:
     (left, bottom), (right, top) = points.min(axis=0), points.max(axis=0)
-    left, right = min(0.0, left), max(1.0, right)
-    if isinstance(chart, Histogram):
-        right = chart.edges[-1]
+    left = min(0.0, left)
+    if chart.bars:
         marks = [mark for mark in ticks(0.0, max(1.0, top)) if mark == int(mark)]
     else:
+        right = max(1.0, right)
         marks = (log_ticks if chart.log else ticks)(bottom, top)
     low, high = min(marks[0], bottom), max(marks[-1], top)
-    log = isinstance(chart, Chart) and chart.log
     return (
         _Axis(ticks(left, right), left, right, _LEFT, _WIDTH - _RIGHT),
-        _Axis(marks, low, high, _HEIGHT - _BOTTOM, _TOP, log),
+        _Axis(marks, low, high, _HEIGHT - _BOTTOM, _TOP, chart.log),
     )
 
 
@@ -249,6 +228,11 @@ def _curve(points: Points, x_axis: _Axis, y_axis: _Axis) -> str:
     )
 
 
+def _area(points: Points, x_axis: _Axis, y_axis: _Axis) -> str:
+    shapes = [_shape(tag, points, x_axis, y_axis) for tag in ("polygon", "polyline")]
+    return "".join(shapes)
+
+
 def _shape(tag: str, points: Points, x_axis: _Axis, y_axis: _Axis) -> str:
     places = " ".join(f"{x},{y}" for x, y in _positions(points, x_axis, y_axis))
     return f'<{tag} points="{places}"/>'
@@ -262,9 +246,3 @@ def _points(curve: Curve, *, log: bool) -> Points:
     points = np.array([curve.steps, curve.values], np.float64).T
     shown = np.isfinite(points[:, 1]) & ((points[:, 1] > 0) | (not log))
     return points[shown]
-
-
-def _outline(edges: Sequence[float], counts: Sequence[int]) -> Points:
-    """Returns the corners of the bars of a histogram, from left to right."""
-    heights = np.repeat([0.0, *counts, 0.0], 2)[1:-1]
-    return np.stack([np.repeat(edges, 2), heights], axis=1)

@@ -2,26 +2,25 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Real, UInt8
+from jaxtyping import Real
 
+from unetjax.reporting.pictures import Picture
 from unetjax.reporting.records import Record
 
-Picture = UInt8[np.ndarray, "_ _ 3"]
 
-
-@runtime_checkable
-class MetricWriter(Protocol):
+class MetricWriter:
     """Writes what a run reports, to a file or to a tracking server.
+
+    This base class discards everything; a writer overrides what it supports.
 
     Attributes:
       last_step: The last step that an earlier process of the same run has written; -1
         if there was none, so that the writer needs all earlier records.
     """
 
-    last_step: int
+    last_step: int = -1
 
     def write_record(self, record: Record) -> None:
         """Writes the numbers of a record."""
@@ -42,27 +41,7 @@ class MetricWriter(Protocol):
         """
 
 
-class NullWriter:
-    """Discards everything: the base of writers that support a part of the interface."""
-
-    last_step: int = -1
-
-    def write_record(self, record: Record) -> None:
-        """Discards a record."""
-
-    def write_picture(self, step: int, name: str, picture: Picture) -> None:
-        """Discards a picture."""
-
-    def write_histogram(
-        self, step: int, name: str, values: Real[np.ndarray, "..."]
-    ) -> None:
-        """Discards a histogram."""
-
-    def close(self, *, failed: bool) -> None:
-        """Does nothing."""
-
-
-class MultiWriter(NullWriter):
+class MultiWriter(MetricWriter):
     """Passes everything on to several writers; an optional one may fail.
 
     A server that is gone must not end a training: an optional writer that raises is
@@ -79,6 +58,11 @@ class MultiWriter(NullWriter):
         """Adds a writer that may fail; warnings call it by the name."""
         self._optional[name] = writer
 
+    def _write(self, call: Callable[[MetricWriter], None]) -> None:
+        for writer in self._required:
+            call(writer)
+        self._try(call)
+
     def _try(self, call: Callable[[MetricWriter], None]) -> None:
         for name, writer in list(self._optional.items()):
             try:
@@ -87,28 +71,22 @@ class MultiWriter(NullWriter):
                 del self._optional[name]
                 warnings.warn(
                     f"{name} failed and receives no more of this run: {error}",
-                    stacklevel=3,
+                    stacklevel=4,
                 )
 
     def write_record(self, record: Record) -> None:
         """Writes the record with every writer."""
-        for writer in self._required:
-            writer.write_record(record)
-        self._try(lambda writer: writer.write_record(record))
+        self._write(lambda writer: writer.write_record(record))
 
     def write_picture(self, step: int, name: str, picture: Picture) -> None:
         """Writes the picture with every writer."""
-        for writer in self._required:
-            writer.write_picture(step, name, picture)
-        self._try(lambda writer: writer.write_picture(step, name, picture))
+        self._write(lambda writer: writer.write_picture(step, name, picture))
 
     def write_histogram(
         self, step: int, name: str, values: Real[np.ndarray, "..."]
     ) -> None:
         """Writes the histogram with every writer."""
-        for writer in self._required:
-            writer.write_histogram(step, name, values)
-        self._try(lambda writer: writer.write_histogram(step, name, values))
+        self._write(lambda writer: writer.write_histogram(step, name, values))
 
     def close(self, *, failed: bool) -> None:
         """Closes every writer."""

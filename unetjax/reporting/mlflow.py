@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from unetjax.files import folders
-from unetjax.reporting.metric_writer import NullWriter, Picture, missing, numbers
+from unetjax.reporting.metric_writer import MetricWriter, missing, numbers
+from unetjax.reporting.pictures import Picture
 from unetjax.reporting.records import Record
 
 _LONGEST = 500  # characters of a parameter that every MLflow server accepts
 
 
-class MLflowWriter(NullWriter):
+class MLflowWriter(MetricWriter):
     """Writes one MLflow run, also when several processes continue each other.
 
     MLFLOW_TRACKING_URI names the server and MLFLOW_EXPERIMENT_NAME the experiment; the

@@ -1,7 +1,4 @@
-"""Pictures of images, instances, outlines, weight maps and errors, as RGB arrays.
-
-A picture has type uint8 and shape [H, W, 3].
-"""
+"""Pictures of images, instances, outlines, weight maps and errors, as RGB arrays."""
 
 import io
 import os
@@ -13,12 +10,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unetjax.files import folders
 
+Picture = UInt8[np.ndarray, "_ _ 3"]
 Color = tuple[int, int, int]
 
 # Bright on black, and distinct for colour-blind readers (Okabe and Ito, 2008).
 GREEN: Color = (0, 158, 115)
 ORANGE: Color = (230, 159, 0)
 BLUE: Color = (86, 180, 233)
+
+_TITLE_HEIGHT = 20  # pixels
+_PERCENTILES = (0.5, 99.5)  # of the grey values: black and white
 
 # Additive colours of the channels, by the number of channels.
 _CHANNEL_COLORS = {
@@ -40,18 +41,16 @@ _HEAT = (
 )
 
 
-def grey(
-    image: Real[np.ndarray, "H W C"], *, percentiles: tuple[float, float] = (0.5, 99.5)
-) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns an image of 1 to 4 channels as a picture, stretched between percentiles.
+def grey(image: Real[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns an image of 1 to 4 channels as a picture, with stretched contrast.
 
-    One channel is grey, two are magenta and green, three are red, green and blue with
-    the same stretch, which keeps hues; a fourth is added in grey. Constant channels and
-    pixels that are not finite are black.
+    The percentiles 0.5 and 99.5 of the values become black and white. One channel is
+    grey, two are magenta and green, three are red, green and blue with the same
+    stretch, which keeps hues; a fourth is added in grey. Constant channels and pixels
+    that are not finite are black.
 
     Args:
       image: Grey values or colours of any range.
-      percentiles: Percentiles of the values that become black and white.
 
     Raises:
       ValueError: If the image has no channel or more than four.
@@ -68,7 +67,7 @@ def grey(
         if channels > 2
         else np.split(values, channels, axis=2)
     )
-    stretched = [_stretch(group, percentiles) for group in groups]
+    stretched = [_stretch(group) for group in groups]
     colors = np.array(_CHANNEL_COLORS[channels], np.float64)
     mixed = np.concatenate(stretched, axis=2) @ colors
     return _to_uint8(mixed)
@@ -146,11 +145,11 @@ def errors(
 
 
 def side_by_side(
-    panels: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    panels: Sequence[Picture],
     titles: Sequence[str] = (),
     *,
     gap: int = 8,
-) -> UInt8[np.ndarray, "H W 3"]:
+) -> Picture:
     """Returns pictures in a row on white, each below its title, top edges aligned.
 
     Args:
@@ -166,30 +165,26 @@ def side_by_side(
             f"side_by_side needs panels and a title for each or none, got "
             f"{len(panels)} panels and {len(titles)} titles."
         )
-    top = gap + (20 if titles else 0)
-    height = top + max(panel.shape[0] for panel in panels) + gap
-    row = np.full((height, gap, 3), 255, np.uint8)
-    for i, panel in enumerate(panels):
-        column = np.full((height, panel.shape[1] + gap, 3), 255, np.uint8)
-        column[top : top + panel.shape[0], : panel.shape[1]] = panel
-        if titles:
-            column[gap:top, : panel.shape[1]] = _title(titles[i], panel.shape[1], 20)
-        row = np.concatenate([row, column], axis=1)
-    return row
+    if titles:
+        panels = [
+            np.concatenate([_title(title, panel.shape[1]), panel])
+            for title, panel in zip(titles, panels, strict=True)
+        ]
+    height = max(panel.shape[0] for panel in panels)
+    columns = [
+        _pad(panel, bottom=height - panel.shape[0], right=gap) for panel in panels
+    ]
+    return _pad(np.concatenate(columns, axis=1), top=gap, bottom=gap, left=gap)
 
 
-def thumbnail(
-    picture: UInt8[np.ndarray, "_ _ 3"], *, side: int
-) -> UInt8[np.ndarray, "_ _ 3"]:
+def thumbnail(picture: Picture, *, side: int) -> Picture:
     """Returns the picture, reduced so that no side exceeds `side` pixels."""
     image = Image.fromarray(picture)
     image.thumbnail((side, side), Image.Resampling.BOX)
     return np.array(image)
 
 
-def fit(
-    picture: UInt8[np.ndarray, "_ _ 3"], *, side: int
-) -> UInt8[np.ndarray, "_ _ 3"]:
+def fit(picture: Picture, *, side: int) -> Picture:
     """Returns the picture with its longer side close to `side` pixels.
 
     A larger picture is reduced; the pixels of a smaller one are repeated, without blur.
@@ -199,7 +194,7 @@ def fit(
     return thumbnail(enlarged, side=side)
 
 
-def stack(rows: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "H W 3"]:
+def stack(rows: Sequence[Picture]) -> Picture:
     """Returns pictures one below the other on white, left edges aligned.
 
     Example:
@@ -207,17 +202,10 @@ def stack(rows: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "H W 
       (3, 5, 3)
     """
     width = max(row.shape[1] for row in rows)
-    return np.concatenate(
-        [
-            np.pad(
-                row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255
-            )
-            for row in rows
-        ]
-    )
+    return np.concatenate([_pad(row, right=width - row.shape[1]) for row in rows])
 
 
-def png_bytes(picture: UInt8[np.ndarray, "_ _ 3"]) -> bytes:
+def png_bytes(picture: Picture) -> bytes:
     """Returns the picture encoded as PNG, with one channel if all are equal."""
     grey_only = (picture == picture[..., :1]).all()
     file = io.BytesIO()
@@ -227,7 +215,7 @@ def png_bytes(picture: UInt8[np.ndarray, "_ _ 3"]) -> bytes:
 
 def write_png(
     path: str | os.PathLike[str],
-    picture: UInt8[np.ndarray, "_ _ 3"],
+    picture: Picture,
     *,
     replace: bool = False,
 ) -> None:
@@ -245,12 +233,10 @@ def write_png(
         temporary.write_bytes(png_bytes(picture))
 
 
-def _stretch(
-    values: Float[np.ndarray, "H W C"], percentiles: tuple[float, float]
-) -> Float[np.ndarray, "H W C"]:
+def _stretch(values: Float[np.ndarray, "H W C"]) -> Float[np.ndarray, "H W C"]:
     """Scales two percentiles, or the smallest and largest value, to 0 and 1."""
     finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, percentiles) if finite.size else (0.0, 0.0)
+    low, high = np.percentile(finite, _PERCENTILES) if finite.size else (0.0, 0.0)
     if low == high:
         low, high = _finite_limits(values)
     return _scale(values, float(low), float(high))
@@ -274,8 +260,16 @@ def _to_uint8(values: Float[np.ndarray, "*axes"]) -> UInt8[np.ndarray, "*axes"]:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _title(text: str, width: int, height: int) -> UInt8[np.ndarray, "H W 3"]:
-    image = Image.new("RGB", (width, height), "white")
+def _pad(
+    picture: Picture, *, top: int = 0, bottom: int = 0, left: int = 0, right: int = 0
+) -> Picture:
+    """Adds white pixels around a picture."""
+    widths = ((top, bottom), (left, right), (0, 0))
+    return np.pad(picture, widths, constant_values=255)
+
+
+def _title(text: str, width: int) -> Picture:
+    image = Image.new("RGB", (width, _TITLE_HEIGHT), "white")
     font = ImageFont.load_default(size=13)
     ImageDraw.Draw(image).text((0, 0), text, fill="black", font=font)
     return np.array(image)

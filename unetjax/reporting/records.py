@@ -6,7 +6,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from unetjax.files import folders
@@ -87,7 +87,17 @@ def to_csv(records: Iterable[Record]) -> str:
       10,train,0.5
     """
     rows = [{"step": r.step, "kind": r.kind} | r.values for r in records]
-    columns = dict.fromkeys(name for row in rows for name in row)
+    return csv_text(rows, dict.fromkeys(name for row in rows for name in row))
+
+
+def csv_text(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> str:
+    """Returns rows as a CSV table; missing values and None are empty.
+
+    Example:
+      >>> print(csv_text([{"seed": 0, "ap50": None}], ["seed", "ap50"]), end="")
+      seed,ap50
+      0,
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()

@@ -10,11 +10,12 @@ from html import escape
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from unetjax.files import folders
 from unetjax.reporting import charts, console, pictures
-from unetjax.reporting.charts import Chart, Histogram
+from unetjax.reporting.charts import Chart
+from unetjax.reporting.pictures import Picture
 
 _SMALL = 200  # pixels: panels with a shorter longer side are enlarged without blur
 _PANEL_SIDE = 640  # pixels: the longer side to which larger panels are reduced
@@ -58,7 +59,7 @@ class Case(NamedTuple):
     """
 
     name: str
-    panels: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
+    panels: Sequence[tuple[str, Picture]]
     note: str = ""
 
 
@@ -68,7 +69,7 @@ def write_report(
     title: str,
     summary: str = "",
     tables: Sequence[Table | Matrix] = (),
-    charts: Sequence[Chart | Histogram] = (),
+    charts: Sequence[Chart] = (),
     cases: Sequence[Case] = (),
     configuration: Mapping[str, object] | None = None,
     environment: Mapping[str, object] | None = None,
@@ -95,7 +96,10 @@ def write_report(
       FileExistsError: If the file exists and `replace` is false.
     """
     sections = {
-        ("Scores", "tables"): [_scores(table) for table in tables],
+        ("Scores", "tables"): [
+            _table(table) if isinstance(table, Table) else _matrix(table)
+            for table in tables
+        ],
         ("Curves", "charts"): [_figure(chart) for chart in charts],
         ("Images", "cases"): [_case(case) for case in cases],
         ("Origin", "origin"): _origin(configuration, environment, command),
@@ -122,10 +126,6 @@ def _resource(name: str) -> str:
     return (
         importlib.resources.files("unetjax.reporting").joinpath(name).read_text("utf-8")
     )
-
-
-def _scores(table: Table | Matrix) -> str:
-    return _table(table) if isinstance(table, Table) else _matrix(table)
 
 
 def _table(table: Table) -> str:
@@ -168,10 +168,10 @@ def _cell(value: int | float | str) -> str:
     return f'<td class="{kind}">{escape(console.number(value))}</td>'
 
 
-def _figure(chart: Chart | Histogram) -> str:
+def _figure(chart: Chart) -> str:
     legend = "".join(
-        f'<span class="c{i % 6}">{escape(name)}</span>'
-        for i, name in enumerate(charts.names(chart))
+        f'<span class="c{i % 6}">{escape(curve.name)}</span>'
+        for i, curve in enumerate(chart.curves)
     )
     return (
         f"<figure><figcaption>{escape(chart.title)}</figcaption>{charts.svg(chart)}"
@@ -191,7 +191,7 @@ def _case(case: Case) -> str:
     )
 
 
-def _panel(caption: str, picture: UInt8[np.ndarray, "_ _ 3"]) -> str:
+def _panel(caption: str, picture: Picture) -> str:
     shown = pictures.thumbnail(picture, side=_PANEL_SIDE)
     height, width = shown.shape[:2]
     png = base64.b64encode(pictures.png_bytes(shown)).decode()

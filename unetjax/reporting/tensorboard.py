@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Real
 
-from unetjax.reporting.metric_writer import NullWriter, Picture, missing, numbers
+from unetjax.reporting.metric_writer import MetricWriter, missing, numbers
+from unetjax.reporting.pictures import Picture
 from unetjax.reporting.records import Record
 
 
-class TensorBoardWriter(NullWriter):
+class TensorBoardWriter(MetricWriter):
     """Writes event files into `workdir/tensorboard`.
 
     Event files are append-only. Where an earlier process wrote steps that were lost

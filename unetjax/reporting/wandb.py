@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Real
 
 from unetjax.files import folders
-from unetjax.reporting.metric_writer import NullWriter, Picture, missing, numbers
+from unetjax.reporting.metric_writer import MetricWriter, missing, numbers
+from unetjax.reporting.pictures import Picture
 from unetjax.reporting.records import Record
 
 
-class WandbWriter(NullWriter):
+class WandbWriter(MetricWriter):
     """Writes one W&B run, also when several processes continue each other.
 
     Project, entity, account and mode are taken from W&B's settings, such as the

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from unetjax.reporting import records
-from unetjax.reporting.metric_writer import MetricWriter, MultiWriter, NullWriter
+from unetjax.reporting.metric_writer import MetricWriter, MultiWriter
 from unetjax.reporting.mlflow import MLflowWriter
 from unetjax.reporting.records import Record
 from unetjax.reporting.tensorboard import TensorBoardWriter
@@ -26,7 +26,7 @@ _TOOLS = {
 }
 
 
-class JsonlWriter(NullWriter):
+class JsonlWriter(MetricWriter):
     """Appends records to a file, one JSON object per line."""
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -37,7 +37,7 @@ class JsonlWriter(NullWriter):
         records.append(self._path, record)
 
 
-class CsvWriter(NullWriter):
+class CsvWriter(MetricWriter):
     """Keeps a table, `.csv`, beside the `.jsonl` file of the records.
 
     A new name adds a column to all rows, so the table is rewritten as a whole: after

@@ -1,7 +1,5 @@
 """Results of a sweep: outcomes of trials, tables, the report, the best model."""
 
-import csv
-import io
 import json
 import math
 import pathlib
@@ -102,13 +100,6 @@ def best_of(
     return Outcome(folder.name, config, state, step, scores, note, test_scores)
 
 
-def is_done(folder: pathlib.Path, config: ExperimentConfig) -> bool:
-    """Returns whether a trial has ended, and with this very configuration."""
-    if not (folder / OUTCOME).exists():
-        return False
-    return configs.from_dict(read_outcome(folder).config) == config
-
-
 def read_outcomes(folder: pathlib.Path) -> list[Outcome]:
     """Returns the outcomes of all trials in the folder of a sweep, best first."""
     outcomes = [read_outcome(path.parent) for path in folder.glob("*/config.json")]
@@ -143,32 +134,30 @@ def trial_table(
         cells, `best_metric` first.
     """
     options, shown = varied_options(outcomes), shown or _shown(outcomes)
+    columns = [*options, "state", "best step", *shown.values()]
     rows = [
         {
-            **{name: _cell(trials.value_of(o.config, name)) for name in options},
+            **_values(o, options),
             "state": o.state,
             "best step": o.step,
             **{title: _number(scores.get(key)) for key, title in shown.items()},
         }
         for o, scores in zip(outcomes, _reported(outcomes), strict=True)
     ]
-    columns = [*options, "state", "best step", *shown.values()]
-    if not _have_test_images(outcomes):
-        return Table(
-            columns,
-            rows,
-            "Trials, best first: scores of the best model of each on its validation "
-            "images, which chose it.",
-        )
-    title = f"{next(iter(_shown(outcomes).values()))}, validation"
-    for row, o in zip(rows, outcomes, strict=True):
-        row[title] = _number(o.scores.get(o.config["best_metric"]))
-    return Table(
-        [*columns, title],
-        rows,
-        "Trials, best first by their validation score in the last column; the other "
-        "scores are those of the test images.",
+    caption = (
+        "Trials, best first: scores of the best model of each on its validation "
+        "images, which chose it."
     )
+    if _have_test_images(outcomes):
+        title = f"{next(iter(_shown(outcomes).values()))}, validation"
+        columns.append(title)
+        for row, o in zip(rows, outcomes, strict=True):
+            row[title] = _number(o.scores.get(o.config["best_metric"]))
+        caption = (
+            "Trials, best first by their validation score in the last column; the "
+            "other scores are those of the test images."
+        )
+    return Table(columns, rows, caption)
 
 
 def mean_table(
@@ -182,29 +171,28 @@ def mean_table(
       outcomes: The trials.
       shown: As in `trial_table`.
     """
-    repeated = set(varied_options(outcomes)) & set(_REPEATS)
-    done = [o for o in outcomes if o.state == "finished"]
-    options = [name for name in varied_options(outcomes) if name not in _REPEATS]
-    if not repeated or not done:
+    varied = varied_options(outcomes)
+    repeated = [name for name in varied if name in _REPEATS]
+    options = [name for name in varied if name not in _REPEATS]
+    groups: dict[tuple[int | str, ...], list[Outcome]] = {}
+    for o in outcomes:
+        if o.state == "finished":
+            groups.setdefault(tuple(_values(o, options).values()), []).append(o)
+    if not repeated or not groups:
         return None
-    groups: dict[str, list[Outcome]] = {}
-    for o in done:
-        values = [trials.value_of(o.config, name) for name in options]
-        groups.setdefault(json.dumps(values), []).append(o)
     shown = shown or _shown(outcomes)
     columns = [*options, "trials"]
     columns += [c for title in shown.values() for c in (title, f"± {title}")]
     rows = []
-    for group in groups.values():
-        config = group[0].config
-        row = {name: _cell(trials.value_of(config, name)) for name in options}
+    for values, group in groups.items():
+        row = dict[str, int | float | str](zip(options, values, strict=True))
         row["trials"] = len(group)
         for key, title in shown.items():
-            values = [x for s in _reported(group) if (x := s.get(key)) is not None]
-            if values:
-                row[title] = statistics.fmean(values)
-            if len(values) > 1:
-                row[f"± {title}"] = statistics.stdev(values)
+            scores = [x for s in _reported(group) if (x := s.get(key)) is not None]
+            if scores:
+                row[title] = statistics.fmean(scores)
+            if len(scores) > 1:
+                row[f"± {title}"] = statistics.stdev(scores)
         rows.append(row)
     first = next(iter(shown.values()))
     rows.sort(key=lambda row: -float(row.get(first, -1.0)))
@@ -233,17 +221,14 @@ def with_spread(means: Table) -> Table:
     return Table(columns, rows, means.caption)
 
 
-def write(
-    folder: pathlib.Path, base: ExperimentConfig, *, title: str, command: str
-) -> Table:
+def write(folder: pathlib.Path, base: ExperimentConfig, *, command: str) -> Table:
     """Writes `table.csv`, `means.csv`, `report.html` and `best/`; returns the table.
 
     Workers that call it at the same time wait for each other.
 
     Args:
-      folder: Folder of the sweep.
+      folder: Folder of the sweep; its name is the title of the report.
       base: The configuration that trials vary.
-      title: Title of the report.
       command: The command that runs the sweep.
     """
     with folders.claim(folder / ".claims" / "results", timeout=math.inf):
@@ -251,11 +236,11 @@ def write(
         table, means = trial_table(outcomes), mean_table(outcomes)
         _write(folder / "table.csv", _full_csv(outcomes))
         if means is not None:
-            _write(folder / "means.csv", _csv(means))
+            _write(folder / "means.csv", records.csv_text(means.rows, means.columns))
         _keep_best(folder, outcomes)
         report.write_report(
             folder / "report.html",
-            title=title,
+            title=folder.name,
             summary=_summary(outcomes),
             tables=[table] if means is None else [with_spread(means), table],
             charts=_charts(folder, outcomes),
@@ -345,35 +330,29 @@ def _reported(outcomes: Sequence[Outcome]) -> list[Mapping[str, float | None]]:
 def _full_csv(outcomes: Sequence[Outcome]) -> str:
     """Returns one row for each trial: its name, varied options and every score."""
     options = varied_options(outcomes)
-    scores = list(dict.fromkeys(name for o in outcomes for name in o.scores))
-    test = list(dict.fromkeys(name for o in outcomes for name in o.test_scores or ()))
     rows = [
         {
             "trial": o.name,
-            **{name: _cell(trials.value_of(o.config, name)) for name in options},
+            **_values(o, options),
             "state": o.state,
             "step": o.step,
-            **{name: _number(o.scores.get(name)) for name in scores},
-            **{f"test_{name}": _number(x) for name, x in (o.test_scores or {}).items()},
+            **o.scores,
+            **{f"test_{name}": score for name, score in (o.test_scores or {}).items()},
             "note": o.note,
         }
         for o in outcomes
     ]
-    columns = ["trial", *options, "state", "step", *scores]
-    return _csv(Table([*columns, *(f"test_{name}" for name in test), "note"], rows))
+    columns = dict.fromkeys(name for row in rows for name in row if name != "note")
+    return records.csv_text(rows, [*columns, "note"])
 
 
-def _csv(table: Table) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(table.columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table.rows)
-    return text.getvalue()
-
-
-def _cell(value: object) -> int | float | str:
-    is_count = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_count else trials.as_text(value)
+def _values(outcome: Outcome, options: Sequence[str]) -> dict[str, int | str]:
+    """Returns the values of options as tables show them: integers, else as text."""
+    values = {name: trials.value_of(outcome.config, name) for name in options}
+    return {
+        name: x if isinstance(x, int) and not isinstance(x, bool) else trials.as_text(x)
+        for name, x in values.items()
+    }
 
 
 def _number(value: float | None) -> float | str:

@@ -68,18 +68,21 @@ def parse_space(specs: Sequence[str]) -> Space:
         body, _, scale = values.partition(":")
         low, dots, high = body.partition("..")
         try:
-            if not dots:
-                space[name] = _choices(values)
-                continue
-            space[name] = Range(float(low), float(high), scale == "log")
-            lowest = 0.0 if scale == "log" else -math.inf
-            if scale not in ("", "log") or not lowest < float(low) <= float(high):
-                raise ValueError
+            if dots:
+                ends = Range(float(low), float(high), log=scale == "log")
+                lowest = 0.0 if ends.log else -math.inf
+                is_valid = scale in ("", "log") and lowest < ends.low <= ends.high
+                space[name] = ends
+            else:
+                space[name] = values.split(",")
+                is_valid = "" not in space[name]
         except ValueError:
+            is_valid = False
+        if not is_valid:
             raise ValueError(
                 "--search must be of the form optimizer.learning_rate=1e-5..1e-2:log, "
                 f"model.depth=2..4 or optimizer.name=sgd,adam, got {spec!r}."
-            ) from None
+            )
     return space
 
 
@@ -268,10 +271,3 @@ def _folder_name(number: int, values: Mapping[str, Any]) -> str:
         for name, value in values.items()
     }
     return f"{number:04d},{trials.trial_name(rounded)}"
-
-
-def _choices(values: str) -> list[str]:
-    choices = values.split(",")
-    if "" in choices:
-        raise ValueError
-    return choices

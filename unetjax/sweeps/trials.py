@@ -157,7 +157,7 @@ def _quoted(name: str, value: object) -> str:
 
 
 def _refuse_varied_twice(axes: Sequence[Sequence[Overrides]]) -> None:
-    names = [name for axis in axes for name in {n: 0 for part in axis for n in part}]
+    names = [name for axis in axes for name in set[str]().union(*axis)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(

@@ -129,15 +129,16 @@ def run(sweep: Sweep, source: TrialSource) -> Table:
       Exception: What ends a run apart from divergence, see `experiment.run`.
     """
     results.open_folder(sweep.folder, sweep.base)
+    command = shlex.join(sweep.origin)
     while True:
         with contextlib.ExitStack() as claims:
             group = source.claim_next(claims)
             if group:
                 _run_group(sweep, group, source)
-                write_results(sweep)
+                results.write(sweep.folder, sweep.base, command=command)
         if not group:
             if source.has_ended():
-                return write_results(sweep)
+                return results.write(sweep.folder, sweep.base, command=command)
             time.sleep(_POLL)
 
 
@@ -153,18 +154,11 @@ def claim(sweep: Sweep, name: str) -> Iterator[None]:
 
 
 def is_done(sweep: Sweep, trial: Trial) -> bool:
-    """Returns whether a trial has ended: finished, pruned or diverged."""
-    return results.is_done(sweep.folder / trial.name, trial.config)
-
-
-def write_results(sweep: Sweep) -> Table:
-    """Writes the results of all trials so far, and returns their table."""
-    return results.write(
-        sweep.folder,
-        sweep.base,
-        title=sweep.folder.name,
-        command=shlex.join(sweep.origin),
-    )
+    """Returns whether a trial has ended, and with this very configuration."""
+    folder = sweep.folder / trial.name
+    if not (folder / results.OUTCOME).exists():
+        return False
+    return configs.from_dict(results.read_outcome(folder).config) == trial.config
 
 
 def _run_group(sweep: Sweep, group: Sequence[Trial], source: TrialSource) -> None:
@@ -184,20 +178,25 @@ def _run_group(sweep: Sweep, group: Sequence[Trial], source: TrialSource) -> Non
 
 def _run_trial(sweep: Sweep, trial: Trial, watch: Watch | None) -> Outcome:
     """Runs one trial to its end, resuming it if need be, and returns its outcome."""
-    workdir, state, note = sweep.folder / trial.name, "finished", ""
     try:
         experiment.run(
             trial.config,
             experiment.open_split(trial.config),
-            workdir,
+            sweep.folder / trial.name,
             title=_title(sweep, trial),
             command=_command(sweep, trial),
             watch=watch,
         )
     except stopping.NotFiniteError as error:
-        state, note = "diverged", str(error)
+        return _end(sweep, trial, "diverged", str(error))
     except PrunedError as error:
-        state, note = "pruned", str(error)
+        return _end(sweep, trial, "pruned", str(error))
+    return _end(sweep, trial, "finished", "")
+
+
+def _end(sweep: Sweep, trial: Trial, state: results.State, note: str) -> Outcome:
+    """Writes and returns the outcome of a trial, from its best model so far."""
+    workdir = sweep.folder / trial.name
     outcome = results.best_of(workdir, configs.to_dict(trial.config), state, note)
     results.write_outcome(workdir, outcome)
     return outcome
@@ -244,16 +243,14 @@ def _train_together(sweep: Sweep, group: Sequence[Trial]) -> None:
         return
     for trial, error in zip(group, errors, strict=True):
         if error is not None:
-            options, workdir = configs.to_dict(trial.config), sweep.folder / trial.name
             run_report.write_unfinished(
-                workdir,
+                sweep.folder / trial.name,
                 trial.config,
                 title=_title(sweep, trial),
                 reason=str(error),
                 command=_command(sweep, trial),
             )
-            outcome = results.best_of(workdir, options, "diverged", str(error))
-            results.write_outcome(workdir, outcome)
+            _end(sweep, trial, "diverged", str(error))
 
 
 def _title(sweep: Sweep, trial: Trial) -> str:

@@ -312,7 +312,7 @@ def evaluate_and_save(
     )
     scores = metric.compute()
     value = scores[config.best_metric]
-    run_log.write_record(run, Record(step, "validation", {**scores}))
+    run.writer.write_record(Record(step, "validation", {**scores}))
     run_log.warn_of_collapse(run, step, metric, predictions)
     run_log.draw_predictions(run, step, predictions)
     if config.histograms:

@@ -16,7 +16,7 @@ from unetjax.data.splits import Split
 from unetjax.devices import runtime
 from unetjax.files import folders
 from unetjax.reporting import records, writers
-from unetjax.reporting.metric_writer import MetricWriter, NullWriter
+from unetjax.reporting.metric_writer import MetricWriter
 from unetjax.training import checkpoints
 from unetjax.training import config as configs
 from unetjax.training.checkpoints import Manager
@@ -56,7 +56,7 @@ class Run(NamedTuple):
     split: Split
     watch: Callable[[int, Mapping[str, float]], object] | None
     keys: Keys
-    writer: MetricWriter = NullWriter()
+    writer: MetricWriter = MetricWriter()
     transform: Transform | None = None
 
 

@@ -81,13 +81,8 @@ def write_metrics(run: Run, step: int, metrics: steps.Metrics) -> float:
         }
         for name, norm in (metrics.grad_norms or {}).items():
             values[f"grad_norm/{name}"] = float(norm)
-        write_record(run, Record(step, "train", values))
+        run.writer.write_record(Record(step, "train", values))
     return loss
-
-
-def write_record(run: Run, record: Record) -> None:
-    """Passes a record to the metric writers."""
-    run.writer.write_record(record)
 
 
 def image_names(run: Run, step: int) -> list[str]:
@@ -151,7 +146,7 @@ def warn_of_collapse(
     )
     if text:
         _log.warning("%s", text)
-        write_record(run, Record(step, "warning", {"text": text}))
+        run.writer.write_record(Record(step, "warning", {"text": text}))
 
 
 def as_trained_model(run: Run, state: steps.TrainState) -> TrainedModel:
@@ -222,7 +217,7 @@ def collapse_warning(
         )
     return (
         f"{finding} This is common early in training, and the output does follow the "
-        "image. If it lasts, a class weighs too little (weight_map.class_balance), "
-        "masks are misread (see pictures/), or optimizer.learning_rate (now "
-        f"{learning_rate:.3g}) does not suit."
+        "image. If it lasts, give rare classes more weight (weight_map.class_balance), "
+        "check that the masks are read correctly (see pictures/), or change "
+        f"optimizer.learning_rate (now {learning_rate:.3g})."
     )

@@ -1,7 +1,7 @@
 """The HTML report of a run: scores, curves, confusion, cell sizes, pictures."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from unetjax.inference.segment import Segmentation
 from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.metric import merge_all
 from unetjax.reporting import charts, environment, records, report
-from unetjax.reporting.charts import Chart, Histogram
+from unetjax.reporting.charts import Chart
+from unetjax.reporting.records import Record
 from unetjax.reporting.report import Case, Matrix, Table
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
@@ -83,7 +84,7 @@ def write_unfinished(
     title: str,
     reason: str,
     command: str,
-) -> pathlib.Path:
+) -> None:
     """Writes `report.html` of a run that ended early, from its records alone.
 
     Args:
@@ -94,41 +95,21 @@ def write_unfinished(
       command: Command line that resumes the run.
     """
     metric, summary, tables = config.best_metric, f"Not finished: {reason}", []
-    evaluations = [
+    scored = [
         record
         for record in records.read(folder / RECORDS)
         if record.kind == "validation" and np.isfinite(float(record.values[metric]))
     ]
-    if evaluations:
-        best = max(evaluations, key=lambda record: float(record.values[metric]))
+    if scored:
+        best = max(scored, key=lambda record: float(record.values[metric]))
         summary += (
             f"\n\nThe best model so far, by {metric}, is that of step "
             f"{best.step}; it is in the folder model."
         )
         scores = {name: float(best.values[name]) for name in CELLS.shown}
-        tables = [
-            CELLS.table({MODEL: scores}, f"Validation images, after step {best.step}.")
-        ]
-    return _write(
-        folder, config, title=title, summary=summary, tables=tables, command=command
-    )
-
-
-def run_charts(path: pathlib.Path) -> list[Chart]:
-    """Returns the curves in the records of a run."""
-    lines = records.read(path)
-
-    def curves(kind: str, *names: str) -> list[charts.Curve]:
-        return [charts.curve(lines, kind, name) for name in names]
-
-    accuracy = curves("train", "accuracy") + curves("validation", "accuracy")
-    return [
-        Chart("Loss", curves("train", "loss"), log=True),
-        Chart("Scores of the validation images", curves("validation", *_NOTED)),
-        Chart("Pixel accuracy", accuracy),
-        Chart("Norm of the gradient", curves("train", "grad_norm"), log=True),
-        Chart("Learning rate", curves("train", "learning_rate")),
-    ]
+        caption = f"Validation images, after step {best.step}."
+        tables = [CELLS.table({MODEL: scores}, caption)]
+    _write(folder, config, title=title, summary=summary, tables=tables, command=command)
 
 
 def _write(
@@ -139,17 +120,17 @@ def _write(
     summary: str,
     tables: Sequence[Table | Matrix],
     command: str,
-    histograms: Sequence[Histogram] = (),
+    histograms: Sequence[Chart] = (),
     cases: Sequence[Case] = (),
 ) -> pathlib.Path:
     """Writes what all reports have in common, and the rest."""
-    path, lines = folder / "report.html", folder / RECORDS
+    path, lines = folder / "report.html", records.read(folder / RECORDS)
     report.write_report(
         path,
         title=title,
         summary="\n\n".join([summary, *_warnings(lines)]),
         tables=tables,
-        charts=[*run_charts(lines), *histograms],
+        charts=[*_curves(lines), *histograms],
         cases=cases,
         configuration=configs.to_dict(config),
         environment=_origin(folder),
@@ -157,6 +138,30 @@ def _write(
         replace=True,
     )
     return path
+
+
+def _curves(lines: Sequence[Record]) -> list[Chart]:
+    def curves(kind: str, *names: str) -> list[charts.Curve]:
+        return [charts.curve(lines, kind, name) for name in names]
+
+    accuracy = curves("train", "accuracy") + curves("validation", "accuracy")
+    scores = [
+        each._replace(name=CELLS.shown[name])
+        for name, each in zip(_NOTED, curves("validation", *_NOTED), strict=True)
+    ]
+    return [
+        Chart("Loss", curves("train", "loss"), log=True),
+        Chart("Scores of the validation images", scores),
+        Chart("Pixel accuracy", accuracy),
+        Chart("Norm of the gradient", curves("train", "grad_norm"), log=True),
+        Chart("Learning rate", curves("train", "learning_rate")),
+    ]
+
+
+def _warnings(lines: Sequence[Record]) -> list[str]:
+    """Returns the number of warnings and the last of them, if there were any."""
+    texts = [record.values["text"] for record in lines if record.kind == "warning"]
+    return [f"{len(texts)} warning(s), the last: {texts[-1]}"] if texts else []
 
 
 def _origin(folder: pathlib.Path) -> dict[str, Any]:
@@ -168,33 +173,23 @@ def _origin(folder: pathlib.Path) -> dict[str, Any]:
     return starts[-1] | {"step": ", ".join(["0", *resumed])}
 
 
-def _warnings(path: pathlib.Path) -> list[str]:
-    """Returns the number of warnings and the last of them, if there were any."""
-    texts = [
-        str(record.values["text"])
-        for record in records.read(path)
-        if record.kind == "warning"
-    ]
-    return [f"{len(texts)} warning(s), the last: {texts[-1]}"] if texts else []
-
-
-def _cell_sizes(comparison: Comparison) -> Histogram:
+def _cell_sizes(comparison: Comparison) -> Chart:
     """Returns the sizes of true and predicted cells; many small ones are fragments."""
-    truth = [example.instances for example in comparison.examples]
-    predictions = [each.instances for each in comparison.predictions[MODEL]]
-    return charts.count(
+    predictions = comparison.predictions[MODEL]
+    return charts.histogram(
         f"Sizes of the cells, {comparison.part} images",
         {
-            "truth": [d for instances in truth for d in _diameters(instances)],
-            "prediction": [d for each in predictions for d in _diameters(each)],
+            "truth": _diameters(example.instances for example in comparison.examples),
+            "prediction": _diameters(each.instances for each in predictions),
         },
         horizontal="diameter of a disk of the same area, pixels",
     )
 
 
-def _diameters(instances: Int[np.ndarray, "H W"]) -> list[float]:
-    _, areas = np.unique(instances[instances > 0], return_counts=True)
-    return (2 * np.sqrt(areas / np.pi)).tolist()
+def _diameters(images: Iterable[Int[np.ndarray, "_ _"]]) -> list[float]:
+    """Returns the diameter of each cell of images of instances, in pixels."""
+    areas = [np.unique(x[x > 0], return_counts=True)[1] for x in images]
+    return (2 * np.sqrt(np.concatenate(areas) / np.pi)).tolist()
 
 
 def _cases(
@@ -213,11 +208,11 @@ def _cases(
     cases = []
     for rank, i in ranked:
         noted = [
-            f"{CELLS.shown[name]} {scores[i][name]:.3f}"
+            f"{CELLS.shown[name]}: {scores[i][name]:.3f}"
             for name in _NOTED
             if np.isfinite(scores[i][name])
         ]
         shown = panels.panels(examples[i], predictions[i], config.weight_map)
-        note = ", ".join([f"rank {rank} of {len(order)}", *noted])
+        note = "; ".join([f"rank {rank} of {len(order)}", *noted])
         cases.append(Case(examples[i].name, shown, note))
     return cases
