@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import init
 from unetjax.devices import parallel
 from unetjax.network import convolution, winograd
 from unetjax.network.unet import UNet
@@ -39,11 +40,17 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("shape", "features"), WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("jit", [False, True])
-def test_convolution_and_gradients_are_those_of_the_definition(
-    shape, features, jit, key
-):
+# The small ones also without jit, where each operation is compiled by itself.
+@pytest.mark.parametrize(
+    ("way", "jit"),
+    [
+        *((way, True) for way in WAYS),
+        ("one row of tiles", False),
+        ("one channel", False),
+    ],
+)
+def test_convolution_and_gradients_are_those_of_the_definition(way, jit, key):
+    shape, features = WAYS[way]
     compiled = jax.jit if jit else lambda function: function
     expected, actual = (
         compiled(functools.partial(both, shape, features, convolve=convolve))(key)
@@ -62,7 +69,11 @@ def test_bfloat16_is_rounded_once(shape, features, key):
         return convolution.plain(x.astype("float32"), w.astype("float32"))
 
     ours, theirs = (
-        both(shape, features, key, convolve=convolve, dtype="bfloat16")
+        jax.jit(
+            functools.partial(
+                both, shape, features, convolve=convolve, dtype="bfloat16"
+            )
+        )(key)
         for convolve in (convolution.fast, lambda x, w: exact(x, w).astype(x.dtype))
     )
     for found, expected in zip(ours, theirs, strict=True):
@@ -78,7 +89,11 @@ def test_bfloat16_is_rounded_once(shape, features, key):
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_kernels_of_any_size(size, channels, key):
     expected, actual = (
-        both((1, 9, 8, channels), 3, key, convolve=convolve, size=size)
+        jax.jit(
+            functools.partial(
+                both, (1, 9, 8, channels), 3, convolve=convolve, size=size
+            )
+        )(key)
         for convolve in (convolution.plain, convolution.fast)
     )
     for theirs, ours in zip(expected, actual, strict=True):
@@ -121,7 +136,7 @@ def test_a_training_network_gives_what_a_predicting_one_gives(features, padding,
     """Without dropout the two differ in how they convolve only."""
     model = UNet(features=features, depth=0, dropout_rate=0.0, padding=padding)
     image = jax.random.normal(key, (2, 13, 11, 1))
-    variables = model.init(key, image, train=False)
+    variables = init(model, key, image)
     trained, predicted = (
         model.apply(variables, image, train=train, rngs={"dropout": key})
         for train in (True, False)

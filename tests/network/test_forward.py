@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.networks import init
 from unetjax.network.forward import activations, forward
 from unetjax.network.unet import UNet
 
@@ -10,7 +11,7 @@ from unetjax.network.unet import UNet
 def test_activations_are_those_on_the_way_to_the_logits(fields):
     model = UNet(features=2, depth=1, up_activation=True, **fields)
     image = jax.random.normal(jax.random.key(0), (1, 20, 20, 1))
-    variables = model.init(jax.random.key(1), image, train=False)
+    variables = init(model, jax.random.key(1), image)
     params = variables.pop("params")
     found = activations(model, params, variables, image)
 
@@ -32,7 +33,7 @@ def test_parameters_and_model_state_are_not_mixed_up(function):
     """A `params` in the model state would silently replace the first argument."""
     model = UNet(features=2, depth=1, norm="batch")
     image = jax.numpy.zeros((1, 20, 20, 1))
-    variables = model.init(jax.random.key(1), image, train=False)
+    variables = init(model, jax.random.key(1), image)
     params, statistics = variables["params"], variables["batch_stats"]
     collections = "got variables with the collections batch_stats, params; pass "
     message = f"^params must be the parameters alone, {collections}"

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import init
 from unetjax.network import presets
 from unetjax.network.forward import activations
 from unetjax.network.unet import UNet
@@ -36,7 +37,7 @@ def test_paper_is_the_default():
 @pytest.fixture(scope="module")
 def he():
     image = jnp.zeros((1, 44, 44, 1))
-    return UNet(features=32, depth=2).init(jax.random.key(0), image, train=False)
+    return init(UNet(features=32, depth=2), jax.random.key(0), image)
 
 
 def test_kernels_are_gaussian_with_the_papers_deviation(he):
@@ -58,7 +59,7 @@ def test_kernels_are_gaussian_with_the_papers_deviation(he):
 def test_release2015_counts_outgoing_nodes_of_up_convolutions():
     model = presets.release2015().clone(features=32, depth=2)
     image = jnp.zeros((1, 44, 44, 1))
-    up = model.init(jax.random.key(0), image, train=False)["params"]["up_1"]["kernel"]
+    up = init(model, jax.random.key(0), image)["params"]["up_1"]["kernel"]
     np.testing.assert_allclose(up.std(), np.sqrt(2 / (4 * 64)), rtol=0.02)
 
 
@@ -66,7 +67,7 @@ def test_tf_unet_initialisation():
     """Truncated at two nominal deviations, counted as that package does; biases 0.1."""
     model = presets.tf_unet().clone(features=32)
     image = jnp.zeros((1, 44, 44, 1))
-    params = model.init(jax.random.key(0), image, train=False)["params"]
+    params = init(model, jax.random.key(0), image)["params"]
     for block, channels in (("encoder_1", 64), ("bottleneck", 128), ("decoder_1", 128)):
         kernel = np.asarray(params[block]["conv_1"]["kernel"])
         nominal = np.sqrt(2 / (9 * channels))
@@ -78,7 +79,7 @@ def test_tf_unet_initialisation():
 def dropped_twice(model, side):
     """What all modules return in training, for two dropout keys."""
     image = jax.random.normal(jax.random.key(0), (1, side, side, 1))
-    variables = model.init(jax.random.key(0), image, train=False)
+    variables = init(model, jax.random.key(0), image)
 
     def run(seed):
         return model.apply(
@@ -134,7 +135,7 @@ def test_falk2019_drops_nothing_and_centres_its_input():
     one, other = dropped_twice(model, 44)
     np.testing.assert_array_equal(*(x["head"]["__call__"][0] for x in (one, other)))
     image = jax.random.uniform(jax.random.key(1), (1, 44, 44, 1))
-    variables = model.init(jax.random.key(0), image, train=False)
+    variables = init(model, jax.random.key(0), image)
     plain = model.clone(input_shift=0.0)
     np.testing.assert_array_equal(
         model.apply(variables, image, train=False),
@@ -156,7 +157,7 @@ def test_what_is_concatenated_and_in_which_order(preset, up_first, slope):
     # Other initial values, so that what an activation sees has both signs.
     model = preset().clone(features=2, depth=1, kernel_init="he", bias_init=0.0)
     image = jax.random.normal(jax.random.key(0), (1, 20, 20, 1))
-    params = model.init(jax.random.key(1), image, train=False)["params"]
+    params = init(model, jax.random.key(1), image)["params"]
     found = activations(model, params, {}, image)
     up = jnp.where(found["up_0"] < 0, slope * found["up_0"], found["up_0"])
     assert (found["up_0"] < 0).any()

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.networks import init
 from unetjax.geometry import Geometry
 from unetjax.network.unet import UNet
 
@@ -15,7 +16,7 @@ TINY = UNet(features=2, depth=1)
 @pytest.fixture(scope="module")
 def tiny():
     image = jax.random.normal(jax.random.key(1), (2, 20, 24, 1))
-    return TINY.init(jax.random.key(0), image, train=False), image
+    return init(TINY, jax.random.key(0), image), image
 
 
 def shapes(model, side, channels=1):
@@ -110,7 +111,7 @@ def test_shift_by_the_period_commutes(tiny):
     """Translating the input by 2^depth translates the output by as much."""
     model = UNet(features=2, depth=2)
     image = jax.random.normal(jax.random.key(3), (1, 60, 60, 1))
-    variables = model.init(jax.random.key(0), image[:, :44, :44], train=False)
+    variables = init(model, jax.random.key(0), image[:, :44, :44])
     apply = functools.partial(model.apply, variables, train=False)
     here, there = apply(image[:, :56, :56]), apply(image[:, 4:60, :56])
     np.testing.assert_allclose(here[:, 4:], there[:, :-4], atol=1e-5)
@@ -147,7 +148,7 @@ def test_dropout_is_off_in_evaluation_and_masks_two_places():
     """Only the last two blocks of the contracting path are masked."""
     model = UNet(features=4, depth=2)
     image = jax.random.normal(jax.random.key(0), (1, 44, 44, 1))
-    variables = model.init(jax.random.key(0), image, train=False)
+    variables = init(model, jax.random.key(0), image)
     quiet = [model.apply(variables, image, train=False) for _ in range(2)]
     np.testing.assert_array_equal(*quiet)
 
@@ -218,7 +219,7 @@ def test_remat_recomputes_in_the_backward_pass(tiny):
 def test_norms(norm):
     model = UNet(features=4, depth=1, norm=norm, dropout_rate=0.0)
     image = 5 + 3 * jax.random.normal(jax.random.key(0), (2, 20, 20, 1))
-    variables = model.init(jax.random.key(0), image, train=False)
+    variables = init(model, jax.random.key(0), image)
     logits, state = model.apply(variables, image, train=True, mutable=["batch_stats"])
     assert np.isfinite(logits).all()
     changed = bool(jax.tree.leaves(state.get("batch_stats", {})))
