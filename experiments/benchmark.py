@@ -33,6 +33,7 @@ from experiments.benchmarks import (
 from experiments.benchmarks.measuring import Row
 from experiments.benchmarks.plan import Plan
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
+from unetjax.settings import suggest
 
 Peaks = dict[str, float]
 
@@ -57,7 +58,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--only",
-        type=lambda text: text.split(","),
+        type=_workloads,
         default=list(WORKLOADS),
         metavar="NAME,NAME",
         help=f"workloads: {', '.join(WORKLOADS)} (default all)",
@@ -81,16 +82,7 @@ def run(chosen: Plan, only: Sequence[str]) -> list[Row]:
     Args:
       chosen: Sizes.
       only: Names of workloads.
-
-    Raises:
-      ValueError: If a name is unknown.
     """
-    unknown = sorted(set(only) - set(WORKLOADS))
-    if unknown:
-        raise ValueError(
-            f"--only has no workload {unknown[0]!r}; accepted are "
-            f"{', '.join(WORKLOADS)}."
-        )
     rows = list[Row]()
     for group in machine.matrix_products(chosen):
         rows += _show(group)
@@ -129,6 +121,17 @@ def choose(
     if images is not None:
         chosen = chosen._replace(images=tuple(_image(words) for words in images))
     return chosen
+
+
+def _workloads(text: str) -> list[str]:
+    """The names in a list separated by commas."""
+    names = text.split(",")
+    for name in names:
+        if name not in WORKLOADS:
+            raise argparse.ArgumentTypeError(
+                f"there is no workload {name!r}; {suggest(name, WORKLOADS)}"
+            )
+    return names
 
 
 def _image(words: str) -> tuple[int, int]:

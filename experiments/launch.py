@@ -96,6 +96,9 @@ def launch(
 def split_args(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
     """Returns the config file, the overrides of its options, and all other arguments.
 
+    Raises:
+      ValueError: If `--config` or an override has no value.
+
     Example:
       >>> split_args(["--out", "a", "--config=b.py", "--config.c", "1"])
       ('b.py', ['--config.c=1'], ['--out', 'a'])
@@ -106,7 +109,10 @@ def split_args(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
         if not re.fullmatch(r"--?config(\.[\w.]+)?", name):
             rest.append(arg)
             continue
-        value = value if equals else next(args, "")
+        if not equals:
+            value = next(args, "--")
+            if value.startswith("--"):  # the next option; -1 is a value
+                raise ValueError(f"{name} has no value; write {name}=VALUE.")
         if "." in name:
             overrides.append(f"{name}={value}")
         else:

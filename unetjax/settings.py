@@ -187,8 +187,12 @@ def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(
+    name: str, known: Iterable[str], *, others: Iterable[str] | None = None
+) -> str:
     """Returns "did you mean ...?" with the nearest names, or else all known names.
+
+    Where all would be too many, `others` are listed instead.
 
     Abbreviations count as similar: initials of words, and names with missing letters.
     Dotted names are compared mainly by their last part, so that the section may be
@@ -204,7 +208,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     near = _nearest(name, known)
     if near:
         return f"did you mean {' or '.join(near)}?"
-    return f"accepted are {', '.join(known)}."
+    return f"accepted are {', '.join(known if others is None else others)}."
 
 
 @functools.cache
@@ -229,7 +233,7 @@ def _nearest(name: str, known: Iterable[str]) -> list[str]:
 def _similarity(name: str, known: str) -> float:
     """Returns the similarity of two dotted names, in [0, 1]."""
     *section, last = name.lower().replace("-", "_").split(".")
-    *known_section, known_last = known.split(".")
+    *known_section, known_last = known.replace("-", "_").split(".")
     score = _word_similarity(last, known_last)
     if not section:
         return score
@@ -242,6 +246,8 @@ def _word_similarity(word: str, known: str) -> float:
     letters = word.replace("_", "")
     if len(letters) > 1 and letters == "".join(w[:1] for w in known.split("_")):
         return 0.95
+    if sorted(word) == sorted(known):  # letters were swapped
+        return 0.9
     score = _ratio(word, known)
     rest = iter(known)  # consumed by each `in`: the letters must come in this order
     if len(letters) > 1 and word[0] == known[0] and all(x in rest for x in letters):

@@ -367,3 +367,17 @@ def test_closed_output_ends_without_traceback(annotated):
     os.close(write)
     assert "Traceback" not in done.stderr
     assert done.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "there is no command 'trian'; did you mean train?"),
+        (["segment"], "'segment'; accepted are demo, check, train, predict, evaluate."),
+        # Required arguments are missing as well: the misspelt one may be one of them.
+        (["train", "--otu", "a"], "there is no option '--otu'; did you mean --out?"),
+        (["predict"], "the following arguments are required: "),
+    ],
+)
+def test_misspelt_words_are_answered_with_the_nearest(capsys, tmp_path, words, message):
+    assert message in refused(capsys, tmp_path, *words)

@@ -1,6 +1,7 @@
 import pytest
 
 from experiments import launch
+from unetjax.sweeps import search, trials
 
 SMOKE = "ml_collections_configs/smoke.py"
 
@@ -22,6 +23,21 @@ def test_arguments_are_separated_from_the_config():
         ["--config.seed=3"],
         ["--workdir=w", "-v"],
     )
+
+
+def test_the_next_option_is_not_a_value():
+    message = r"^--config\.seed has no value; write --config\.seed=VALUE\.$"
+    with pytest.raises(ValueError, match=message):
+        launch.split_args(["--config=a.py", "--config.seed", "--workdir=w"])
+    args = ["--config=a.py", "--config.optimizer.momentum", "-1"]
+    assert launch.split_args(args)[1] == ["--config.optimizer.momentum=-1"]
+
+
+def test_sweeps_take_names_as_overrides_have_them():
+    name, values = trials.parse_grid("config.optimizer.learning_rate=1,2")
+    assert (name, values) == ("optimizer.learning_rate", ["1", "2"])
+    (name,) = search.parse_space(["config.optimizer.learning_rate=1..2"])
+    assert name == "optimizer.learning_rate"
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,15 @@ def test_help_lists_configs_and_options():
         ("--config.optimizer.lr=1", "did you mean optimizer.learning_rate?"),
         ("--config.num_steps=1.5", "config.num_steps must be an integer, got '1.5'."),
         ("--config.sinks=()", "config.sinks is now called config.writers."),
+        ("--config.num_steps", "--config.num_steps has no value; write --config.num_s"),
+        (
+            "--config.no.such=1",
+            "option 'no.such'; accepted are seed, num_steps, batch_",
+        ),
+        (
+            "--config.loss.zzzz=1",
+            "option 'loss.zzzz'; accepted are loss.name, loss.reduct",
+        ),
         ("smoke", "unexpected argument 'smoke'; --help lists what is accepted."),
     ],
 )

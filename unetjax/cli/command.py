@@ -2,9 +2,9 @@
 
 import argparse
 import contextlib
+import itertools
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +18,11 @@ from unetjax.training.stopping import Interrupted
 class ArgumentParser(argparse.ArgumentParser):
     """A parser that reports an error in one sentence, without the usage."""
 
+    @property
+    def options(self) -> list[str]:
+        """The names of all options, such as "--help"."""
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
     def error(self, message: str) -> NoReturn:
         """Exits with status 2 and the message on standard error."""
         end = "" if message.endswith((".", "?")) else "."
@@ -25,27 +30,31 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def parse_args(
-    parser: argparse.ArgumentParser,
+    parser: ArgumentParser,
     args: Sequence[str],
     *,
-    known: Sequence[argparse.ArgumentParser] = (),
+    known: Sequence[ArgumentParser] = (),
 ) -> argparse.Namespace:
     """Returns the parsed arguments; an unknown option is answered with the nearest.
+
+    That comes before what is missing, as a misspelt option is missing as well.
 
     Args:
       parser: The parser of the command.
       args: The arguments, without the program's name.
       known: Further parsers, those of subcommands, whose options may be meant.
     """
+    names = list(dict.fromkeys(n for each in (parser, *known) for n in each.options))
+    for arg in itertools.takewhile(lambda arg: arg != "--", args):
+        name = arg.partition("=")[0]
+        if name.startswith("--") and not any(n.startswith(name) for n in names):
+            parser.error(f"there is no option {name!r}; {suggest(name, names)}")
     options, unknown = parser.parse_known_args(args)
-    if not unknown:
-        return options
-    name = unknown[0].partition("=")[0]
-    if not name.startswith("-"):
-        parser.error(f"unexpected argument {name!r}; --help lists what is accepted")
-    pages = "".join(each.format_help() for each in (parser, *known))
-    names = list(dict.fromkeys(re.findall(r"(?<!\S)--[\w-]+", pages)))
-    parser.error(f"there is no option {name!r}; {suggest(name, names)}")
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        kind = "option" if name.startswith("-") else "argument"
+        parser.error(f"unexpected {kind} {name!r}; --help lists what is accepted")
+    return options
 
 
 def run_command(command: Callable[[], int | None]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from unetjax.cli import check, demo, evaluate, predict, train
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
+from unetjax.settings import suggest
 
 _DESCRIPTION = """\
 Segment images with a U-Net that is trained on a few annotated ones.
@@ -42,6 +43,9 @@ def make_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
 def _run(argv: Sequence[str]) -> int:
     parser, commands = make_parsers()
+    first = argv[0] if argv else "-"
+    if not first.startswith("-") and first not in commands:
+        parser.error(f"there is no command {first!r}; {suggest(first, commands)}")
     named = [commands[name] for name in argv[:1] if name in commands]
     options = parse_args(parser, argv, known=named)
     return options.run(options)

@@ -64,7 +64,7 @@ def parse_space(specs: Sequence[str]) -> Space:
     """
     space = dict[str, Range | list[str]]()
     for spec in specs:
-        name, _, values = spec.partition("=")
+        name, _, values = spec.removeprefix("config.").partition("=")
         body, _, scale = values.partition(":")
         low, dots, high = body.partition("..")
         try:

@@ -127,7 +127,7 @@ def parse_grid(spec: str) -> tuple[str, list[str]]:
     Raises:
       ValueError: If the option or its values are missing.
     """
-    name, _, values = spec.partition("=")
+    name, _, values = spec.removeprefix("config.").partition("=")
     if not name or not values:
         raise ValueError(
             "--grid must be of the form optimizer.learning_rate=1e-4,1e-3, got "

@@ -1,7 +1,7 @@
 """The configuration of an experiment: `ExperimentConfig`, built and compared."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,9 +204,15 @@ def check_name(name: str) -> None:
     _refuse_renamed(name)
     known = [known for known, _ in settings.flatten(to_dict(ExperimentConfig()))]
     if name not in known:
-        raise ValueError(
-            f"config has no option {name!r}; {settings.suggest(name, known)}"
-        )
+        hint = settings.suggest(name, known, others=_neighbours(name, known))
+        raise ValueError(f"config has no option {name!r}; {hint}")
+
+
+def _neighbours(name: str, known: Sequence[str]) -> list[str]:
+    """The options of the named section, or else those and the sections at the top."""
+    section = f"{name.partition('.')[0]}."
+    inside = [option for option in known if option.startswith(section)]
+    return inside or list(dict.fromkeys(option.partition(".")[0] for option in known))
 
 
 def _refuse_renamed(name: str) -> None:
