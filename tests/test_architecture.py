@@ -87,6 +87,13 @@ def test_imports_point_down(module):
     )
 
 
+@pytest.mark.parametrize(
+    "room", sorted(p.name for p in PACKAGE.iterdir() if p.is_dir())
+)
+def test_a_room_has_at_most_14_files(room):
+    assert len(list((PACKAGE / room).glob("*.py"))) <= 14
+
+
 def test_no_module_imports_itself_in_the_end():
     graph = {
         module: [
