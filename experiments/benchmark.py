@@ -1,4 +1,4 @@
-"""Measures unetjax beside what else could be used, side by side in one process.
+"""Measures unetjax and its alternatives, interleaved in one process.
 
   export GLIBC_TUNABLES=glibc.malloc.hugetlb=1  # large pages of memory
   python -m experiments.benchmark --out=runs/benchmark
@@ -22,6 +22,7 @@ from experiments.benchmarks import (
     augmentation,
     data,
     machine,
+    matrix,
     network,
     plan,
     prediction,
@@ -63,12 +64,13 @@ def make_parser() -> ArgumentParser:
         metavar="NAME,NAME",
         help=f"workloads: {', '.join(WORKLOADS)} (default all)",
     )
-    parser.add_argument("--quick", action="store_true", help="small, few rounds")
-    parser.add_argument("--full", action="store_true", help="everything, more rounds")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="small sizes, few rounds")
+    size.add_argument("--full", action="store_true", help="all sizes, more rounds")
     parser.add_argument("--rounds", type=int, help="least number of rounds")
     parser.add_argument(
         "--images",
-        type=lambda text: text.split(","),
+        type=_images,
         metavar="FEATURESxSIDE",
         help="images to predict: features of the network x side in pixels, as 16x512",
     )
@@ -77,50 +79,33 @@ def make_parser() -> ArgumentParser:
 
 
 def run(chosen: Plan, only: Sequence[str]) -> list[Row]:
-    """Measures workloads, and prints the rows of every case as it is done.
+    """Measures workloads, and prints the rows of each case when it is done.
 
     Args:
       chosen: Sizes.
       only: Names of workloads.
     """
     rows = list[Row]()
-    for group in machine.matrix_products(chosen):
+    for group in matrix.products(chosen):
         rows += _show(group)
-    peaks = machine.peaks(rows)
+    peaks = matrix.peaks(rows)
     for name in only:
         for group in WORKLOADS[name](chosen, peaks):
             rows += _show(group)
     return rows
 
 
-def choose(
-    quick: bool,
-    full: bool,
-    *,
-    rounds: int | None = None,
-    images: Sequence[str] | None = None,
-) -> Plan:
-    """Returns the sizes for this device.
-
-    Args:
-      quick: Whether they are small.
-      full: Whether they are all.
-      rounds: Rounds at least, instead of the plan's.
-      images: Of predictions, such as `16x512`, instead of the plan's.
-
-    Raises:
-      ValueError: If both are wanted, or an image is not understood.
-    """
-    if quick and full:
-        raise ValueError("--quick and --full exclude each other; give one of them.")
-    chosen = plan.QUICK if quick else plan.FULL if full else plan.DEFAULT
+def choose(options: argparse.Namespace) -> Plan:
+    """Returns the sizes that the options name, for this device."""
+    chosen = (
+        plan.QUICK if options.quick else plan.FULL if options.full else plan.DEFAULT
+    )
     if jax.default_backend() != "cpu":
         chosen = plan.on_accelerator(chosen)
-    if rounds is not None:
-        chosen = chosen._replace(effort=chosen.effort._replace(rounds=rounds))
-    if images is not None:
-        chosen = chosen._replace(images=tuple(_image(words) for words in images))
-    return chosen
+    if options.rounds is not None:
+        effort = chosen.effort._replace(rounds=options.rounds)
+        chosen = chosen._replace(effort=effort)
+    return chosen._replace(images=options.images or chosen.images)
 
 
 def _workloads(text: str) -> list[str]:
@@ -134,14 +119,18 @@ def _workloads(text: str) -> list[str]:
     return names
 
 
-def _image(words: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", words)
-    if found is None:
-        raise ValueError(
-            f"--images has {words!r}; accepted is the number of features of the "
-            "network and the side of the image in pixels, such as 16x512."
-        )
-    return int(found[1]), int(found[2])
+def _images(text: str) -> tuple[tuple[int, int], ...]:
+    """The widths and sides in a list separated by commas."""
+    images = []
+    for size in text.split(","):
+        found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
+        if found is None:
+            raise argparse.ArgumentTypeError(
+                f"{size!r} is not the number of features of the network and the side "
+                "of the image in pixels, such as 16x512"
+            )
+        images.append((int(found[1]), int(found[2])))
+    return tuple(images)
 
 
 def _show(rows: list[Row]) -> list[Row]:
@@ -154,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
 
     def command() -> None:
-        # Compilation is timed, and PyTorch must find room on the GPU beside JAX.
+        # Compilation is timed, and PyTorch needs memory of the GPU as well.
         jax.config.update("jax_enable_compilation_cache", False)
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         _run(parse_args(make_parser(), given), given)
@@ -172,9 +161,7 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
     warning = machine.busy()
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
-    chosen = choose(
-        options.quick, options.full, rounds=options.rounds, images=options.images
-    )
+    chosen = choose(options)
     facts = machine.describe() | {"load at the start": machine.load()}
     rows = run(chosen, options.only)
     facts |= {"load at the end": machine.load()}

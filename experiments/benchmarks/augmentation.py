@@ -1,15 +1,14 @@
-"""Augmentation of an image with its label and cells, beside SciPy on the host."""
+"""Augmentation of an image with its label and cells, and SciPy on the host."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int32, Shaped
+from jaxtyping import Array, Float, Int32, PRNGKeyArray, PyTree, Shaped
 from scipy import ndimage
 
-from experiments.benchmarks import measuring, weight_maps
+from experiments.benchmarks import contenders, measuring, weight_maps
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.augmentation.augment import PAPER, augment
@@ -28,20 +27,13 @@ def augmentations(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
         items=count,
     )
     triple = example(size)
-    contenders = [
+    found = [
         _ours(triple, count),
-        *(
-            Contender(
-                f"SciPy, order {order}",
-                _on_host(triple, count, order),
-                precision="",
-                note="zoom and map_coordinates",
-            )
-            for order in (1, 3)
-        ),
+        _scipy(triple, count, 1),
+        _scipy(triple, count, 3),
         _elasticdeform(triple, count),
     ]
-    yield measuring.measure(case, contenders, plan.effort)
+    yield measuring.measure(case, found, plan.effort)
 
 
 def example(size: int) -> Triple:
@@ -52,16 +44,19 @@ def example(size: int) -> Triple:
 
 
 def positions(rng: np.random.Generator, size: int) -> Float[np.ndarray, "2 H W"]:
-    """Returns where every pixel is read: 3 x 3 Gaussian knots, turned, mirrored."""
+    """Returns where every pixel is read: displaced, rotated and perhaps mirrored.
+
+    Displacements are Gaussian on a 3 x 3 grid, and interpolated by cubic splines.
+    """
     grid = PAPER.elastic_grid
     knots = rng.normal(0, PAPER.elastic_sigma, (2, grid, grid))
-    bend = np.stack([ndimage.zoom(k, size / grid, order=3) for k in knots])
+    shift = np.stack([ndimage.zoom(k, size / grid, order=3) for k in knots])
     angle = rng.uniform(-np.pi, np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     if rng.uniform() < 0.5:
         turn[:, 1] *= -1
     middle = (size - 1) / 2
-    tile = np.indices((size, size)) - middle + bend
+    tile = np.indices((size, size)) - middle + shift
     return np.einsum("ij,jhw->ihw", turn, tile) + middle
 
 
@@ -77,29 +72,30 @@ def warp(
 
 
 def _ours(triple: Triple, count: int) -> Contender:
-    image, *annotations = (jnp.asarray(values) for values in triple)
-    keys = jax.random.split(jax.random.key(0), count)
-    many = jax.jit(jax.vmap(augment, in_axes=(0, None, None, None)))
-    arguments = (keys, image[..., None], *annotations)
-    start = time.perf_counter()
-    compiled = many.lower(*arguments).compile()
-    compile_seconds = time.perf_counter() - start
+    image, label, instances = (jnp.asarray(values) for values in triple)
 
-    def run(n: int) -> object:
-        return jax.block_until_ready([compiled(*arguments) for _ in range(n)])
+    def many(keys: PRNGKeyArray, *arrays: Array) -> PyTree:
+        return jax.vmap(lambda key: augment(key, *arrays))(keys)
 
-    return Contender(
+    return contenders.of_function(
         OURS,
-        run,
-        precision="",
-        compile_seconds=compile_seconds,
+        many,
+        jax.random.split(jax.random.key(0), count),
+        image[..., None],
+        label,
+        instances,
         note="linear, with the grey-value curve",
     )
 
 
-def _on_host(triple: Triple, count: int, order: int) -> Callable[[int], object]:
+def _scipy(triple: Triple, count: int, order: int) -> Contender:
     rng = np.random.default_rng(0)
-    return lambda n: [warp(triple, rng, order) for _ in range(n * count)]
+    return Contender(
+        f"SciPy, order {order}",
+        contenders.repeat(lambda: [warp(triple, rng, order) for _ in range(count)]),
+        precision="",
+        note="zoom and map_coordinates",
+    )
 
 
 def _elasticdeform(triple: Triple, count: int) -> Contender:
@@ -110,17 +106,15 @@ def _elasticdeform(triple: Triple, count: int) -> Contender:
         return Contender("elasticdeform", None, precision="", note=note)
     rng = np.random.default_rng(0)
 
-    def run(n: int) -> object:
-        return [
-            elasticdeform.deform_random_grid(
-                list(triple),
-                sigma=PAPER.elastic_sigma,
-                points=PAPER.elastic_grid,
-                order=[3, 0, 0],
-                mode="mirror",
-                rotate=rng.uniform(0, 360),
-            )
-            for _ in range(n * count)
-        ]
+    def deform() -> object:
+        return elasticdeform.deform_random_grid(
+            list(triple),
+            sigma=PAPER.elastic_sigma,
+            points=PAPER.elastic_grid,
+            order=[3, 0, 0],
+            mode="mirror",
+            rotate=rng.uniform(0, 360),
+        )
 
+    run = contenders.repeat(lambda: [deform() for _ in range(count)])
     return Contender("elasticdeform", run, precision="", note="order 3, not mirrored")

@@ -1,46 +1,36 @@
-"""Data and training together: what drawing, bending and weighting adds to a step."""
+"""Training with data: what drawing, deforming and weighting tiles adds to a step."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
-from experiments.benchmarks import measuring, network
+from experiments.benchmarks import contenders, measuring, network
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.data import device_dataset, synthetic
-from unetjax.network.unet import UNet
 from unetjax.training import config as configs
 from unetjax.training import programs, run_folder
 from unetjax.training.config import ExperimentConfig
-from unetjax.training.optimizers import OptimizerSettings
 
-_FIXED = "unetjax, one fixed batch"
-_FREE = 1.05  # a step with data takes at most so much longer: the data is no limit
+_MOST = 1.05  # times the step without data, up to which training is compute-bound
 
 
 def steps_with_data(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
-    """Measures the step that a run takes beside one whose batch never changes."""
-    sizes = [size for size in plan.batch_sizes if size]
-    for features, batch_size, precision in itertools.product(
-        plan.features, sizes, plan.data_precisions
+    """Measures the step that a run takes, and one whose batch never changes."""
+    batch_sizes = [size for size in plan.batch_sizes if size]
+    for features, batch_size, dtype in itertools.product(
+        plan.features, batch_sizes, plan.data_precisions
     ):
-        model = UNet(features=features, depth=plan.depth, dtype=precision)
-        fixed = network.our_training(
-            model, "sgd", plan.tile_size, batch_size, precision
-        )
-        case = Case(
-            "data",
-            f"{network.sizes(plan, features, batch_size)}, {precision}",
-            items=batch_size,
-        )
-        contenders = [
-            _drawn(model, plan, batch_size),
-            fixed._replace(name=_FIXED),
-        ]
-        rows = measuring.measure(case, contenders, plan.effort)
-        yield [rows[0]._replace(note=verdict(1 / _ratio(rows[1]))), rows[1]]
+        config = network.experiment(plan, features, batch_size=batch_size, dtype=dtype)
+        case = Case("data", f"{network.sizes(config)}, {dtype}", items=batch_size)
+        fixed = network.our_training(config)._replace(name="unetjax, one fixed batch")
+        drawn = _drawn(config, side=max(64, plan.map_size))
+        ours, theirs = measuring.measure(case, [drawn, fixed], plan.effort)
+        yield [ours._replace(note=verdict(1 / (theirs.ratio or math.nan))), theirs]
 
 
 def verdict(ratio: float) -> str:
@@ -50,45 +40,27 @@ def verdict(ratio: float) -> str:
       >>> verdict(1.02)
       'compute-bound: a step with data takes 1.02 times as long'
     """
-    limit = "compute" if ratio <= _FREE else "input"
+    limit = "compute" if ratio <= _MOST else "input"
     return f"{limit}-bound: a step with data takes {ratio:.2f} times as long"
 
 
-def _drawn(model: UNet, plan: Plan, batch_size: int) -> Contender:
-    config = ExperimentConfig(
-        model=model,
-        tile_size=plan.tile_size,
-        batch_size=batch_size,
-        optimizer=OptimizerSettings(learning_rate=1e-4),
-    )
-    side = max(64, plan.map_size)
+def _drawn(config: ExperimentConfig, *, side: int) -> Contender:
+    """The step of a run, each on the next items of a data set of square images."""
     examples = [
         synthetic.touching_cells(0, i, size=(side, side), num_cells=side**2 // 2500)
         for i in range(4)
     ]
     data = device_dataset.load(examples, configs.data_pipeline(config))
+    step = programs.build_step(config)
+
+    def update(
+        carry: tuple[PyTree, jax.Array], *arguments: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        state, items = carry
+        state, metrics = step(state, items, *arguments)
+        return (state, items + config.batch_size), metrics
+
+    carry = network.initial_state(config), jnp.arange(config.batch_size)
     keys = run_folder.make_keys(0)
-    state = programs.initial_state(config, keys.init, channels=1)
-    step = jax.jit(programs.build_step(config), donate_argnums=0)
-    items = jnp.arange(batch_size)
-    compiled, compile_seconds = network.compile_ahead(step, state, items, data, keys)
-
-    def run(n: int) -> object:
-        nonlocal state, items
-        metrics = None
-        for _ in range(n):
-            state, metrics = compiled(state, items, data, keys)
-            items = items + batch_size
-        return jax.block_until_ready((state, metrics))
-
-    return Contender(
-        OURS,
-        run,
-        str(model.dtype),
-        compile_seconds,
-        memory=network.memory_of(compiled),
-    )
-
-
-def _ratio(row: Row) -> float:
-    return row.ratio if row.ratio else float("nan")
+    dtype = str(config.model.dtype)
+    return contenders.of_update(OURS, update, carry, data, keys, precision=dtype)

@@ -1,10 +1,12 @@
-"""What is measured at which size."""
+"""Sizes of the workloads, and how long to measure them."""
 
 import types
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from experiments.benchmarks.measuring import Effort
+
+Rule = Literal["sgd", "adam"]
 
 
 class Plan(NamedTuple):
@@ -15,20 +17,20 @@ class Plan(NamedTuple):
       features: Widths of the network at full resolution.
       depth: Its number of poolings.
       tile_size: Side of its tiles, in pixels.
-      batch_sizes: Tiles of a step; 0 stands for as many as fit into the device.
-      precisions: Numbers in which the network computes.
+      batch_sizes: Tiles of a step; 0 for as many as fit into memory.
+      precisions: Dtypes in which the network computes.
       optimizers: Rules of the training step.
       compiled: Whether PyTorch is measured through `torch.compile` as well.
-      watch_memory: Whether the peer's peak is measured, in processes of their own.
-      matrix_size: Side of the product whose rate is called the peak.
+      watch_memory: Whether PyTorch's peak memory is measured, in fresh processes.
+      matrix_size: Side of the matrices whose product gives the peak.
       images: Width of the network and side of the image, in pixels, of predictions.
       cells: Numbers of cells of a weight map.
       map_size: Side of the weight map, in pixels.
-      most_naive_cells: Cells up to which one distance transform each is measured.
-      data_precisions: Numbers of the steps that draw their data.
+      most_naive_cells: Cells up to which one distance transform a cell is measured.
+      data_precisions: Dtypes of the steps that draw their data.
       augmented: Images augmented at once.
       rewritten_size: Side of the maps of rewritten operations, in pixels.
-      first_run: Options of the training whose first step is waited for.
+      first_run: Options of the training whose first step is timed.
     """
 
     effort: Effort = Effort()
@@ -37,7 +39,7 @@ class Plan(NamedTuple):
     tile_size: int = 572
     batch_sizes: tuple[int, ...] = (1,)
     precisions: tuple[str, ...] = ("float32", "bfloat16")
-    optimizers: tuple[str, ...] = ("sgd",)
+    optimizers: tuple[Rule, ...] = ("sgd",)
     compiled: bool = True
     watch_memory: bool = True
     matrix_size: int = 2048
@@ -72,9 +74,10 @@ FULL = Plan(
 
 
 def on_accelerator(plan: Plan) -> Plan:
-    """Returns the plan for a device that fills larger batches and products.
+    """Returns the plan with batches and products that suit an accelerator.
 
-    Turns are short there: 20 rounds to warm up and 200 that count, at least.
+    Turns are short there, so there are at least 20 rounds to warm up and 200 that
+    count.
     """
     return plan._replace(
         effort=plan.effort._replace(rounds=200, warm_up=20),

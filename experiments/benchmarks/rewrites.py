@@ -1,10 +1,11 @@
-"""What was rewritten for speed, beside its plain formulation: both give equal numbers.
+"""Operations that were rewritten for speed, and their plain formulations.
 
-A test holds each pair to equal values and gradients.
+A test compares the values and gradients of each pair.
 """
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -13,16 +14,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from experiments.benchmarks import measuring, network
+from experiments.benchmarks import contenders, measuring, network
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.network import blocks, convolution
-from unetjax.network.unet import UNet
-
-_PLAIN = "plain"
 
 
-class _Pair(NamedTuple):
+class Pair(NamedTuple):
     """One operation, written twice, with its arguments."""
 
     name: str
@@ -33,18 +31,17 @@ class _Pair(NamedTuple):
 
 def rewrites(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
     """Measures operations with their gradients, and a step that saves memory."""
-    for pair in _pairs(plan.rewritten_size):
-        contenders = [
-            _contender(name, function, pair.arguments)
-            for name, function in ((OURS, pair.ours), (_PLAIN, pair.plain))
+    for pair in pairs(plan.rewritten_size):
+        found = [
+            _with_gradients(OURS, pair.ours, pair.arguments),
+            _with_gradients("plain", pair.plain, pair.arguments),
         ]
-        case = Case("rewrites", pair.name)
-        yield measuring.measure(case, contenders, plan.effort)
-    yield _rematerialised(plan)
+        yield measuring.measure(Case("rewrites", pair.name), found, plan.effort)
+    yield rematerialised(plan)
 
 
-def _pairs(size: int) -> Iterator[_Pair]:
-    """The operations on maps of `size` pixels at 16 features, smaller at more."""
+def pairs(size: int) -> Iterator[Pair]:
+    """Yields operations on maps of `size` pixels at 16 features, smaller at more."""
     for side, channels, features in (
         (size, 1, 16),
         (size, 16, 16),
@@ -53,19 +50,19 @@ def _pairs(size: int) -> Iterator[_Pair]:
         (size // 2, 256, 256),
         (size // 4, 512, 512),
     ):
-        yield _Pair(
+        yield Pair(
             f"3x3 convolution, {side} pixels, {channels} to {features} channels",
             convolution.fast,
             convolution.plain,
             (_normal(1, side, side, channels), _normal(3, 3, channels, features)),
         )
-    yield _Pair(
+    yield Pair(
         f"up-convolution, {size // 2} pixels, 128 to 64 channels",
         _up_conv,
         _transposed,
         (_normal(1, size // 2, size // 2, 128), _normal(2, 2, 64, 128), _normal(64)),
     )
-    yield _Pair(
+    yield Pair(
         f"2x2 maxima, {size} pixels, 16 channels",
         blocks.max_pool,
         functools.partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2)),
@@ -73,21 +70,28 @@ def _pairs(size: int) -> Iterator[_Pair]:
     )
 
 
-def _contender(
+def rematerialised(plan: Plan) -> list[Row]:
+    """Measures a step that keeps all activations, and one that recomputes them."""
+    config = network.experiment(plan, plan.features[0])
+    remat = replace(config, model=config.model.clone(remat=True))
+    found = [
+        network.our_training(config),
+        network.our_training(remat)._replace(name="unetjax, remat=True"),
+    ]
+    case = Case("rewrites", f"memory of a step, {network.sizes(config)}")
+    return measuring.measure(case, found, plan.effort)
+
+
+def _with_gradients(
     name: str, function: Callable[..., Array], arguments: tuple[Array, ...]
 ) -> Contender:
     def value_and_gradients(*arguments: Array) -> tuple[Array, ...]:
         value, pull_back = jax.vjp(function, *arguments)
         return value, *pull_back(value)
 
-    compiled, compile_seconds = network.compile_ahead(
-        jax.jit(value_and_gradients), *arguments
+    return contenders.of_function(
+        name, value_and_gradients, *arguments, precision="float32"
     )
-
-    def run(n: int) -> object:
-        return jax.block_until_ready([compiled(*arguments) for _ in range(n)])
-
-    return Contender(name, run, "float32", compile_seconds, network.memory_of(compiled))
 
 
 def _up_conv(x: Array, kernel: Array, bias: Array) -> Array:
@@ -106,21 +110,6 @@ def _transposed(x: Array, kernel: Array, bias: Array) -> Array:
         transpose_kernel=True,
     )
     return y + bias.reshape(1, 1, 1, -1)
-
-
-def _rematerialised(plan: Plan) -> list[Row]:
-    """A training step that keeps all activations, and one that computes them again."""
-    features = plan.features[0]
-    model = UNet(features=features, depth=plan.depth)
-    contenders = [
-        network.our_training(
-            model.clone(remat=remat), "sgd", plan.tile_size, 1, "float32"
-        )
-        for remat in (False, True)
-    ]
-    contenders[1] = contenders[1]._replace(name="unetjax, remat=True")
-    case = Case("rewrites", f"memory of a step, {network.sizes(plan, features, 1)}")
-    return measuring.measure(case, contenders, plan.effort)
 
 
 def _normal(*shape: int) -> Array:

@@ -1,6 +1,5 @@
 """From a command to its first result, in fresh interpreters."""
 
-import functools
 import os
 import pathlib
 import subprocess
@@ -8,62 +7,62 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
-from experiments.benchmarks import measuring
+from experiments.benchmarks import contenders, measuring
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_FIRST_STEP = "training:"  # begins the line that a first step prints
+_FIRST_STEP = "training:"  # how the line begins that follows the first step
 
 
 def starts(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
     """Measures imports, and training commands up to their first step."""
     case = Case("startup", "import of all public names, in a fresh interpreter")
-    contenders = [
-        Contender(name, functools.partial(_import, words), precision="")
-        for name, words in (
-            (OURS, "from unetjax import *"),
-            ("jax alone", "import jax"),
-        )
+    found = [
+        _contender(OURS, lambda: _import("from unetjax import *")),
+        _contender("jax alone", lambda: _import("import jax")),
     ]
-    yield measuring.measure(case, contenders, plan.effort)
+    yield measuring.measure(case, found, plan.effort)
 
-    words = [
+    args = [
         "--config=ml_collections_configs/smoke.py",
         *(f"--config.{name}={value}" for name, value in plan.first_run.items()),
     ]
     shape = ", ".join(f"{name} {value}" for name, value in plan.first_run.items())
     case = Case("startup", f"experiments.train to its first step, {shape}")
+
+    def without_cache() -> None:
+        with tempfile.TemporaryDirectory() as fresh:
+            first_step(args, fresh)
+
     with tempfile.TemporaryDirectory() as kept:
-        contenders = [
-            Contender(
+        found = [
+            _contender(
                 OURS,
-                functools.partial(_steps, words, lambda: kept),
-                precision="",
+                lambda: first_step(args, kept),
                 note="again: compiled programs are kept",
             ),
-            Contender(
+            _contender(
                 "unetjax, the first time",
-                functools.partial(_steps, words, None),
-                precision="",
+                without_cache,
                 note="nothing compiled before",
             ),
         ]
-        yield measuring.measure(case, contenders, plan.effort._replace(seconds=0.0))
+        yield measuring.measure(case, found, plan.effort._replace(seconds=0.0))
 
 
-def first_step(words: list[str], cache: str) -> None:
+def first_step(args: list[str], cache: str) -> None:
     """Starts a training, waits for its first step, and ends it.
 
     Args:
-      words: Options of `experiments.train`, without the run folder.
-      cache: Folder of the caches of programs, such as compiled ones.
+      args: Options of `experiments.train`, without the run folder.
+      cache: Folder for caches, such as that of compiled programs.
 
     Raises:
-      RuntimeError: If the training ends before.
+      RuntimeError: If the training ends before that.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "experiments.train", *words]
+        command = [sys.executable, "-m", "experiments.train", *args]
         with subprocess.Popen(
             [*command, f"--workdir={folder}/run"],
             cwd=_ROOT,
@@ -80,22 +79,16 @@ def first_step(words: list[str], cache: str) -> None:
                 raise RuntimeError(f"training did not start: {process.stderr.read()}")
 
 
-def _steps(words: list[str], keep: Callable[[], str] | None, n: int) -> None:
-    for _ in range(n):
-        if keep is not None:
-            first_step(words, keep())
-            continue
-        with tempfile.TemporaryDirectory() as fresh:
-            first_step(words, fresh)
+def _contender(name: str, work: Callable[[], None], note: str = "") -> Contender:
+    return Contender(name, contenders.repeat(work), precision="", note=note)
 
 
-def _import(words: str, n: int) -> None:
-    for _ in range(n):
-        subprocess.run([sys.executable, "-c", words], check=True)
+def _import(statement: str) -> None:
+    subprocess.run([sys.executable, "-c", statement], check=True)
 
 
 def _environment(cache: str) -> Mapping[str, str]:
-    """Compiled programs are kept where a user's are, in another home."""
+    """The environment of a user whose cache folder is another one."""
     named = "JAX_COMPILATION_CACHE_DIR"
     others = {name: value for name, value in os.environ.items() if name != named}
     return others | {"XDG_CACHE_HOME": cache}

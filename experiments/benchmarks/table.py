@@ -1,32 +1,20 @@
-"""What was measured, for people: text, Markdown, one JSON file, one page."""
+"""The results as text, Markdown, JSON and an HTML page."""
 
+import functools
 import json
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
 
-from experiments.benchmarks.measuring import OURS, Row
+from experiments.benchmarks.measuring import Row
 from unetjax.files import folders
 from unetjax.reporting import console, report
 from unetjax.reporting.charts import Chart, Curve
 from unetjax.reporting.report import Table
 
-T = TypeVar("T")
-
-_COLUMNS = (
-    "who",
-    "precision",
-    "median",
-    "quartiles",
-    "ratio",
-    "items/s",
-    "speed",
-    "of peak",
-    "memory",
-    "compile",
-    "note",
-)
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "\N{MICRO SIGN}s"))
+BYTES = ((1e9, "GB"), (1e6, "MB"))
+TFLOPS = ((1.0, "TFLOP/s"), (1e-3, "GFLOP/s"))
 HEADING = (
     "`ratio` is the time over that of unetjax in the same precision, median over "
     "rounds: above 1, unetjax is faster. `of peak` is the share of the fastest matrix "
@@ -34,103 +22,78 @@ HEADING = (
 )
 
 
-def duration(seconds: float) -> str:
-    """Returns a time with three digits.
+def quantity(value: float, units: Sequence[tuple[float, str]]) -> str:
+    """Returns a value with three digits, in the largest unit that it exceeds.
+
+    Args:
+      value: The value, not negative.
+      units: Size and name of the units, from the largest to the smallest.
 
     Example:
-      >>> [duration(x) for x in (6.1834, 0.0271, 0.00004)]
+      >>> [quantity(x, SECONDS) for x in (6.1834, 0.0271, 0.00004)]
       ['6.18 s', '27.1 ms', '40.0 µs']
-    """
-    for factor, unit in ((1.0, "s"), (1e3, "ms")):
-        if seconds * factor >= 1:
-            return f"{_digits(seconds * factor)} {unit}"
-    return f"{_digits(seconds * 1e6)} \N{MICRO SIGN}s"
-
-
-def size(num_bytes: int) -> str:
-    """Returns bytes in GB or MB.
-
-    Example:
-      >>> size(2_345_678_901), size(12_300_000)
+      >>> quantity(2_345_678_901, BYTES), quantity(12_300_000, BYTES)
       ('2.35 GB', '12.3 MB')
-    """
-    if num_bytes >= 1e9:
-        return f"{_digits(num_bytes / 1e9)} GB"
-    return f"{_digits(num_bytes / 1e6)} MB"
-
-
-def speed(tflops: float) -> str:
-    """Returns a rate of work in TFLOP/s or GFLOP/s.
-
-    Example:
-      >>> speed(133.2), speed(0.0985)
+      >>> quantity(133.2, TFLOPS), quantity(0.0985, TFLOPS)
       ('133 TFLOP/s', '98.5 GFLOP/s')
     """
-    if tflops >= 1:
-        return f"{_digits(tflops)} TFLOP/s"
-    return f"{_digits(tflops * 1e3)} GFLOP/s"
+    size, name = next((unit for unit in units if value >= unit[0]), units[-1])
+    return f"{_digits(value / size)} {name}"
 
 
 def cells(row: Row) -> dict[str, str]:
-    """Returns a row as words; what was not measured stays empty."""
+    """Returns the text of a row in each column; what was not measured is empty."""
 
-    def words(value: T | None, form: Callable[[T], str]) -> str:
+    def words(value: float | None, form: Callable[[float], str]) -> str:
         return "" if value is None else form(value)
 
-    quartiles = ""
-    if row.lower is not None and row.upper is not None:
-        quartiles = f"{duration(row.lower)} to {duration(row.upper)}"
+    duration = functools.partial(quantity, units=SECONDS)
+    quartiles = [words(value, duration) for value in (row.lower, row.upper)]
     return {
         "who": row.name,
         "precision": row.precision,
         "median": words(row.median, duration),
-        "quartiles": quartiles,
+        "quartiles": " to ".join(filter(None, quartiles)),
         "ratio": words(row.ratio, "{:.2f}".format),
         "items/s": words(row.rate, _digits),
-        "speed": words(row.tflops, speed),
+        "speed": words(row.tflops, functools.partial(quantity, units=TFLOPS)),
         "of peak": words(row.share, "{:.0%}".format),
-        "memory": words(row.memory, size),
+        "memory": words(row.memory, functools.partial(quantity, units=BYTES)),
         "compile": words(row.compile_seconds, duration),
         "note": row.note,
     }
 
 
-def by_case(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Returns the rows of every case, in the order in which they were measured."""
-    found = dict[tuple[str, str], list[Row]]()
+def by_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Returns the rows of every case by its title, in the order of measurement."""
+    found = dict[str, list[Row]]()
     for row in rows:
-        found.setdefault((row.workload, row.case), []).append(row)
+        found.setdefault(f"{row.workload}: {row.case}", []).append(row)
     return found
 
 
 def columns(rows: Sequence[Row]) -> list[str]:
-    """Returns the columns in which some row says something."""
-    words = [cells(row) for row in rows]
-    return [name for name in _COLUMNS if any(line[name] for line in words)]
+    """Returns the columns that are not empty."""
+    shown = [cells(row) for row in rows]
+    return [name for name in shown[0] if any(line[name] for line in shown)]
 
 
 def text(rows: Sequence[Row]) -> str:
     """Returns the rows of one case, for a terminal."""
-    first = rows[0]
-    shown = console.table([cells(row) for row in rows], columns(rows))
-    return f"{first.workload}: {first.case}\n{shown}"
+    (title,) = by_case(rows)
+    return f"{title}\n{console.table([cells(row) for row in rows], columns(rows))}"
 
 
 def markdown(rows: Sequence[Row], machine: Mapping[str, str], command: str) -> str:
-    """Returns all that `docs/benchmarks.md` shows of a run."""
+    """Returns the command, the machine and the tables of a run."""
     parts = [f"```\n{command}\n```", HEADING]
     parts.append("\n".join(f"- {name}: {value}" for name, value in machine.items()))
-    for (workload, case), group in by_case(rows).items():
+    for title, group in by_case(rows).items():
         names = columns(group)
-        lines = [
-            "| " + " | ".join(names) + " |",
-            "|" + "---|" * len(names),
-            *(
-                "| " + " | ".join(cells(row)[name] for name in names) + " |"
-                for row in group
-            ),
-        ]
-        parts.append(f"**{workload}: {case}**\n\n" + "\n".join(lines))
+        shown = [names, *([cells(row)[name] for name in names] for row in group)]
+        lines = [f"| {' | '.join(values)} |" for values in shown]
+        lines.insert(1, "|" + "---|" * len(names))
+        parts.append(f"**{title}**\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -160,8 +123,8 @@ def write(
         title="unetjax beside what else could be used",
         summary=HEADING.replace("`", ""),
         tables=[
-            Table(columns(group), [cells(row) for row in group], f"{workload}: {case}")
-            for (workload, case), group in by_case(rows).items()
+            Table(columns(group), [cells(row) for row in group], title)
+            for title, group in by_case(rows).items()
         ],
         charts=charts(rows),
         environment=machine,
@@ -176,25 +139,23 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def charts(rows: Sequence[Row]) -> list[Chart]:
-    """Returns the samples of every case, round by round: how steady the figures are."""
-    return [
-        Chart(
-            f"{workload}: {case}, seconds",
-            [
-                Curve(
-                    f"{row.name} {row.precision}",
-                    range(1, len(row.samples) + 1),
-                    row.samples,
-                )
-                for row in group
-                if row.samples
-            ],
-            log=True,
-            horizontal="round",
-        )
-        for (workload, case), group in by_case(rows).items()
-        if any(row.samples and row.name == OURS for row in group)
-    ]
+    """Returns the samples of every case by round, to see how steady they are."""
+    found = []
+    for title, group in by_case(rows).items():
+        curves = [
+            Curve(
+                f"{row.name} {row.precision}",
+                range(1, len(row.samples) + 1),
+                row.samples,
+            )
+            for row in group
+            if row.samples
+        ]
+        if curves:
+            found.append(
+                Chart(f"{title}, seconds", curves, log=True, horizontal="round")
+            )
+    return found
 
 
 def _digits(value: float) -> str:

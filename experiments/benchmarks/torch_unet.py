@@ -1,6 +1,7 @@
-"""The network of `UNet()` in PyTorch, as its users write it: a peer in benchmarks.
+"""The paper's network in PyTorch, as its users write it.
 
-The only file of the project that names torch; import it where it is used.
+The only module that imports torch. It is imported where it is used, as torch may be
+absent.
 """
 
 import itertools
@@ -74,12 +75,12 @@ class TorchUNet(nn.Module):
 def from_flax(
     model: UNet, params: PyTree[Float[jax.Array, "..."]], *, device: str = "cpu"
 ) -> TorchUNet:
-    """Returns the network with the same weights, channels last in memory.
+    """Returns a network with the same weights, channels last in memory.
 
     Args:
       model: A network with the paper's layout, of any width and depth.
       params: Its parameters.
-      device: Where the copy lives.
+      device: Device of the copy.
 
     Raises:
       ValueError: If the layout is another one.
@@ -112,7 +113,7 @@ def from_flax(
 
 
 def device(platform: str) -> str:
-    """Returns the device that stands against JAX's of `platform`.
+    """Returns the device of torch for a platform of JAX.
 
     Raises:
       ValueError: If this build of torch has none.
@@ -125,14 +126,14 @@ def device(platform: str) -> str:
 
 
 def prepare(num_threads: int) -> None:
-    """Sets what the comparison wants: as many threads, and the arithmetic, of JAX."""
+    """Sets the number of threads, and the arithmetic that XLA uses."""
     torch.set_num_threads(num_threads)
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs, as XLA does
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
 
 
-def training(
+def work(
     net: TorchUNet,
     batch: Mapping[str, np.ndarray],
     *,
@@ -140,17 +141,34 @@ def training(
     precision: str,
     compiled: bool,
 ) -> Callable[[int], object]:
-    """Returns what does n training steps: forward, weighted loss, backward, update.
+    """Returns a function of n: that many training steps, or passes without dropout.
+
+    A step is forward, weighted loss, backward and update. Of n steps it returns the
+    last loss, of n passes the last logits [B, K, h, w].
 
     Args:
-      net: The network, which is changed.
+      net: The network, which training changes.
       batch: Image [B, H, W, C], label and weight [B, h, w].
-      optimizer: `sgd` with momentum 0.99, or `adam`.
+      optimizer: `sgd` with momentum 0.99, or `adam`; "" for forward passes.
       precision: `float32`, or `bfloat16` by autocast.
-      compiled: Whether forward and backward go through `torch.compile`.
+      compiled: Whether the network goes through `torch.compile`.
     """
     where = next(net.parameters()).device
     image = _image(batch["image"], where)
+    net.train(bool(optimizer))
+    forward = torch.compile(net) if compiled else net
+
+    def predict(n: int) -> torch.Tensor:
+        logits = torch.zeros(())
+        with torch.inference_mode(), _autocast(where, precision):
+            for _ in range(n):
+                logits = forward(image)
+        if where.type == "cuda":
+            torch.cuda.synchronize()
+        return logits
+
+    if not optimizer:
+        return predict
     label = torch.as_tensor(batch["label"], dtype=torch.int64, device=where)
     weight = torch.as_tensor(batch["weight"], device=where)
     rule = (
@@ -158,10 +176,8 @@ def training(
         if optimizer == "sgd"
         else torch.optim.Adam(net.parameters(), lr=1e-4)
     )
-    net.train()
-    forward = torch.compile(net) if compiled else net
 
-    def run(n: int) -> float:
+    def train(n: int) -> float:
         loss = torch.zeros(())
         for _ in range(n):
             rule.zero_grad(set_to_none=True)
@@ -172,7 +188,7 @@ def training(
             rule.step()
         return loss.item()  # waits for the device
 
-    return run
+    return train
 
 
 def weighted_loss(
@@ -183,31 +199,6 @@ def weighted_loss(
     return (weight * pixels).sum() / weight.sum()
 
 
-def prediction(
-    net: TorchUNet,
-    image: Float[np.ndarray, "B H W C"],
-    *,
-    precision: str,
-    compiled: bool,
-) -> Callable[[int], torch.Tensor]:
-    """Returns what does n forward passes over one batch of tiles, without dropout."""
-    where = next(net.parameters()).device
-    tiles = _image(image, where)
-    net.eval()
-    forward = torch.compile(net) if compiled else net
-
-    def run(n: int) -> torch.Tensor:
-        logits = torch.zeros(())
-        with torch.inference_mode(), _autocast(where, precision):
-            for _ in range(n):
-                logits = forward(tiles)
-        if where.type == "cuda":
-            torch.cuda.synchronize()
-        return logits
-
-    return run
-
-
 def predict_image(
     net: TorchUNet,
     image: Float[np.ndarray, "H W"],
@@ -216,10 +207,10 @@ def predict_image(
     batch_size: int,
     precision: str,
 ) -> Float[np.ndarray, "H W K"]:
-    """Returns probabilities, tile by tile: tiles step by the width of their output.
+    """Returns probabilities, tile by tile, with a stride of the output size.
 
-    As users cut: the whole image is padded by reflection, and nobody looks at the
-    phase of the pooling, so that seams differ from one pass over the image.
+    This is the usual way: the whole image is padded by reflection, and tiles are not
+    aligned to the pooling grid, so that seams differ from one pass over the image.
 
     Args:
       net: The network.
@@ -229,7 +220,7 @@ def predict_image(
       precision: `float32`, or `bfloat16` by autocast.
     """
     where = next(net.parameters()).device
-    step = trusted(net, tile_size)
+    step = Geometry(depth=len(net.up)).output_size(tile_size)
     margin = (tile_size - step) // 2
     todo = corners(image.shape, step)
     height, width = (last + step for last in todo[-1])
@@ -256,11 +247,6 @@ def predict_image(
     return result[: image.shape[0], : image.shape[1]]
 
 
-def trusted(net: TorchUNet, tile_size: int) -> int:
-    """Returns the side of the output for a tile."""
-    return Geometry(depth=len(net.up)).output_size(tile_size)
-
-
 def corners(shape: tuple[int, ...], step: int) -> list[tuple[int, int]]:
     """Returns the upper left corners of the outputs that cover an image.
 
@@ -272,10 +258,8 @@ def corners(shape: tuple[int, ...], step: int) -> list[tuple[int, int]]:
     return list(itertools.product(rows, columns))
 
 
-def matrix_product(
-    size: int, precision: str, *, where: str = "cpu"
-) -> Callable[[int], object]:
-    """Returns what multiplies two square matrices n times."""
+def matrix_product(size: int, precision: str, *, where: str) -> Callable[[int], object]:
+    """Returns a function that multiplies two square matrices n times."""
     a = torch.ones(size, size, dtype=_DTYPES[precision], device=where)
 
     def run(n: int) -> float:
@@ -307,10 +291,10 @@ def _fill_block(block: nn.Sequential, values: Mapping[str, Any]) -> None:
 
 
 def _fill(layer: nn.Module, values: Mapping[str, Any]) -> None:
-    """Copies kernel and bias: [h, w, in, out], and [2, 2, out, in] of up-convolutions.
+    """Copies kernel and bias.
 
-    Both come out right by the same transposition: a transposed convolution of PyTorch
-    keeps its inputs first.
+    One transposition serves kernels [h, w, in, out] and those of up-convolutions,
+    [2, 2, out, in], as PyTorch stores transposed convolutions with the inputs first.
     """
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(values["kernel"].transpose(3, 2, 0, 1)))

@@ -1,49 +1,50 @@
-"""The separation weight map of Eq. (2), beside one distance transform a cell."""
+"""The separation weight map of Eq. (2), and one distance transform a cell."""
 
 import functools
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int32
 from scipy import ndimage
 
-from experiments.benchmarks import measuring
+from experiments.benchmarks import contenders, measuring
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.weight_maps import device, reference
 from unetjax.weight_maps.settings import PAPER
 
-# Without the separation border, which public snippets lack: the same work for all.
+# Public snippets have no separation border, so nobody computes it.
 SETTINGS = replace(PAPER, separation_border="none")
 _CLASS_WEIGHTS = (1.0, 1.0)
 
 
 def weight_maps(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
     """Measures one weight map, for few and for many cells."""
+    on_device = functools.partial(device.separation_weight_map, settings=SETTINGS)
     for number in plan.cells:
         size = plan.map_size
         instances = cells(number, size)
-        label = np.sign(instances)
         case = Case("weight_map", f"{number} cells, {size} x {size} pixels")
         on_host = functools.partial(
-            reference.label_and_weight, label, instances, _CLASS_WEIGHTS
+            reference.label_and_weight,
+            np.sign(instances),
+            instances,
+            _CLASS_WEIGHTS,
+            settings=SETTINGS,
         )
-        contenders = [
-            _on_device(instances),
+        found = [
+            contenders.of_function(OURS, on_device, jnp.asarray(instances)),
             Contender(
                 "unetjax, on the host",
-                _repeat(functools.partial(on_host, settings=SETTINGS)),
+                contenders.repeat(on_host),
                 precision="",
                 note="SciPy, one transform a cell in its own neighbourhood",
             ),
-            _public(instances, number <= plan.most_naive_cells),
+            public(instances, measured=number <= plan.most_naive_cells),
         ]
-        yield measuring.measure(case, contenders, plan.effort)
+        yield measuring.measure(case, found, plan.effort)
 
 
 def cells(number: int, size: int) -> Int32[np.ndarray, "S S"]:
@@ -86,30 +87,12 @@ def one_transform_a_cell(
     return 1.0 + np.where(instances == 0, border, 0)
 
 
-def _on_device(instances: Int32[np.ndarray, "H W"]) -> Contender:
-    compute = jax.jit(
-        functools.partial(device.separation_weight_map, settings=SETTINGS)
-    )
-    held = jnp.asarray(instances)
-    start = time.perf_counter()
-    compiled = compute.lower(held).compile()
-    compile_seconds = time.perf_counter() - start
-
-    def run(n: int) -> object:
-        return jax.block_until_ready([compiled(held) for _ in range(n)])
-
-    return Contender(OURS, run, precision="", compile_seconds=compile_seconds)
-
-
-def _public(instances: Int32[np.ndarray, "H W"], wanted: bool) -> Contender:
+def public(instances: Int32[np.ndarray, "H W"], *, measured: bool) -> Contender:
+    """Returns the public snippet, or a contender that says how much memory it takes."""
     name = "one transform a cell, sorted"
-    if not wanted:
+    if not measured:
         gigabytes = int(instances.max()) * instances.size * 8 / 1e9
         note = f"left out: {gigabytes:.1f} GB of distances; --full measures it"
         return Contender(name, None, precision="", note=note)
-    run = _repeat(functools.partial(one_transform_a_cell, instances))
+    run = contenders.repeat(lambda: one_transform_a_cell(instances))
     return Contender(name, run, precision="", note="as in public snippets, SciPy")
-
-
-def _repeat(work: Callable[[], Any]) -> Callable[[int], Sequence[Any]]:
-    return lambda n: [work() for _ in range(n)]

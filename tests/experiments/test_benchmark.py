@@ -2,46 +2,32 @@
 
 import doctest
 import json
-import math
+import subprocess
+import sys
+from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import benchmark
+from experiments import benchmark, benchmarks
 from experiments.benchmarks import (
     augmentation,
     data,
     machine,
+    matrix,
     measuring,
-    memory,
     network,
     plan,
     prediction,
     startup,
     table,
     weight_maps,
-    work,
 )
 from experiments.benchmarks.measuring import OURS, Case, Contender, Effort, Row
-from unetjax import UNet, predict
-from unetjax.network.forward import forward
+from tests.experiments.tiny import TINY
+from unetjax.devices import memory
+from unetjax.training import cost
 from unetjax.weight_maps import reference
-
-TINY = plan.QUICK._replace(
-    effort=Effort(rounds=2, most=2, seconds=0.0, turn=0.0),
-    features=(2,),
-    depth=1,
-    tile_size=20,
-    precisions=("float32",),
-    watch_memory=False,
-    matrix_size=16,
-    images=((2, 30),),
-    cells=(3, 9),
-    map_size=40,
-    most_naive_cells=5,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -50,76 +36,11 @@ def one_thread(monkeypatch):
     monkeypatch.setattr(machine, "num_threads", lambda: 1)
 
 
-@pytest.mark.parametrize("module", [data, measuring, network, table, work])
+@pytest.mark.parametrize("module", [data, table])
 def test_examples(module):
     tried = doctest.testmod(module)
     assert tried.attempted
     assert not tried.failed
-
-
-@pytest.mark.parametrize(
-    ("model", "tile_size", "forward_gflop", "training_gflop"),
-    [
-        (UNet(), 572, 300.857, 902.196),
-        (UNet(features=32), 572, 75.3, 225.8),
-        (UNet(features=16), 572, 18.9, 56.6),
-        (UNet(features=8), 572, 4.75, 14.2),
-        (UNet(padding="SAME"), 512, 384.8, 1154.0),
-    ],
-)
-def test_operations_of_known_networks(model, tile_size, forward_gflop, training_gflop):
-    tolerance = 0.0005 if model == UNet() else 0.06
-    counted = (
-        work.forward_flops(model, tile_size) / 1e9,
-        work.training_flops(model, tile_size) / 1e9,
-    )
-    assert counted == pytest.approx((forward_gflop, training_gflop), abs=tolerance)
-
-
-def test_shares_of_levels_in_the_paper_network():
-    """Derived level by level, by hand: 8.0, 11.6, ... per cent."""
-    flops = dict.fromkeys(["encoder_0", "bottleneck", "decoder_3", "decoder_0"], 0)
-    for c in work.convolutions(UNet(), 572):
-        level = c.name.partition("/")[0].replace("up_", "decoder_")
-        if level in flops:
-            flops[level] += c.flops
-    total = work.forward_flops(UNet(), 572)
-    shares = [round(100 * f / total, 1) for f in flops.values()]
-    assert shares == [8.0, 7.7, 14.5, 12.0]
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        UNet(features=2, depth=2),
-        UNet(features=3, depth=1, num_classes=3, wide_last_up=True),
-        UNet(features=2, depth=1, kernel_size=5, padding="SAME"),
-        UNet(features=2, depth=0),
-    ],
-)
-def test_operations_fit_the_parameters(model):
-    """Every kernel of the network is counted, with its shape."""
-    size = 44
-    tile = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    init = jax.eval_shape(
-        lambda image: model.init(jax.random.key(0), image, train=False), tile
-    )
-    kernels = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(init["params"]):
-        *name, kind = (key.key for key in path)
-        if kind == "kernel":
-            kernels["/".join(name)] = math.prod(leaf.shape)
-    counted = {
-        # A 2x2 kernel, of which every pixel of the output sees one tap.
-        c.name: c.taps * c.inputs * c.outputs * (4 if "up" in c.name else 1)
-        for c in work.convolutions(model, size, channels=3)
-    }
-    assert counted == kernels
-
-
-def test_operations_refuse_illegal_tiles():
-    with pytest.raises(ValueError, match="got 570; try 556 or 572"):
-        work.forward_flops(UNet(), 570)
 
 
 def test_contenders_take_turns():
@@ -142,6 +63,20 @@ def test_contenders_take_turns():
     assert rows[2] == Row("w", "c", "nobody", "float32", note="is not there")
 
 
+def test_samples_are_summarised_by_quartiles_and_ratios_of_the_same_round():
+    row = Row("w", "c", "peer", "float32")
+    samples, ours = [5.0, 1.0, 3.0, 2.0, 4.0], [5.0, 0.5, 3.0, 1.0, 2.0]
+    filled = measuring._filled(
+        row, Case("w", "c", flops=6 * 10**12), samples, ours, 4e12
+    )
+    assert (filled.lower, filled.median, filled.upper) == (2.0, 3.0, 4.0)
+    assert filled.fastest == 1.0
+    assert filled.ratio == 2.0  # of 1, 2, 1, 2, 2
+    assert (filled.tflops, filled.share) == (2.0, 0.5)
+    once = measuring._filled(row, Case("w", "c"), [7.0], None, None)
+    assert (once.lower, once.median, once.upper, once.ratio) == (7.0, 7.0, 7.0, None)
+
+
 def test_very_long_work_is_done_once_a_turn(monkeypatch):
     monkeypatch.setattr(measuring, "_VERY_LONG", 0.0)
     calls = []
@@ -162,7 +97,7 @@ def test_peak_is_that_of_the_fastest():
         Row("matrix", "m", "peer", "float32", (1.0,), 1.0, fastest=1.0, tflops=4e-3),
         Row("matrix", "m", "peer", "bfloat16", note="absent"),
     ]
-    assert machine.peaks(rows) == {"float32": 6e9}
+    assert matrix.peaks(rows) == {"float32": 6e9}
 
 
 def test_run_measures_and_writes(tmp_path, capsys):
@@ -170,11 +105,11 @@ def test_run_measures_and_writes(tmp_path, capsys):
     assert "train: base 2, 20 pixels, batch 1, sgd" in capsys.readouterr().out
     ours = {row.workload: row for row in rows if row.name == OURS}
     assert list(ours) == ["matrix", "forward", "train"]
-    model = UNet(features=2, depth=1)
-    train = ours["train"]
-    assert train.tflops * 1e12 * train.median == pytest.approx(
-        work.training_flops(model, 20)
-    )
+    train, config = ours["train"], network.experiment(TINY, 2)
+    for row, flops in zip(
+        (ours["forward"], train), cost.flops(config, channels=1), strict=True
+    ):
+        assert row.tflops * 1e12 * row.median == pytest.approx(flops)
     assert train.share > 0
     assert train.compile_seconds > 0
     assert train.memory > 1000
@@ -219,94 +154,46 @@ def test_table_says_what_was_measured():
     }
 
 
-def test_options_name_the_way_out():
-    with pytest.raises(ValueError, match="exclude each other"):
-        benchmark.choose(quick=True, full=True)
-    assert benchmark.choose(quick=True, full=False) == plan.QUICK
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--only=forward,trian"], "no workload 'trian'; did you mean train?"),
+        (["--quick", "--full"], "--full: not allowed with argument --quick"),
+        (["--images=512"], "--images: '512' is not the number of features of the"),
+        (["--images=16x512,16x"], "--images: '16x' is not the number"),
+        (["--images=0x512"], "'0x512' is not the number"),
+        (["--images=16 x 512"], "'16 x 512' is not the number"),
+    ],
+)
+def test_options_are_refused_before_anything_is_measured(capsys, args, message):
+    assert benchmark.main(args) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: argument --")
+    assert message in err
+    assert not out
 
 
-def test_rounds_and_images_are_those_asked_for():
-    chosen = benchmark.choose(False, False, rounds=2, images=["16x10000", "64x512"])
+def test_options_choose_the_sizes():
+    def choose(*args):
+        return benchmark.choose(benchmark.make_parser().parse_args(args))
+
+    assert choose() == plan.DEFAULT
+    assert choose("--quick") == plan.QUICK
+    assert choose("--full") == plan.FULL
+    chosen = choose("--rounds=2", "--images=16x10000,64x512")
     assert chosen.effort.rounds == 2
     assert chosen.images == ((16, 10_000), (64, 512))
     assert chosen.features == plan.DEFAULT.features
-    for words in ("512", "16x", "0x512", "16 x 512"):
-        with pytest.raises(ValueError, match=f"--images has '{words}'; accepted is"):
-            benchmark.choose(False, False, images=[words])
 
 
 def test_training_trains():
     """The step that is measured really updates: its loss falls."""
-    model = UNet(features=2, depth=1, dropout_rate=0.0)
-    contender = network.our_training(model, "adam", 20, 2, "float32")
+    config = network.experiment(TINY, 2, batch_size=2)
+    config = replace(config, model=config.model.clone(dropout_rate=0.0))
+    contender = network.our_training(config)
     before = float(contender.run(1)[1].loss)
     after = float(contender.run(300)[1].loss)
     assert after < before - 0.01
-
-
-@pytest.fixture(scope="module")
-def torch_unet():
-    pytest.importorskip("torch", reason="the peer needs torch")
-    found = machine.torch_unet()
-    assert found is not None
-    return found
-
-
-@pytest.mark.parametrize("depth", [1, 2])
-def test_torch_network_is_ours(torch_unet, depth):
-    """With the same weights, the peer gives the same logits: it is the same network."""
-    model = UNet(features=3, depth=depth, num_classes=3)
-    batch = network.synthetic_batch(model, 44, 2)
-    params = network.initial_params(model, 44)
-    params = jax.tree.map(lambda x: x + 0.1, params)  # biases too
-    logits = np.asarray(forward(model, params, {}, jnp.asarray(batch["image"]))[0])
-    net = torch_unet.from_flax(model, params)
-    run = torch_unet.prediction(
-        net, batch["image"], precision="float32", compiled=False
-    )
-    theirs = run(1).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(theirs, logits, rtol=1e-4, atol=1e-4 * logits.std())
-
-
-def test_torch_step_is_ours(torch_unet):
-    """Two steps of both sides end with the same parameters."""
-    model = UNet(features=2, depth=1, dropout_rate=0.0)
-    batch = network.synthetic_batch(model, 20, 2)
-    state, _ = network.our_training(model, "sgd", 20, 2, "float32").run(2)
-    net = torch_unet.from_flax(model, network.initial_params(model, 20))
-    step = torch_unet.training(
-        net, batch, optimizer="sgd", precision="float32", compiled=False
-    )
-    step(2)
-    expected = torch_unet.from_flax(model, state.params)
-    start = torch_unet.from_flax(model, network.initial_params(model, 20))
-    ours, theirs, first = (
-        np.concatenate([p.detach().numpy().ravel() for p in each.parameters()])
-        for each in (expected, net, start)
-    )
-    moved = ours - first
-    np.testing.assert_allclose(
-        theirs - first, moved, rtol=0, atol=0.01 * np.abs(moved).max()
-    )
-    assert np.abs(moved).max() > 1e-5
-
-
-def test_torch_drops_what_ours_drops(torch_unet):
-    """Dropout acts twice in training, and never in prediction."""
-    net = torch_unet.TorchUNet(features=2, depth=2)
-    found = []
-    net.dropout.register_forward_hook(lambda _, x, y: found.append(y.shape[1]))
-    net.train()
-    tile = torch_unet.torch.zeros(1, 1, 44, 44)
-    net(tile)
-    assert found == [4, 8]  # the last encoder block, and the bottleneck
-    assert net.dropout.p == UNet().dropout_rate
-
-
-def test_torch_refuses_other_layouts(torch_unet):
-    model = UNet(features=2, depth=1, wide_last_up=True)
-    with pytest.raises(ValueError, match="must have the paper's layout"):
-        torch_unet.from_flax(model, {})
 
 
 def test_busy_machines_are_named(monkeypatch):
@@ -318,8 +205,10 @@ def test_busy_machines_are_named(monkeypatch):
 
 
 def test_absent_torch_says_so(monkeypatch):
-    monkeypatch.setattr(machine, "torch_unet", lambda: None)
-    (rows,) = machine.matrix_products(TINY)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "experiments.benchmarks.torch_unet", False)
+    monkeypatch.delattr(benchmarks, "torch_unet", False)
+    (rows,) = matrix.products(TINY)
     assert rows[1].note == "not installed; the extra `benchmark` brings it"
     assert table.cells(rows[1])["median"] == ""
 
@@ -346,7 +235,7 @@ def test_many_cells_are_left_out_of_the_naive_map():
 
 def test_the_distances_of_very_many_cells_are_counted():
     instances = np.full((300, 300), 90_000, np.int32)  # whose product is no int32
-    assert "64.8 GB" in weight_maps._public(instances, wanted=False).note
+    assert "64.8 GB" in weight_maps.public(instances, measured=False).note
 
 
 def test_augmentations_of_the_peer_move_image_and_label_together():
@@ -383,75 +272,63 @@ def test_predictions_name_their_tiles():
     assert peer.note.startswith("64 tiles of 20") or not peer.samples
 
 
-def test_tiles_of_the_peer_are_its_network(torch_unet):
-    """One tile that covers the image gives the same probabilities as ours."""
-    model = UNet(features=2, depth=1)
-    params = network.initial_params(model, 20)
-    image = np.random.default_rng(0).standard_normal((20, 17)).astype(np.float32)
-    net = torch_unet.from_flax(model, params)
-    theirs = torch_unet.predict_image(
-        net, image, tile_size=36, batch_size=2, precision="float32"
-    )
-    np.testing.assert_allclose(theirs, predict(model, params, image), atol=1e-5)
-    many = torch_unet.predict_image(
-        net, image, tile_size=20, batch_size=3, precision="float32"
-    )
-    assert len(torch_unet.corners(image.shape, torch_unet.trusted(net, 20))) == 25
-    np.testing.assert_allclose(many, theirs, atol=1e-5)  # 4 is a multiple of 2
-
-
-def test_import_is_measured(monkeypatch):
-    monkeypatch.setattr(startup, "first_step", lambda words, cache: None)
-    once = TINY._replace(effort=TINY.effort._replace(rounds=1, most=1))
-    imports, steps = startup.starts(once, {})
-    assert imports[0].median > 0.05  # an interpreter starts, and imports JAX
+def test_starts_are_measured(monkeypatch):
+    """Imports and first steps; here only the statements are run."""
+    statements, caches = set(), []
+    monkeypatch.setattr(startup, "_import", statements.add)
+    monkeypatch.setattr(startup, "first_step", lambda _, cache: caches.append(cache))
+    imports, steps = startup.starts(TINY, {})
+    assert [row.name for row in imports] == [OURS, "jax alone"]
     assert [row.name for row in steps] == [OURS, "unetjax, the first time"]
+    assert all(row.median for row in (*imports, *steps))
+    for statement in statements:
+        exec(statement, {})
+    fresh = {cache for cache in caches if caches.count(cache) == 1}
+    kept = set(caches) - fresh
+    assert len(kept) == 1
+    assert len(fresh) > 1
+
+
+def test_an_import_takes_a_fresh_interpreter():
+    measured = measuring.seconds(
+        lambda _: startup._import("import time; time.sleep(0.1)")
+    )
+    assert measured > 0.1
+    with pytest.raises(subprocess.CalledProcessError):
+        startup._import("import unetjax.nonsense")
 
 
 @pytest.mark.slow
 def test_first_step_is_waited_for(tmp_path):
-    words = [
+    args = [
         "--config=ml_collections_configs/smoke.py",
         "--config.model.features=2",
         "--config.model.depth=1",
         "--config.tile_size=20",
     ]
-    startup.first_step(words, str(tmp_path))
+    startup.first_step(args, str(tmp_path))
     assert list(tmp_path.glob("unetjax/xla-*/*"))  # compiled programs are kept there
 
 
 def test_training_that_does_not_start_says_why(tmp_path):
-    words = ["--config=ml_collections_configs/smoke.py", "--config.tile_sise=20"]
+    args = ["--config=ml_collections_configs/smoke.py", "--config.tile_sise=20"]
     with pytest.raises(RuntimeError, match=r"did not start: .*did you mean tile_size"):
-        startup.first_step(words, str(tmp_path))
+        startup.first_step(args, str(tmp_path))
 
 
-@pytest.mark.slow
-def test_peak_memory_of_the_peer(torch_unet):
-    """Training holds more than a forward pass, and at least its activations."""
-    small = memory.Work(4, 2, 380, 340, 1, "float32", "", "cpu", 1)
-    predicting = memory.peak_of_torch(small._replace(tile_size=1020, output_size=980))
-    training = memory.peak_of_torch(
-        small._replace(tile_size=1020, output_size=980, optimizer="sgd")
-    )
-    first_maps = 2 * 4 * 1016**2 * 4  # bytes
-    if training is None:
-        pytest.skip("this system does not tell the peak of a process")
-    assert first_maps < training < 100 * first_maps
-    assert predicting < training
+@pytest.mark.parametrize(("limit", "batch"), [(100, 16), (83, 16), (80, 8), (5, 1)])
+def test_the_largest_batch_fits_into_part_of_the_memory(monkeypatch, limit, batch):
+    """A tile takes 2 bytes and all of them one more; 0.4 of the limit may be used."""
+
+    def build(config):
+        return Contender(OURS, None, memory=1 + 2 * config.batch_size)
+
+    monkeypatch.setattr(memory, "limit", lambda: limit)
+    assert network.largest_batch(build, network.experiment(TINY, 2)) == batch
 
 
-def test_largest_batch_needs_a_device_that_tells():
-    def build(batch_size, precision):
-        return Contender(OURS, None, precision, memory=batch_size)
-
-    with pytest.raises(ValueError, match="tells how much memory it has; name one"):
-        network.largest_batch(build)
-
-
-def test_an_unknown_workload_is_refused_before_anything_is_measured(capsys):
-    assert benchmark.main(["--only=forward,trian"]) == 2
-    message = (
-        "error: argument --only: there is no workload 'trian'; did you mean train?"
-    )
-    assert capsys.readouterr() == ("", f"{message}\n")
+def test_batch_size_0_is_the_largest_that_fits(monkeypatch):
+    monkeypatch.setattr(network, "largest_batch", lambda build, config: 4)
+    (rows,) = network.forward_passes(TINY._replace(batch_sizes=(0,)), {})
+    assert rows[0].case == "base 2, 20 pixels, batch 4"
+    assert rows[0].rate == pytest.approx(4 / rows[0].median)
