@@ -400,6 +400,7 @@ def test_tiles_of_the_peer_are_its_network(torch_unet):
     np.testing.assert_allclose(many, theirs, atol=1e-5)  # 4 is a multiple of 2
 
 
+@pytest.mark.slow
 def test_import_is_measured(monkeypatch):
     monkeypatch.setattr(startup, "first_step", lambda words, cache: None)
     once = TINY._replace(effort=TINY.effort._replace(rounds=1, most=1))
