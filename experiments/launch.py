@@ -12,13 +12,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import ml_collections
-from absl import flags
-from ml_collections import config_flags
-
 from unetjax import settings
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
 from unetjax.devices import runtime
+from unetjax.sweeps import trials
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
 
@@ -133,24 +130,11 @@ def read_config(file: str, overrides: Sequence[str]) -> ExperimentConfig:
       FileNotFoundError: If there is no such file.
       ValueError: If no file is named, or an option is unknown or its value refused.
     """
-    options = configs.to_dict(configs.from_dict(load_file(file)))
-    names = [arg.partition("=")[0].lstrip("-").partition(".")[2] for arg in overrides]
-    for name in names:
-        configs.check_name(name)
-    config, values = ml_collections.ConfigDict(options), flags.FlagValues()
-    config_flags.DEFINE_config_dict(
-        "config",
-        config,
-        flag_values=values,
-        sys_argv=["", *overrides],
-    )
-    try:
-        values(["", *overrides])
-    except flags.Error:
-        for name, arg in zip(names, overrides, strict=True):
-            _check_parses(name, arg.partition("=")[2], options)
-        raise
-    return configs.from_dict(config.to_dict())
+    values = {}
+    for arg in overrides:
+        name, _, value = arg.partition("=")
+        values[name.lstrip("-").removeprefix("config.")] = value
+    return trials.override(configs.from_dict(load_file(file)), values)
 
 
 def load_file(file: str) -> dict[str, object]:
@@ -203,21 +187,3 @@ def _attributes(docstring: str) -> dict[str, str]:
     text = re.split(r"\n\n\S", text)[0]
     entries = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", text, re.MULTILINE)
     return {name: " ".join(meaning.split()) for name, meaning in entries}
-
-
-def _check_parses(name: str, text: str, options: dict[str, object]) -> None:
-    """Refuses text that is no value of the option's type.
-
-    Raises:
-      ValueError: Naming the option and what is accepted.
-    """
-    default = dict(settings.flatten(options))[name]
-    accepted = {bool: "True or False", int: "an integer", float: "a number"}
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    kinds = (int, float) if type(default) is float else (type(default),)
-    if type(value) not in kinds:
-        kind = accepted.get(type(default), f"a value such as {default!r}")
-        raise ValueError(f"config.{name} must be {kind}, got {text!r}.") from None

@@ -16,6 +16,22 @@ def test_overrides_reach_every_option():
     assert config.model.features == 4  # as the file has it
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("True", True), ("true", True), ("1", True), ("false", False), ("0", False)],
+)
+def test_truth_is_spelt_in_any_usual_way(text, value):
+    config = launch.read_config(SMOKE, [f"--config.deterministic={text}"])
+    assert config.deterministic is value
+
+
+def test_text_stays_text():
+    config = launch.read_config(
+        SMOKE, ["--config.data.test=01", "--config.data.train="]
+    )
+    assert (config.data.test, config.data.train) == ("01", "")
+
+
 def test_arguments_are_separated_from_the_config():
     args = ["--config", "a.py:cpu", "--config.seed", "3", "--workdir=w", "-v"]
     assert launch.split_args(args) == (
@@ -72,7 +88,9 @@ def test_errors_name_the_way_out(file, overrides, error, message):
         launch.read_config(file, overrides)
 
 
-def test_lists_of_numbers_are_overridden_too():
+def test_lists_are_overridden_too():
+    config = launch.read_config(SMOKE, ["--config.writers=mlflow"])
+    assert config.writers == ("mlflow",)
     config = launch.read_config(
         "ml_collections_configs/falk2019.py",
         [

@@ -139,7 +139,7 @@ def test_help_lists_configs_and_options():
         ("--dryrun", "there is no option '--dryrun'; did you mean --dry_run?"),
         ("--largest=tiles", "argument --largest: invalid choice: 'tiles'"),
         ("--config.optimizer.lr=1", "did you mean optimizer.learning_rate?"),
-        ("--config.num_steps=1.5", "config.num_steps must be an integer, got '1.5'."),
+        ("--config.num_steps=1.5", "config.num_steps must be an integer, got 1.5."),
         ("--config.sinks=()", "config.sinks is now called config.writers."),
         ("--config.num_steps", "--config.num_steps has no value; write --config.num_s"),
         (

@@ -13,6 +13,7 @@ from unetjax.training.config import ExperimentConfig
 
 Overrides = Mapping[str, Any]  # values by the dotted name of their option
 
+_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _LONGEST = 120  # characters of a folder's name
 
 
@@ -94,10 +95,9 @@ def override(base: ExperimentConfig, overrides: Overrides) -> ExperimentConfig:
     options = dict(settings.flatten(configs.to_dict(base)))
     for name, value in overrides.items():
         configs.check_name(name)
-        is_text = isinstance(options[name], str)
-        options[name] = (
-            _literal(value) if isinstance(value, str) and not is_text else value
-        )
+        if isinstance(value, str):
+            value = _parsed(value, like=options[name])
+        options[name] = value
     return configs.from_dict(settings.unflatten(options))
 
 
@@ -136,11 +136,18 @@ def parse_grid(spec: str) -> tuple[str, list[str]]:
     return name, values.split(",")
 
 
-def _literal(text: str) -> object:
+def _parsed(text: str, *, like: object) -> object:
+    """Returns the value of an option as text, given its present value."""
+    if isinstance(like, str):
+        return text
+    if isinstance(like, bool) and text.lower() in _TRUTHS:
+        return _TRUTHS[text.lower()]
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return text  # the config refuses its type and names the option
+        value = text  # the config refuses its type and names the option
+    is_list_of_one = like == () and isinstance(value, str)
+    return (value,) if is_list_of_one else value
 
 
 def as_text(value: object) -> str:
