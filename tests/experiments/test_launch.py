@@ -26,10 +26,9 @@ def test_truth_is_spelt_in_any_usual_way(text, value):
 
 
 def test_text_stays_text():
-    config = launch.read_config(
-        SMOKE, ["--config.data.test=01", "--config.data.train="]
-    )
-    assert (config.data.test, config.data.train) == ("01", "")
+    args = ["data.name=dsb2018", "data.train=01", "data.test="]
+    config = launch.read_config(SMOKE, [f"--config.{arg}" for arg in args])
+    assert (config.data.train, config.data.test) == ("01", "")
 
 
 def test_arguments_are_separated_from_the_config():
