@@ -26,9 +26,10 @@ def test_truth_is_spelt_in_any_usual_way(text, value):
 
 
 def test_text_stays_text():
-    args = ["data.name=dsb2018", "data.train=01", "data.test="]
+    args = ["data.name=folder", "data.images=1", "data.masks=02", "data.train="]
     config = launch.read_config(SMOKE, [f"--config.{arg}" for arg in args])
-    assert (config.data.train, config.data.test) == ("01", "")
+    data = config.data
+    assert (data.images, data.masks, data.train) == ("1", "02", "")
 
 
 def test_arguments_are_separated_from_the_config():
