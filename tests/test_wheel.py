@@ -8,7 +8,10 @@ import venv
 
 import pytest
 
+import unetjax
+
 ROOT = pathlib.Path(__file__).parents[1]
+VERSION = f"{unetjax.__version__}\n"
 
 # The README's lines for Python, a report with its stylesheet, and the types.
 PROGRAM = """
@@ -52,7 +55,7 @@ def test_public_functions_work_from_the_wheel(wheel, tmp_path):
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target"]
     site = tmp_path / "site"
     subprocess.run([sys.executable, *install, site, wheel], check=True)
-    assert run(sys.executable, tmp_path, site, PYTHONPATH=str(site)) == "0.1.0\n"
+    assert run(sys.executable, tmp_path, site, PYTHONPATH=str(site)) == VERSION
 
 
 @pytest.mark.slow
@@ -62,7 +65,7 @@ def test_the_wheel_brings_its_dependencies(wheel, tmp_path):
     venv.create(site, with_pip=True)
     python = site / ("Scripts" if os.name == "nt" else "bin") / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
-    assert run(python, tmp_path, site, PYTHONPATH="") == "0.1.0\n"
+    assert run(python, tmp_path, site, PYTHONPATH="") == VERSION
 
 
 def run(python, folder, site, **env):

@@ -137,6 +137,7 @@ def test_help_lists_configs_and_options():
     ("arg", "message"),
     [
         ("--dryrun", "there is no option '--dryrun'; did you mean --dry_run?"),
+        ("--dry", "there is no option '--dry'; did you mean --dry_run?"),
         ("--largest=tiles", "argument --largest: invalid choice: 'tiles'"),
         ("--config.optimizer.lr=1", "did you mean optimizer.learning_rate?"),
         ("--config.num_steps=1.5", "config.num_steps must be an integer, got 1.5."),

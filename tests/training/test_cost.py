@@ -9,6 +9,7 @@ import pytest
 
 from unetjax.data.examples import from_instances
 from unetjax.devices import memory, runtime
+from unetjax.files import limits
 from unetjax.training import config as configs
 from unetjax.training import cost
 
@@ -36,7 +37,8 @@ def test_it_says_what_a_training_would_take():
     assert lines[3] == "devices: 2 x cpu, 2 of 4 tiles on each"
     assert "memory of the step: 0.00" in lines[4]
     took = re.fullmatch(
-        r"time: (\S+) s a step, (\d+):(\d\d):(\d\d) for 10,000 steps, .*", lines[5]
+        r"time: (\S+) s a step, (\d+):(\d\d):(\d\d) for 10,000 steps without .*",
+        lines[5],
     )
     seconds, *clock = map(float, took.groups())
     whole = sum(x * y for x, y in zip(clock, (3600, 60, 1), strict=True))
@@ -81,7 +83,13 @@ def test_the_work_for_a_tile_is_that_of_its_network():
 
 def test_a_step_that_does_not_fit_is_not_timed(monkeypatch):
     monkeypatch.setattr(memory, "limit", lambda: 1000)
-    assert "time: not measured, as 0.000 GB of" in cost.describe(CONFIG, channels=3)
+    text = cost.describe(CONFIG, channels=3)
+    assert "time: not measured, as the step does not fit into 0.000 GB" in text
+
+
+def test_a_step_is_timed_where_the_memory_is_unknown(monkeypatch):
+    monkeypatch.setattr(limits, "installed_memory", lambda: None)
+    assert "s a step" in cost.describe(CONFIG, channels=3)
 
 
 def test_the_compiler_is_silenced_for_as_long_as_it_works(capfd):

@@ -47,7 +47,10 @@ def parse_args(
     names = list(dict.fromkeys(n for each in (parser, *known) for n in each.options))
     for arg in itertools.takewhile(lambda arg: arg != "--", args):
         name = arg.partition("=")[0]
-        if name.startswith("--") and not any(n.startswith(name) for n in names):
+        is_known = name in names or (
+            parser.allow_abbrev and any(each.startswith(name) for each in names)
+        )
+        if name.startswith("--") and not is_known:
             parser.error(f"there is no option {name!r}; {suggest(name, names)}")
     options, unknown = parser.parse_known_args(args)
     if unknown:
