@@ -85,7 +85,6 @@ def test_every_damaged_file_of_a_run(uninterrupted, tmp_path, how):
     [
         ("config.json", r"config\.json is damaged .*written again"),
         ("data.json", r"data\.json is damaged.*written again"),
-        ("environment.json", r"environment\.json is damaged; earlier starts"),
         ("records.jsonl", r"records\.jsonl is damaged; it was restored from the check"),
         ("model/weights.npz", r"weights\.npz has changed; .*was moved to .*; it was w"),
     ],

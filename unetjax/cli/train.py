@@ -1,15 +1,12 @@
 """unetjax train: train a model on annotated images, and score it."""
 
 import argparse
+import dataclasses
 import pathlib
 import shlex
-from dataclasses import replace
 
 from unetjax.cli import check, terminal
 from unetjax.cli.command import ArgumentParser
-from unetjax.data import checks, folder, open_data, splits
-from unetjax.data.open_data import DataSettings
-from unetjax.training import experiment, planning, run_folder
 
 _DESCRIPTION = """\
 Train a model on annotated images; one is enough. The settings are derived from the
@@ -97,6 +94,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores."""
+    from unetjax.data import checks, folder, open_data, splits
+    from unetjax.data.open_data import DataSettings
+    from unetjax.devices import runtime
+    from unetjax.training import experiment, planning, run_folder
+
+    runtime.prepare()
     settings = DataSettings(
         images=str(options.images),
         masks=str(options.masks),
@@ -132,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
     for reason in plan.reasons:
         print(f"  {reason}")
     outcome = experiment.run(
-        replace(plan.config, seed=options.seed, data=settings),
+        dataclasses.replace(plan.config, seed=options.seed, data=settings),
         split,
         options.out,
         title=f"{options.out.name}: {summary}",
