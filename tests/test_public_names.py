@@ -83,5 +83,5 @@ def test_commands():
             "input",
             "model",
         ],
-        "evaluate": ["--scores", "predicted", "truth"],
+        "evaluate": ["--mask-type", "--partial", "--scores", "predicted", "truth"],
     }

@@ -3,12 +3,14 @@
 import argparse
 import pathlib
 
+from unetjax.cli.check import add_mask_type
 from unetjax.cli.command import ArgumentParser
 
 _DESCRIPTION = """\
 Score predicted masks or label images against the truth. The prediction for a.tif of the
-truth is a.tif, a_mask.png or a_labels.tif; with --scores em it is a_probs.tif, written
-by unetjax predict --probabilities, or a mask of 0 and 255.
+truth (or a_mask.tif, a_masks.tif, ...) is a.tif, a_mask.png or a_labels.tif; with
+--scores em it is a_probs.tif, written by unetjax predict --probabilities, or a mask of
+0 and 255.
 """
 _EXAMPLES = """\
 examples:
@@ -40,6 +42,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "pixel error of membranes, as in the ISBI 2012 challenge; tracking: SEG, DET, "
         "OP_CSB, as in the Cell Tracking Challenge",
     )
+    add_mask_type(parser)
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="score the predictions that there are, if some true masks have none",
+    )
     parser.set_defaults(run=run)
 
 
@@ -54,14 +62,23 @@ def run(options: argparse.Namespace) -> int:
     runtime.prepare()
     score_set = SCORE_SETS[options.scores]
     membranes = options.scores == "em"
-    scored = scored_files.read(options.predicted, options.truth, membranes=membranes)
+    scored, meaning, warnings = scored_files.read(
+        options.predicted,
+        options.truth,
+        mask_type=options.mask_type,
+        membranes=membranes,
+        partial=options.partial,
+    )
+    print(meaning)
+    for warning in warnings:
+        print(f"warning: {warning}")
     metrics = [score_set.measure(each.truth, each.prediction) for each in scored]
     rows = []
     for each, metric in zip(scored, metrics, strict=True):
         scores = metric.compute()
         columns = {title: scores[name] for title, name in score_set.columns.items()}
-        rows.append({"image": each.truth.name, **columns})
-    print(console.table(rows, ["image", *score_set.columns]))
+        rows.append({"truth": each.truth.name, "prediction": each.name, **columns})
+    print(console.table(rows, ["truth", "prediction", *score_set.columns]))
     print()
     total = {"all": merge_all(metrics).compute()}
     if membranes:  # the floor of these scores is well above 0
