@@ -1,3 +1,5 @@
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ def test_the_scale_of_the_weights_matters_to_sums_only():
     )
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+@pytest.mark.parametrize("name", get_args(losses.LossName))
 @pytest.mark.parametrize("reduction", ["weighted_mean", "sum", "mean"])
 def test_ignored_pixels_change_nothing(name, reduction):
     """Label -1 and weight 0 are the same as leaving the pixel out, gradient too."""
@@ -69,7 +71,7 @@ def test_ignored_pixels_change_nothing(name, reduction):
     np.testing.assert_array_equal(slope[2:], 0)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+@pytest.mark.parametrize("name", get_args(losses.LossName))
 def test_the_loss_without_annotation_is_0(name):
     loss = losses.build_loss(name)
     value, slope = jax.value_and_grad(
@@ -98,7 +100,7 @@ def test_soft_dice_measures_overlap():
     np.testing.assert_allclose(absent, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+@pytest.mark.parametrize("name", get_args(losses.LossName))
 def test_sums_of_shards_make_the_loss_of_the_whole(name, key):
     """Uneven weights on the shards: a mean of means would be wrong."""
     loss = losses.build_loss(name)
@@ -117,9 +119,20 @@ def test_sums_of_shards_make_the_loss_of_the_whole(name, key):
 @pytest.mark.usefixtures("as_installed")
 def test_unknown_names_are_refused():
     with pytest.raises(
-        ValueError, match=r"^name must be one of cross_entropy, soft_dice, got"
+        ValueError, match=r"^name must be one of cross_entropy, .*, got"
     ):
         losses.build_loss("dice_coefficient")
+
+
+def test_the_combined_loss_is_the_sum_of_cross_entropy_and_unweighted_dice():
+    labels, ignored = LABELS, jnp.array([0.0, 2.0])
+    for weights in (WEIGHTS, ignored):
+        combined = number(
+            losses.build_loss("cross_entropy_dice"), LOGITS, labels, weights
+        )
+        expected = number(losses.build_loss(), LOGITS, labels, weights)
+        expected += float(losses.soft_dice(LOGITS, labels, jnp.sign(weights)))
+        np.testing.assert_allclose(combined, expected, rtol=1e-6)
 
 
 def test_class_weights_scale_the_plain_mean():

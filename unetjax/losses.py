@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from unetjax.settings import check_choice
 
-LossName = Literal["cross_entropy", "soft_dice"]
+LossName = Literal["cross_entropy", "soft_dice", "cross_entropy_dice"]
 Reduction = Literal["weighted_mean", "sum", "mean"]
 
 # Of soft Dice, in pixels: a class that is absent and not predicted has coefficient 1.
@@ -113,7 +113,8 @@ def build_loss(
     """Returns a loss by name.
 
     Args:
-      name: `cross_entropy` (Eq. 1) or `soft_dice`.
+      name: `cross_entropy` (Eq. 1), `soft_dice`, or `cross_entropy_dice`, the sum of
+        both, as in nnU-Net; its soft Dice is unweighted but for ignored pixels.
       reduction: Of the cross-entropy; soft Dice has none. `weighted_mean`: summed loss
         over summed weight, independent of tile size and of the scale of the weights.
         `sum`: Eq. (1) literally. `mean`: summed loss over the number of pixels.
@@ -126,7 +127,10 @@ def build_loss(
     if name == "soft_dice":
         return Loss(_dice_sums, _dice_value)
     values = {"weighted_mean": weighted_mean, "sum": _sum, "mean": _pixel_mean}
-    return Loss(_cross_entropy_sums, values[reduction])
+    cross_entropy = Loss(_cross_entropy_sums, values[reduction])
+    if name == "cross_entropy":
+        return cross_entropy
+    return Loss(_combined_sums, functools.partial(_combined_value, cross_entropy))
 
 
 class PixelSums(NamedTuple):
@@ -218,3 +222,21 @@ def _dice_sums(logits: Array, labels: Array, weights: Array) -> _DiceSums:
 def _dice_value(sums: _DiceSums) -> Float[Array, ""]:
     dice = (2 * sums.both + _EPS) / (sums.predicted + sums.true + _EPS)
     return 1 - dice.mean()
+
+
+def _combined_sums(
+    logits: Array, labels: Array, weights: Array
+) -> tuple[PixelSums, _DiceSums]:
+    # Weights that favour borders or rare classes make the cross-entropy find them; the
+    # overlap is measured as it will be scored.
+    unweighted = jnp.where(weights > 0, 1.0, 0.0)
+    return (
+        _cross_entropy_sums(logits, labels, weights),
+        _dice_sums(logits, labels, unweighted),
+    )
+
+
+def _combined_value(
+    cross_entropy: Loss, sums: tuple[PixelSums, _DiceSums]
+) -> Float[Array, ""]:
+    return cross_entropy.value(sums[0]) + _dice_value(sums[1])
