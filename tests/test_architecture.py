@@ -11,6 +11,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
 FLOORS = (
     {"geometry", "settings"},
+    {"targets"},
     {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},
     {"files"},
     {"devices"},
@@ -28,8 +29,8 @@ HOME = {  # libraries that may be named in some places only
     "tensorflow_datasets": ("data.datasets",),
     "tifffile": ("files",),
     "PIL": ("files", "reporting"),
-    "scipy": ("weight_maps.reference", "metrics", "instances"),
-    "skimage": ("instances", "data", "reporting.pictures"),
+    "scipy": ("weight_maps.reference", "metrics", "instances", "targets"),
+    "skimage": ("instances", "data", "targets", "reporting.pictures"),
     "argparse": ("cli",),
     "mlflow": ("reporting",),
     "onnx": ("model_io.onnx",),

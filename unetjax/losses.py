@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from unetjax.settings import check_choice
+from unetjax.targets.target import MAPS, REGRESSION, TargetName, activate_maps
 
 LossName = Literal["cross_entropy", "soft_dice", "cross_entropy_dice"]
 Reduction = Literal["weighted_mean", "sum", "mean"]
@@ -99,16 +100,21 @@ class Loss(NamedTuple):
     """A loss that can be computed over any number of devices.
 
     Attributes:
-      sums: From logits, labels and weights to sums over pixels, which add over shards.
+      sums: From outputs, labels and weights to sums over pixels, which add over shards;
+        of a target that is regressed, its maps are the fourth argument.
       value: From the global sums to the loss.
+      num_maps: How many of the last outputs are maps, not logits.
     """
 
-    sums: Callable[[Array, Array, Array], PyTree[Float[Array, "..."]]]
+    sums: Callable[..., PyTree[Float[Array, "..."]]]
     value: Callable[[PyTree[Float[Array, "..."]]], Float[Array, ""]]
+    num_maps: int = 0
 
 
 def build_loss(
-    name: LossName = "cross_entropy", reduction: Reduction = "weighted_mean"
+    name: LossName = "cross_entropy",
+    reduction: Reduction = "weighted_mean",
+    target: TargetName = "classes",
 ) -> Loss:
     """Returns a loss by name.
 
@@ -118,12 +124,26 @@ def build_loss(
       reduction: Of the cross-entropy; soft Dice has none. `weighted_mean`: summed loss
         over summed weight, independent of tile size and of the scale of the weights.
         `sum`: Eq. (1) literally. `mean`: summed loss over the number of pixels.
+      target: What the network learns. Of `distances` and `neighbours` the error of the
+        maps is added, see `map_error`.
 
     Raises:
       ValueError: If a name is unknown.
     """
     check_choice("name", name, LossName)
     check_choice("reduction", reduction, Reduction)
+    check_choice("target", target, TargetName)
+    loss = _class_loss(name, reduction)
+    if target not in REGRESSION:
+        return loss
+    return Loss(
+        functools.partial(_sums_with_maps, loss.sums, target),
+        functools.partial(_value_with_maps, loss.value),
+        num_maps=len(MAPS[target]),
+    )
+
+
+def _class_loss(name: LossName, reduction: Reduction) -> Loss:
     if name == "soft_dice":
         return Loss(_dice_sums, _dice_value)
     values = {"weighted_mean": weighted_mean, "sum": _sum, "mean": _pixel_mean}
@@ -240,3 +260,60 @@ def _combined_value(
     cross_entropy: Loss, sums: tuple[PixelSums, _DiceSums]
 ) -> Float[Array, ""]:
     return cross_entropy.value(sums[0]) + _dice_value(sums[1])
+
+
+class MapSums(NamedTuple):
+    """Sums over the pixels of a batch whose maps are learned."""
+
+    error: Float[Array, ""]
+    pixels: Float[Array, ""]
+
+
+def map_error(
+    outputs: Float[Array, "*batch E"],
+    maps: Float[Array, "*batch E"],
+    labels: Int[Array, "*batch"],
+    weights: Float[Array, "*batch"],
+    *,
+    target: TargetName,
+) -> MapSums:
+    """Returns the summed error of the maps of a target, and over how many pixels.
+
+    The absolute difference, summed over the maps. `distances` are compared on cells
+    only, as they say nothing of the background; `neighbours` wherever the label is not
+    ignored.
+
+    Args:
+      outputs: The further outputs of the network, not activated.
+      maps: What they shall be, in [0, 1].
+      labels: Class of every pixel; negative ones are ignored.
+      weights: Weight map; only where it is 0 matters, which ignores a pixel.
+      target: Which maps these are.
+    """
+    least = 1 if target == "distances" else 0
+    counts = (labels >= least) & (weights > 0)
+    predicted = activate_maps(outputs.astype(jnp.float32), target)
+    error = jnp.abs(predicted - maps).sum(axis=-1)
+    return MapSums(jnp.where(counts, error, 0.0).sum(), counts.sum(dtype=jnp.float32))
+
+
+def _sums_with_maps(
+    class_sums: Callable[..., PyTree],
+    target: TargetName,
+    outputs: Array,
+    labels: Array,
+    weights: Array,
+    maps: Array,
+) -> tuple[PyTree, MapSums]:
+    split = outputs.shape[-1] - maps.shape[-1]
+    return (
+        class_sums(outputs[..., :split], labels, weights),
+        map_error(outputs[..., split:], maps, labels, weights, target=target),
+    )
+
+
+def _value_with_maps(
+    class_value: Callable[..., Float[Array, ""]], sums: tuple[PyTree, MapSums]
+) -> Float[Array, ""]:
+    classes, maps = sums
+    return class_value(classes) + maps.error / jnp.maximum(maps.pixels, 1.0)

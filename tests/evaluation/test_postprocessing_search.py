@@ -6,6 +6,7 @@ import pytest
 from unetjax.data import synthetic
 from unetjax.data.examples import from_instances
 from unetjax.evaluation import postprocessing_search
+from unetjax.inference.segment import Segmentation
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics import matching
@@ -22,8 +23,10 @@ def blocks(size=4):
     return from_instances(np.zeros((12, 20, 1)), cells, "blocks")
 
 
-def probs_of(foreground):
-    return np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
+def prediction_of(foreground):
+    probs = np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
+    label = (foreground > 0.5).astype(np.int32)
+    return Segmentation(probs, label, label)
 
 
 def test_a_threshold_that_separates_cells_is_chosen():
@@ -31,7 +34,7 @@ def test_a_threshold_that_separates_cells_is_chosen():
     blurred = np.where(example.label, 0.95, 0.0)
     blurred[2:6, 6] = 0.55  # the gap
     choice = postprocessing_search.search(
-        [example], [probs_of(blurred)], InstanceSettings(), metric="mean_ap_pooled"
+        [example], [prediction_of(blurred)], InstanceSettings(), metric="mean_ap_pooled"
     )
     assert choice.before < choice.after == 1
     assert choice.settings.threshold > 0.5
@@ -43,7 +46,7 @@ def test_specks_are_dropped_where_they_cost_precision():
     dirty = example.label.astype(float)
     dirty[10, 15:17] = 1
     choice = postprocessing_search.search(
-        [example], [probs_of(dirty)], InstanceSettings(), metric="ap50"
+        [example], [prediction_of(dirty)], InstanceSettings(), metric="ap50"
     )
     assert (choice.before, choice.after) == (pytest.approx(2 / 3), 1)
     assert choice.settings == InstanceSettings(min_size=10)
@@ -57,7 +60,7 @@ def test_a_watershed_is_chosen_where_no_threshold_separates_cells():
     example = from_instances(np.zeros((24, 40, 1)), cells, "discs")
     choice = postprocessing_search.search(
         [example],
-        [probs_of((cells > 0) * 0.99)],
+        [prediction_of((cells > 0) * 0.99)],
         InstanceSettings(),
         metric="mean_ap_pooled",
     )
@@ -70,7 +73,7 @@ def test_the_given_settings_are_kept_unless_others_are_better():
     example = blocks()
     own = InstanceSettings(threshold=0.45, min_size=3, fill_holes=True)
     choice = postprocessing_search.search(
-        [example], [probs_of(example.label)], own, metric="mean_ap_pooled"
+        [example], [prediction_of(example.label)], own, metric="mean_ap_pooled"
     )
     assert choice.settings == own
     assert choice.before == choice.after == 1
@@ -78,12 +81,12 @@ def test_the_given_settings_are_kept_unless_others_are_better():
 
 def test_settings_are_compared_by_the_pooled_score_of_all_images():
     examples = [blocks(4), blocks(3)]
-    probs = [probs_of(example.label) for example in examples]
-    probs[1][2:5, 5] = [0.1, 0.9]  # a gap that no threshold opens
+    predictions = [prediction_of(example.label) for example in examples]
+    predictions[1].probs[2:5, 5] = [0.1, 0.9]  # a gap that no threshold opens
     choice = postprocessing_search.search(
-        examples, probs, InstanceSettings(), metric="ap50"
+        examples, predictions, InstanceSettings(), metric="ap50"
     )
-    merged = np.where(probs[1][..., 1] > 0.5, 1, 0)
+    merged = np.where(predictions[1].probs[..., 1] > 0.5, 1, 0)
     counts = [
         matching.match(e.instances, instances, [0.5])
         for e, instances in zip(examples, [examples[0].instances, merged], strict=True)

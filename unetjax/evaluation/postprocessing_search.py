@@ -8,11 +8,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from unetjax.data.examples import Example
 from unetjax.evaluation.scoring import measure_cells
-from unetjax.inference.predict import class_map
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances import components
@@ -20,6 +18,7 @@ from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.metric import merge_all
 from unetjax.model_io import model_folder
+from unetjax.targets.target import TargetName
 
 _METRICS = ("ap50", "f1_50", "mean_ap_pooled", "mean_ap_per_image")
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -28,6 +27,10 @@ _METHODS: tuple[dict[str, Any], ...] = (
     {"method": "watershed", "seeds": "probability", "seed_threshold": 0.8},
     {"method": "watershed", "seeds": "probability", "seed_threshold": 0.95},
     {"method": "watershed", "seeds": "distance"},
+)
+_OF_MAPS: tuple[dict[str, Any], ...] = tuple(
+    {"method": "watershed", "seeds": "maps", "seed_threshold": t, "smoothing": sigma}
+    for sigma, t in itertools.product((1.0, 2.0), (0.3, 0.4, 0.5, 0.6, 0.7))
 )
 _SIZES = (0, 10, 30)  # pixels, where the given settings have no size limit
 
@@ -68,11 +71,12 @@ def store_best(
     trained = model_folder.load_model(folder)
     if trained.provenance.instances_chosen or not validation:
         return trained
-    probs = [segment(trained, example.image).probs for example in validation]
+    predictions = [segment(trained, example.image) for example in validation]
     choice = search(
         validation,
-        probs,
+        predictions,
         trained.instances,
+        target=trained.model.target,
         metric=best_metric if best_metric in _METRICS else "mean_ap_pooled",
     )
     text = (
@@ -87,35 +91,35 @@ def store_best(
 
 def search(
     examples: Sequence[Example],
-    probs: Sequence[Float[np.ndarray, "_ _ K"]],
+    predictions: Sequence[Segmentation],
     settings: InstanceSettings,
     *,
+    target: TargetName = "classes",
     metric: str,
 ) -> Choice:
     """Returns the best of a grid over threshold, method and size limit.
 
     Args:
       examples: At least one annotated image.
-      probs: Predicted probabilities of each.
+      predictions: Predicted probabilities and maps of each.
       settings: The given settings. They are tried first and kept unless others are
         better; `fill_holes` is kept in any case.
+      target: What the network learned.
       metric: Name of a score of `metrics.cells`, of which larger is better.
     """
-    grid = list(dict.fromkeys([settings, *_grid(settings)]))
-    labels = [class_map(each) for each in probs]
+    grid = list(dict.fromkeys([settings, *_grid(settings, target)]))
     known: list[dict[bytes, CellMetric]] = [{} for _ in examples]
 
     def score(candidate: InstanceSettings) -> float:
         metrics = []
-        for example, p, label, cache in zip(
-            examples, probs, labels, known, strict=True
-        ):
-            instances = components.instances_from_probs(p, candidate)
+        for example, given, cache in zip(examples, predictions, known, strict=True):
+            instances = components.instances_from_probs(
+                given.probs, candidate, maps=given.maps, target=target
+            )
             # Many settings yield the same instances, which are measured once.
             key = hashlib.sha256(instances.tobytes()).digest()
             if key not in cache:
-                prediction = Segmentation(p, label, instances)
-                cache[key] = measure_cells(example, prediction)
+                cache[key] = measure_cells(example, given._replace(instances=instances))
             metrics.append(cache[key])
         return merge_all(metrics).compute()[metric]
 
@@ -125,10 +129,11 @@ def search(
     return Choice(grid[best], metric, scores[0], scores[best], len(grid))
 
 
-def _grid(settings: InstanceSettings) -> Iterator[InstanceSettings]:
+def _grid(settings: InstanceSettings, target: TargetName) -> Iterator[InstanceSettings]:
     """Yields candidates; those nearest to the given settings, preferred, come first."""
     own = settings.min_size
     sizes = (own, 2 * own, 0) if own else _SIZES
     thresholds = sorted(_THRESHOLDS, key=lambda t: abs(t - settings.threshold))
-    for threshold, method, size in itertools.product(thresholds, _METHODS, sizes):
+    methods = _METHODS if target == "classes" else _OF_MAPS
+    for threshold, method, size in itertools.product(thresholds, methods, sizes):
         yield replace(settings, threshold=threshold, min_size=size, **method)
