@@ -38,7 +38,7 @@ def test_a_threshold_that_separates_cells_is_chosen():
     )
     assert choice.before < choice.after == 1
     assert choice.settings.threshold > 0.5
-    assert choice.num_tried == 60
+    assert choice.num_tried == 22
 
 
 def test_specks_are_dropped_where_they_cost_precision():
@@ -112,7 +112,7 @@ def test_the_settings_of_a_model_are_chosen_once(tmp_path):
     assert loaded.instances == best.instances
     text = loaded.provenance.instances_chosen
     assert text.startswith(
-        "among 60 settings on the validation images, mean_ap_pooled "
+        "among 22 settings on the validation images, mean_ap_pooled "
     )
     assert text in (tmp_path / "model" / "README.md").read_text()
     assert loaded.provenance.step == 7

@@ -77,6 +77,7 @@ BAD_VALUES = [
     ("model.bias_init", "zeros", "a number"),
     ("model.norm", "instance", "one of none, batch"),
     ("model.remat", "all", "True or False"),
+    ("model.target", "distance", "one of classes, distances"),
     ("model.dtype", "float33", "a floating type such as 'bfloat16'"),
     ("model.dtype", "int32", "a floating type such as 'bfloat16'"),
     ("loss.name", "dice", "one of cross_entropy, soft_dice, cross_entropy_dice"),
@@ -153,6 +154,7 @@ BAD_VALUES = [
     ("instances.method", "flood", "one of components, watershed"),
     ("instances.seeds", "edges", "one of probability, distance"),
     ("instances.seed_threshold", 1.0, "at least 0 and below 1"),
+    ("instances.smoothing", -1.0, "at least 0"),
     ("instances.min_size", -1, "at least 0"),
     ("instances.fill_holes", "yes", "True or False"),
 ]

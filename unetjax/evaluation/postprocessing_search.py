@@ -1,9 +1,9 @@
-"""Grid search of the instance settings of a model on validation images."""
+"""Search for the best instance settings of a model on validation images."""
 
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,13 +22,15 @@ from unetjax.targets.target import TargetName
 
 _METRICS = ("ap50", "f1_50", "mean_ap_pooled", "mean_ap_per_image")
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-_METHODS: tuple[dict[str, Any], ...] = (
+Options = Mapping[str, Any]
+
+_METHODS: tuple[Options, ...] = (
     {"method": "components"},
     {"method": "watershed", "seeds": "probability", "seed_threshold": 0.8},
     {"method": "watershed", "seeds": "probability", "seed_threshold": 0.95},
     {"method": "watershed", "seeds": "distance"},
 )
-_OF_MAPS: tuple[dict[str, Any], ...] = tuple(
+_OF_MAPS: tuple[Options, ...] = tuple(
     {"method": "watershed", "seeds": "maps", "seed_threshold": t, "smoothing": sigma}
     for sigma, t in itertools.product((1.0, 2.0), (0.3, 0.4, 0.5, 0.6, 0.7))
 )
@@ -36,7 +38,7 @@ _SIZES = (0, 10, 30)  # pixels, where the given settings have no size limit
 
 
 class Choice(NamedTuple):
-    """The best settings of a grid, and their score on the images that chose them.
+    """The best settings of a search, and their score on the images that chose them.
 
     Attributes:
       settings: The best settings; the given ones if no others are better.
@@ -97,7 +99,10 @@ def search(
     target: TargetName = "classes",
     metric: str,
 ) -> Choice:
-    """Returns the best of a grid over threshold, method and size limit.
+    """Returns the best settings found, one group of options after the other.
+
+    Threshold and method first, or seeds and smoothing of maps and then the threshold,
+    and last the size limit.
 
     Args:
       examples: At least one annotated image.
@@ -107,7 +112,6 @@ def search(
       target: What the network learned.
       metric: Name of a score of `metrics.cells`, of which larger is better.
     """
-    grid = list(dict.fromkeys([settings, *_grid(settings, target)]))
     known: list[dict[bytes, CellMetric]] = [{} for _ in examples]
 
     def score(candidate: InstanceSettings) -> float:
@@ -123,17 +127,31 @@ def search(
             metrics.append(cache[key])
         return merge_all(metrics).compute()[metric]
 
-    scores = [score(candidate) for candidate in grid]
-    # The score is NaN where there is no cell at all. Of equals, the first is chosen.
-    best = max(range(len(grid)), key=lambda i: np.nan_to_num(scores[i], nan=-1.0))
-    return Choice(grid[best], metric, scores[0], scores[best], len(grid))
+    scores = {settings: score(settings)}
+    best = settings
+    for alternatives in _rounds(settings, target):
+        for options in alternatives:
+            candidate = replace(best, **options)
+            if candidate not in scores:
+                scores[candidate] = score(candidate)
+        # NaN where there is no cell at all. Of equals, the first is chosen.
+        best = max(scores, key=lambda each: np.nan_to_num(scores[each], nan=-1.0))
+    return Choice(best, metric, scores[settings], scores[best], len(scores))
 
 
-def _grid(settings: InstanceSettings, target: TargetName) -> Iterator[InstanceSettings]:
-    """Yields candidates; those nearest to the given settings, preferred, come first."""
+def _rounds(settings: InstanceSettings, target: TargetName) -> list[list[Options]]:
+    """Returns the options to try, round after round, each from the best so far.
+
+    Those nearest to the given settings, preferred among equals, come first.
+    """
     own = settings.min_size
     sizes = (own, 2 * own, 0) if own else _SIZES
-    thresholds = sorted(_THRESHOLDS, key=lambda t: abs(t - settings.threshold))
-    methods = _METHODS if target == "classes" else _OF_MAPS
-    for threshold, method, size in itertools.product(thresholds, methods, sizes):
-        yield replace(settings, threshold=threshold, min_size=size, **method)
+    thresholds: list[Options] = [
+        {"threshold": x}
+        for x in sorted(_THRESHOLDS, key=lambda x: abs(x - settings.threshold))
+    ]
+    of_size: list[Options] = [{"min_size": size} for size in sizes]
+    if target != "classes":
+        return [list(_OF_MAPS), thresholds, of_size]
+    both = itertools.product(thresholds, _METHODS)
+    return [[{**threshold, **method} for threshold, method in both], of_size]

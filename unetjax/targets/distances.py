@@ -4,7 +4,7 @@ As in torch-em and in the automatic segmentation of micro-SAM (Archit et al. 202
 """
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Bool, Float, Float32, Integer
 from scipy import ndimage
 
 
@@ -52,7 +52,7 @@ def center_and_boundary(
     return maps
 
 
-def _depth(inside: Integer[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+def _depth(inside: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Returns the distance to the boundary pixels of a cell, in pixels."""
     if inside.all():  # no pixel outside to measure from
         return np.zeros(inside.shape)
