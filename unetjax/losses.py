@@ -279,9 +279,9 @@ def map_error(
 ) -> MapSums:
     """Returns the summed error of the maps of a target, and over how many pixels.
 
-    The absolute difference, summed over the maps. `distances` are compared on cells
-    only, as they say nothing of the background; `neighbours` wherever the label is not
-    ignored.
+    `distances`: the absolute difference on cells, as they say nothing of the
+    background. `neighbours`: the smooth L1 error (Scherr et al. 2020) wherever the
+    label is not ignored. Both are summed over the maps.
 
     Args:
       outputs: The further outputs of the network, not activated.
@@ -293,8 +293,12 @@ def map_error(
     least = 1 if target == "distances" else 0
     counts = (labels >= least) & (weights > 0)
     predicted = activate_maps(outputs.astype(jnp.float32), target)
-    error = jnp.abs(predicted - maps).sum(axis=-1)
-    return MapSums(jnp.where(counts, error, 0.0).sum(), counts.sum(dtype=jnp.float32))
+    if target == "distances":
+        error = jnp.abs(predicted - maps)
+    else:
+        error = optax.huber_loss(predicted, maps)
+    error = jnp.where(counts, error.sum(axis=-1), 0.0)
+    return MapSums(error.sum(), counts.sum(dtype=jnp.float32))
 
 
 def _sums_with_maps(

@@ -46,11 +46,15 @@ def activate(
     probs = jax.nn.softmax(outputs[..., :split])
     if target not in REGRESSION:
         return probs
-    return jnp.concatenate([probs, activate_maps(outputs[..., split:], target)], -1)
+    maps = activate_maps(outputs[..., split:], target).clip(0, 1)
+    return jnp.concatenate([probs, maps], axis=-1)
 
 
 def activate_maps(
     outputs: Float[Array, "*batch E"], target: TargetName
 ) -> Float[Array, "*batch E"]:
-    """Returns the predicted maps from the further outputs of a network."""
-    return jax.nn.sigmoid(outputs) if target == "distances" else outputs.clip(0, 1)
+    """Returns the predicted maps from the further outputs of a network.
+
+    Neighbour distances are not cut here: a loss would have no gradient beyond.
+    """
+    return jax.nn.sigmoid(outputs) if target == "distances" else outputs
