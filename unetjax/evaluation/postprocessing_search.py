@@ -11,7 +11,8 @@ import numpy as np
 
 from unetjax.data.examples import Example
 from unetjax.evaluation.scoring import measure_cells
-from unetjax.inference.segment import Segmentation, segment
+from unetjax.inference.predict import class_map, predict
+from unetjax.inference.segment import Outputs, Segmentation, split
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances import components
 from unetjax.instances.settings import InstanceSettings
@@ -73,12 +74,13 @@ def store_best(
     trained = model_folder.load_model(folder)
     if trained.provenance.instances_chosen or not validation:
         return trained
-    predictions = [segment(trained, example.image) for example in validation]
+    model = trained.model
+    outputs = [split(predict(trained, e.image), model) for e in validation]
     choice = search(
         validation,
-        predictions,
+        outputs,
         trained.instances,
-        target=trained.model.target,
+        target=model.target,
         metric=best_metric if best_metric in _METRICS else "mean_ap_pooled",
     )
     text = (
@@ -93,7 +95,7 @@ def store_best(
 
 def search(
     examples: Sequence[Example],
-    predictions: Sequence[Segmentation],
+    outputs: Sequence[Outputs],
     settings: InstanceSettings,
     *,
     target: TargetName = "classes",
@@ -106,7 +108,7 @@ def search(
 
     Args:
       examples: At least one annotated image.
-      predictions: Predicted probabilities and maps of each.
+      outputs: Predicted probabilities and maps of each.
       settings: The given settings. They are tried first and kept unless others are
         better; `fill_holes` is kept in any case.
       target: What the network learned.
@@ -116,14 +118,17 @@ def search(
 
     def score(candidate: InstanceSettings) -> float:
         metrics = []
-        for example, given, cache in zip(examples, predictions, known, strict=True):
+        for example, given, cache in zip(examples, outputs, known, strict=True):
             instances = components.instances_from_probs(
                 given.probs, candidate, maps=given.maps, target=target
             )
             # Many settings yield the same instances, which are measured once.
             key = hashlib.sha256(instances.tobytes()).digest()
             if key not in cache:
-                cache[key] = measure_cells(example, given._replace(instances=instances))
+                segmentation = Segmentation(
+                    given.probs, class_map(given.probs), instances
+                )
+                cache[key] = measure_cells(example, segmentation)
             metrics.append(cache[key])
         return merge_all(metrics).compute()[metric]
 

@@ -28,14 +28,24 @@ class Segmentation(NamedTuple):
       probs: Probability of every class, background first.
       label: Most probable class of every pixel.
       instances: Number of the cell of every pixel, 0 outside.
-      maps: The maps of the network's target, see `targets.target.MAPS`; None of
-        `classes`.
     """
 
     probs: Float[np.ndarray, "H W K"]
     label: Int[np.ndarray, "H W"]
     instances: Int[np.ndarray, "H W"]
-    maps: Float[np.ndarray, "H W E"] | None = None
+
+
+class Outputs(NamedTuple):
+    """What a network predicts, before any post-processing.
+
+    Attributes:
+      probs: Probability of every class, background first; borders, which are a class to
+        the network only, are background.
+      maps: The maps of its target, see `targets.target.MAPS`; None of `classes`.
+    """
+
+    probs: Float[np.ndarray, "H W k"]
+    maps: Float[np.ndarray, "H W E"] | None
 
 
 def segment(
@@ -95,27 +105,22 @@ def segment(
             zip(models, engines or [None] * len(models), strict=True)
         )
     )
-    probs, maps = split_maps(outputs, trained.model)
+    probs, maps = split(outputs, trained.model)
     instances = instances_from_probs(
         probs, trained.instances, maps=maps, target=trained.model.target
     )
-    return Segmentation(probs, class_map(probs), instances, maps)
+    return Segmentation(probs, class_map(probs), instances)
 
 
-def split_maps(
-    outputs: Float[np.ndarray, "H W K"], model: UNet
-) -> tuple[Float[np.ndarray, "H W k"], Float[np.ndarray, "H W E"] | None]:
-    """Returns the probabilities of the classes and the maps from those of `predict`.
-
-    Borders, which are a class to the network only, count as background.
-    """
+def split(outputs: Float[np.ndarray, "H W K"], model: UNet) -> Outputs:
+    """Returns probabilities and maps of what `predict` returns."""
     if model.num_outputs == model.num_classes:
-        return outputs, None
+        return Outputs(outputs, None)
     probs, maps = np.split(outputs, [model.num_classes], axis=-1)
     if model.target not in REGRESSION:
         background = probs[..., :1] + maps
         probs = np.concatenate([background, probs[..., 1:]], axis=-1)
-    return probs, maps
+    return Outputs(probs, maps)
 
 
 def _classes(trained: Network) -> Sequence[str]:
