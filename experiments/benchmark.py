@@ -34,7 +34,8 @@ from experiments.benchmarks import (
 from experiments.benchmarks.measuring import Row
 from experiments.benchmarks.plan import Plan
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
-from unetjax.settings import suggest
+from unetjax.devices import runtime
+from unetjax.suggestions import suggest
 
 Peaks = dict[str, float]
 
@@ -143,6 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
 
     def command() -> None:
+        runtime.set_compiler_flags()
         # Compilation is timed, and PyTorch needs memory of the GPU as well.
         jax.config.update("jax_enable_compilation_cache", False)
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -85,6 +85,7 @@ def launch(
         options = parse_args(parser, rest)
         config = read_config(file, overrides)  # computes nothing, so flags can be set
         runtime.set_compiler_flags(deterministic=config.deterministic)
+        runtime.keep_compiled_programs()
         run(Invocation(config, options, file, overrides, given))
 
     return run_command(command)

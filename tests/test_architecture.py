@@ -10,6 +10,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
 FLOORS = (
+    {"suggestions"},
     {"geometry", "settings"},
     {"targets"},
     {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},

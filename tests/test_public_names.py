@@ -60,6 +60,7 @@ def test_commands():
         "train": [
             "--features",
             "--holdout",
+            "--keep-split",
             "--mask-type",
             "--out",
             "--seed",

@@ -2,11 +2,8 @@
 
 import argparse
 import pathlib
-from typing import get_args
 
 from unetjax.cli.command import ArgumentParser
-from unetjax.data import folder
-from unetjax.data.mask_formats import MaskType
 
 
 def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
@@ -35,7 +32,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mask-type",
-        choices=get_args(MaskType),
+        choices=("auto", "instances", "classes"),
         default="auto",
         help="whether masks number the cells or give classes (default: inferred from "
         "their values)",
@@ -44,6 +41,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints summary and problems; returns 2 if there are errors, else 0."""
+    from unetjax.data import folder
+
     _, summary, problems = folder.read(
         options.images, options.masks, mask_type=options.mask_type
     )

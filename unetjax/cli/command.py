@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from unetjax.devices import runtime
-from unetjax.settings import suggest
+from unetjax.suggestions import suggest
 from unetjax.training.stopping import Interrupted
 
 
@@ -72,7 +71,6 @@ def run_command(command: Callable[[], int | None]) -> int:
     """
     try:
         with _plain_log_lines():
-            runtime.prepare()
             return command() or 0
     except SystemExit as stop:  # of argparse, which has printed its message
         return int(stop.code or 0)

@@ -1,21 +1,11 @@
 """unetjax demo: train on one part of a micrograph and segment the other."""
 
 import argparse
-import importlib.metadata
 import pathlib
-
-import numpy as np
 
 from unetjax.cli import terminal
 from unetjax.cli.command import ArgumentParser
-from unetjax.data import folder, splits, synthetic
-from unetjax.data.examples import Example
-from unetjax.training import experiment, planning
 
-# A package under the BSD licence with one annotated fluorescence micrograph of 125
-# nuclei. Its files are read; it is never imported.
-_CARRIER = "stardist"
-_IMAGE, _MASK = "img2d.tif", "mask2d.tif"
 _GUARD = 48  # pixels between the two parts: half of what the network sees
 
 
@@ -42,7 +32,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores and the path of the report."""
-    example, origin = find_micrograph()
+    from unetjax.data import demo_image, splits
+    from unetjax.devices import runtime
+    from unetjax.training import experiment, planning
+
+    runtime.prepare()
+    example, origin = demo_image.load()
     print(origin)
     split = splits.split_image(example, fraction=0.4, guard=_GUARD)
     plan = planning.plan_training(split.train, num_steps=options.steps)
@@ -64,27 +59,3 @@ def run(options: argparse.Namespace) -> int:
     terminal.show_file("report", outcome.report)
     print("with your own images:  unetjax train IMAGES MASKS --out MODEL")
     return 0
-
-
-def find_micrograph() -> tuple[Example, str]:
-    """Returns an annotated image and a description of its origin.
-
-    The image is the fluorescence micrograph in the `stardist` package, if that is
-    installed; otherwise synthetic cells.
-    """
-    try:
-        files = importlib.metadata.files(_CARRIER) or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    paths = {file.name: pathlib.Path(str(file.locate())) for file in files}
-    if _IMAGE in paths and _MASK in paths:
-        (example,) = folder.load(paths[_IMAGE], paths[_MASK], mask_type="instances")
-        count = len(np.unique(example.instances)) - 1
-        version = importlib.metadata.version(_CARRIER)
-        return example, (
-            f"a fluorescence micrograph of {count} nuclei, from "
-            f"{_CARRIER} {version} (BSD-3-Clause)"
-        )
-    return synthetic.touching_cells(0, size=(512, 512), num_cells=150), (
-        "synthetic cells; for a real micrograph  pip install --no-deps stardist"
-    )

@@ -1,12 +1,17 @@
-"""The `unetjax` command: demo, check, train, predict and evaluate."""
+"""The `unetjax` command: demo, check, train, predict and evaluate.
+
+Modules of this room import at their top what parsing needs, and in their functions what
+a command needs when it runs: JAX alone takes seconds to import.
+"""
 
 import argparse
+import importlib.metadata
 import sys
 from collections.abc import Sequence
 
 from unetjax.cli import check, demo, evaluate, predict, train
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
-from unetjax.settings import suggest
+from unetjax.suggestions import suggest
 
 _DESCRIPTION = """\
 Segment images with a U-Net that is trained on a few annotated ones.
@@ -35,6 +40,8 @@ def make_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    version = importlib.metadata.version("unetjax")
+    parser.add_argument("--version", action="version", version=f"unetjax {version}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (demo, check, train, predict, evaluate):
         command.add_parser(commands)
@@ -43,6 +50,9 @@ def make_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
 
 def _run(argv: Sequence[str]) -> int:
     parser, commands = make_parsers()
+    if not argv:
+        parser.print_help()
+        return 0
     first = argv[0] if argv else "-"
     if not first.startswith("-") and first not in commands:
         parser.error(f"there is no command {first!r}; {suggest(first, commands)}")

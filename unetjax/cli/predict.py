@@ -1,18 +1,11 @@
 """unetjax predict: segment images of any size."""
 
 import argparse
+import dataclasses
 import functools
 import pathlib
-from dataclasses import replace
-from typing import get_args
 
 from unetjax.cli.command import ArgumentParser
-from unetjax.evaluation import prediction_files
-from unetjax.files import images
-from unetjax.inference.segment import segment
-from unetjax.inference.trained_model import TrainedModel
-from unetjax.inference.tta import TTA
-from unetjax.model_io import model_folder, openvino
 
 
 def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
@@ -43,7 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     parser.add_argument(
         "--tta",
         "--average",
-        choices=get_args(TTA),
+        choices=("none", "rot90", "d4", "rot7"),
         default="none",
         help="test-time augmentation: average over rotations and reflections; d4 is "
         "best and takes 8 times as long, rot90 4 times (default none)",
@@ -78,13 +71,23 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Segments every image."""
-    trained, *others = (
-        _computed_in(options.dtype, model_folder.load_model(folder))
-        for folder in (options.model, *options.others)
-    )
+    from unetjax.devices import runtime
+    from unetjax.evaluation import prediction_files
+    from unetjax.files import images
+    from unetjax.inference.segment import segment
+    from unetjax.model_io import model_folder, openvino
+
+    runtime.prepare()
+    models = list(map(model_folder.load_model, (options.model, *options.others)))
+    if options.dtype is not None:
+        models = [
+            dataclasses.replace(each, model=each.model.clone(dtype=options.dtype))
+            for each in models
+        ]
+    trained, *others = models
     engines = None
     if options.engine == "openvino":
-        engines = [openvino.compile_network(each) for each in (trained, *others)]
+        engines = list(map(openvino.compile_network, models))
     segment_image = functools.partial(
         segment,
         trained,
@@ -105,14 +108,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _computed_in(dtype: str | None, trained: TrainedModel) -> TrainedModel:
-    if dtype is None:
-        return trained
-    return replace(trained, model=trained.model.clone(dtype=dtype))
-
-
 def _images(paths: list[pathlib.Path]) -> list[pathlib.Path]:
     """The image files among the paths and in the folders among them."""
+    from unetjax.files import images
+
     found = list[pathlib.Path]()
     for path in paths:
         inside = [path]

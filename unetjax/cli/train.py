@@ -1,15 +1,12 @@
 """unetjax train: train a model on annotated images, and score it."""
 
 import argparse
+import dataclasses
 import pathlib
 import shlex
-from dataclasses import replace
 
 from unetjax.cli import check, terminal
 from unetjax.cli.command import ArgumentParser
-from unetjax.data import checks, folder, open_data, splits
-from unetjax.data.open_data import DataSettings
-from unetjax.training import experiment, planning
 
 _DESCRIPTION = """\
 Train a model on annotated images; one is enough. The settings are derived from the
@@ -86,11 +83,23 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         default=0,
         help="seed of the split, the initial weights and the training (default 0)",
     )
+    parser.add_argument(
+        "--keep-split",
+        action="store_true",
+        help="resume with the images with which the training began, although others "
+        "were added since",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores."""
+    from unetjax.data import checks, folder, open_data, splits
+    from unetjax.data.open_data import DataSettings
+    from unetjax.devices import runtime
+    from unetjax.training import experiment, planning, run_folder
+
+    runtime.prepare()
     settings = DataSettings(
         images=str(options.images),
         masks=str(options.masks),
@@ -100,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
         test_images=options.test_images,
         test_masks=options.test_masks,
         seed=options.seed,
+        keep_split=options.keep_split,
     )
     examples, summary, problems = folder.read(
         options.images, options.masks, mask_type=options.mask_type
@@ -116,6 +126,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"warning: {problem.text}")
     split = open_data.draw_split(examples, settings, test=test)
     splits.check_disjoint(split)
+    if options.keep_split:
+        split = run_folder.keep_split(options.out, split)
     print(experiment.describe(split))
     plan = planning.plan_training(
         split.train, num_steps=options.steps, features=options.features
@@ -123,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
     for reason in plan.reasons:
         print(f"  {reason}")
     outcome = experiment.run(
-        replace(plan.config, seed=options.seed, data=settings),
+        dataclasses.replace(plan.config, seed=options.seed, data=settings),
         split,
         options.out,
         title=f"{options.out.name}: {summary}",

@@ -25,7 +25,7 @@ from flax import traverse_util
 from jaxtyping import PyTree, Shaped
 
 from unetjax import settings
-from unetjax.files import manifests
+from unetjax.files import folders, manifests
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.network import initializers
@@ -34,7 +34,8 @@ from unetjax.network.unet import UNet, num_input_channels
 
 MODEL, WEIGHTS, README = "model.json", "weights.npz", "README.md"
 
-_FILES = {MODEL, WEIGHTS, README, manifests.MANIFEST}
+_CONTENTS = (MODEL, WEIGHTS, README)  # of a manifest
+_FILES = {*_CONTENTS, manifests.MANIFEST}
 _FORMAT = 2  # raised with every change that older code would misread; 1 is read as well
 
 _SCORES = {  # of the provenance, with titles in the README
@@ -98,6 +99,7 @@ def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
         JSON data; nothing is written then.
     """
     folder = pathlib.Path(folder).resolve()  # a link stays a link
+    recover(folder)
     fields = settings.to_dict(_describe(trained))
     try:
         text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
@@ -109,21 +111,40 @@ def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
     arrays = _flatten(jax.tree.map(np.asarray, variables))
     _check_arrays(arrays, trained.model, fields["channels"])
     _refuse_others(folder)
-    new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
-    _discard(new)  # left by a process that was killed
+    new, old = _temporaries(folder)
     try:
         new.mkdir(parents=True)
         (new / MODEL).write_text(text, encoding="utf-8")
         (new / README).write_text(_readme(fields, folder.name), encoding="utf-8")
         np.savez(new / WEIGHTS, allow_pickle=False, **arrays)
         manifests.write_manifest(new)
+        folders.sync_files(new)
         if folder.exists():
-            _discard(old)
             folder.rename(old)
         new.rename(folder)
+        folders.sync(folder.parent)
         _discard(old)
     finally:
         _discard(new)
+
+
+def recover(folder: str | os.PathLike[str]) -> None:
+    """Undoes a `save_model` of this folder whose process was killed."""
+    folder = pathlib.Path(folder).resolve()
+    new, old = _temporaries(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for path in (new, old):
+        _discard(path)
+
+
+def verify(folder: str | os.PathLike[str]) -> None:
+    """Checks that the files of a model folder are those that were written.
+
+    Raises:
+      CorruptFilesError: If they are not.
+    """
+    manifests.verify_manifest(folder, _CONTENTS)
 
 
 def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
@@ -144,7 +165,7 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
         raise FileNotFoundError(
             f"{folder} is not a model folder, it has no {MODEL}; name another folder."
         )
-    manifests.verify_manifest(folder)
+    verify(folder)
     trained, channels = _read(folder / MODEL)
     try:
         with np.load(folder / WEIGHTS, allow_pickle=False) as file:
@@ -286,12 +307,20 @@ def _refuse_others(folder: pathlib.Path) -> None:
         )
     if names:
         try:
-            manifests.verify_manifest(folder)
+            verify(folder)
         except manifests.CorruptFilesError as error:
             raise FileExistsError(
                 f"{folder} was changed since it was written ({error}) and is not "
                 "replaced; move it away or name a new folder."
             ) from error
+
+
+def _temporaries(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """The names of a model folder while it is written and while it is replaced."""
+    return (
+        folder.with_name(f".{folder.name}.new"),
+        folder.with_name(f".{folder.name}.old"),
+    )
 
 
 def _discard(folder: pathlib.Path) -> None:

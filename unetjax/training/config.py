@@ -11,6 +11,7 @@ from unetjax.data.batch import Transform
 from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.open_data import DataSettings
 from unetjax.data.sampling import SamplingSettings
+from unetjax.files import json_files
 from unetjax.instances.settings import InstanceSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.metrics import cells
@@ -32,6 +33,7 @@ FREE_TO_CHANGE = frozenset(
         "writers",
         "num_pictures",
         "histograms",
+        "data.keep_split",
         "tune_instances",
     }
 )
@@ -265,3 +267,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name) and name not in FREE_TO_CHANGE
     ]
+
+
+def digest(config: ExperimentConfig) -> str:
+    """Returns a hash of the options that a resumed run may not change."""
+    flat = settings.flatten(to_dict(config))
+    return json_files.digest({k: x for k, x in flat if k not in FREE_TO_CHANGE})

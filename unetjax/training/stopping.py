@@ -3,12 +3,9 @@
 import contextlib
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
-
-import jax
-import jax.numpy as jnp
-from jaxtyping import PyTree
+from typing import Any
 
 _REMEDY = (
     "the checkpoints before it are intact. Lower optimizer.learning_rate, or set "
@@ -97,12 +94,15 @@ def check_finite_loss(loss: float, step: int, names: Sequence[str]) -> None:
         )
 
 
-def check_finite_params(params: PyTree, step: int) -> None:
+def check_finite_params(params: Mapping[str, Any], step: int) -> None:
     """Checks that parameters are finite, before they are evaluated or saved.
 
     Raises:
       NotFiniteError: If they are not; the message names step and first such array.
     """
+    import jax  # not at the top: commands that compute nothing import this module
+    import jax.numpy as jnp
+
     for path, values in jax.tree.leaves_with_path(params):
         if not jnp.isfinite(values).all():
             name = jax.tree_util.keystr(path, simple=True, separator="/")
