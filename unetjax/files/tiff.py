@@ -11,7 +11,10 @@ import tifffile
 from jaxtyping import Shaped
 
 from unetjax.files import limits
-from unetjax.files.pages import Pages
+from unetjax.files.pages import Pages, turn_upright
+
+_LOSSY = (6, 7, 34892, 33003, 33005)  # JPEG and its relatives
+_ORIENTATION = 274  # tag
 
 
 def read(path: pathlib.Path) -> Pages:
@@ -25,23 +28,31 @@ def read(path: pathlib.Path) -> Pages:
         warnings = stack.enter_context(_collect_warnings())
         with _as_value_error(path):
             # Other files that OME metadata may refer to stay closed.
-            file = tifffile.TiffFile(path, _multifile=False)
-            series = stack.enter_context(file).series
+            file = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
+            series = file.series
         _check_header(series, path)
+        page = series[0].keyframe
+        _check_colours(page, path)
         with _as_value_error(path):
             pixels = series[0].asarray()
+            palette = _palette(file, page)
+            orientation = page.tags.valueof(_ORIENTATION, default=1)
+            is_negative = _is_negative(file, page)
     if warnings:
         # tifffile returns what it could read of a truncated stack, and logs the rest.
         raise ValueError(
             f"{path} is damaged or truncated: {warnings[0]}; download or export it "
             "again."
         )
-    page = series[0].keyframe
+    if is_negative:
+        pixels = _inverted(pixels, page.bitspersample, path)
     pixels = _order(pixels, series[0].axes, path)
+    pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
     return Pages(
-        pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels,
+        turn_upright(pixels, orientation, path),
         has_alpha=any(sample in (1, 2) for sample in page.extrasamples),
-        is_indexed=page.photometric == tifffile.PHOTOMETRIC.PALETTE,
+        palette=palette,
+        is_lossy=page.compression in _LOSSY,
     )
 
 
@@ -89,6 +100,60 @@ def _check_header(
         )
     largest = max(math.prod(series[0].shape), math.prod(series[0].keyframe.chunks))
     limits.check_size(path, largest * dtype.itemsize)
+
+
+def _check_colours(page: tifffile.TiffPage, path: pathlib.Path) -> None:
+    """Refuses colours that are neither grey values nor RGB nor a palette."""
+    kinds = tifffile.PHOTOMETRIC
+    accepted = {kinds.MINISWHITE, kinds.MINISBLACK, kinds.RGB, kinds.PALETTE}
+    if page.compression in _LOSSY:
+        accepted.add(kinds.YCBCR)  # tifffile converts it to RGB
+    if page.photometric in accepted:
+        return
+    name = getattr(page.photometric, "name", f"type {page.photometric}")
+    name = {"SEPARATED": "CMYK", "CFA": "a mosaic of a colour filter"}.get(name, name)
+    raise ValueError(
+        f"{path} stores colours as {name}; accepted are grey values, RGB and palettes."
+    )
+
+
+def _is_negative(file: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
+    """Returns whether 0 is white, so that the shown values are not the stored ones.
+
+    ImageJ shows and measures the stored values, and marks its masks, in which 255 is
+    foreground, with an inverting colour table.
+    """
+    declared = page.tags.valueof(262) == tifffile.PHOTOMETRIC.MINISWHITE
+    return declared and not file.is_imagej
+
+
+def _inverted(
+    pixels: Shaped[np.ndarray, "..."], bits: int, path: pathlib.Path
+) -> Shaped[np.ndarray, "..."]:
+    if pixels.dtype == np.bool_:
+        return ~pixels
+    if pixels.dtype.kind != "u":
+        raise ValueError(
+            f"{path} declares that 0 is white, which says nothing about values of type "
+            f"{pixels.dtype}; save it with 0 as black."
+        )
+    return pixels.dtype.type(2**bits - 1) - pixels
+
+
+def _palette(
+    file: tifffile.TiffFile, page: tifffile.TiffPage
+) -> Shaped[np.ndarray, "n 3"] | None:
+    """Returns the colours of palette indices; in files of ImageJ they are for display.
+
+    Colours have 16 bits; those that an 8-bit palette was widened from are uint8.
+    """
+    if page.photometric != tifffile.PHOTOMETRIC.PALETTE or file.is_imagej:
+        return None
+    colours = np.asarray(page.colormap).T
+    for factor in (257, 256):
+        if not (colours % factor).any():
+            return (colours // factor).astype(np.uint8)
+    return colours
 
 
 def _order(
