@@ -46,7 +46,7 @@ def test_pixels_of_thin_structures_within_the_field_of_view(tmp_path, capsys):
 
 
 def test_probabilities_are_preferred_to_masks_of_pixels(tmp_path, capsys):
-    """Numbered cells count as foreground; of probabilities AUC is that of all values."""
+    """Numbered cells count as foreground; the AUC is that of all probabilities."""
     truth = write_classes(tmp_path / "truth", [[255, 255, 0, 0]])
     predicted = write_classes(tmp_path / "out", [[3, 0, 0, 0]])
     assert main.main(["evaluate", predicted, truth, "--scores", "pixels"]) == 0
