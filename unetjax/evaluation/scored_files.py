@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +15,10 @@ from unetjax.files import images, names
 from unetjax.inference.segment import Segmentation
 
 _OVERLAY, _PROBS = "_overlay", "_probs"  # endings of files that `predict` writes
+_FIELDS_OF_VIEW = ("", "_mask", "_masks", "_fov", "_FOV")
+# `labels`: classes or numbered cells. `membranes` and `foreground`: probabilities, or
+# masks, of membranes as 0 and of a foreground class as any other number.
+ReadAs = Literal["labels", "membranes", "foreground"]
 _Paths = tuple[pathlib.Path, pathlib.Path]  # of a truth and its prediction
 
 
@@ -51,7 +55,8 @@ def read(
     truth: pathlib.Path,
     *,
     mask_type: MaskType = "auto",
-    membranes: bool = False,
+    read_as: ReadAs = "labels",
+    within: pathlib.Path | None = None,
     partial: bool = False,
 ) -> ScoredFiles:
     """Returns all predictions of a folder, each with its truth.
@@ -63,20 +68,24 @@ def read(
       predicted: Folder of masks or label images, or one file.
       truth: Folder of true masks, or one file.
       mask_type: What the numbers mean, in both.
-      membranes: Whether predictions are probabilities, or masks of 0 and 255.
+      read_as: What predictions are; `membranes` and `foreground` prefer probabilities.
+      within: Folder of masks of the field of view, or one file; truth is not annotated
+        where they are 0.
       partial: Whether true masks without a prediction are left out.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If files cannot be paired or read, or differ in pages or size.
     """
-    pairs, warnings = _pair(predicted, truth, membranes=membranes, partial=partial)
+    labels = read_as == "labels"
+    pairs, warnings = _pair(predicted, truth, labels=labels, partial=partial)
     true = [list(images.read_label_stack(path)) for path, _ in pairs]
     pages = [page for stack in true for page in stack]
-    if membranes:
+    if not labels:
         known = mask_formats.infer_mask_format(pages, mask_type, where=str(truth))
-        _check_is_membranes(known, str(truth))
-        found = [_probabilities(path) for _, path in pairs]
+        if read_as == "membranes":
+            _check_is_membranes(known, str(truth))
+        found = [_probabilities(path, read_as) for _, path in pairs]
         meaning = f"truth: {known.description}"
     else:
         masks = [list(images.read_label_stack(path)) for _, path in pairs]
@@ -89,18 +98,24 @@ def read(
         )
         found = [[_segmentation(mask, own) for mask in stack] for stack in masks]
         meaning = f"truth: {known.description}; predictions: {own.description}"
+    fields = _fields_of_view(truth, within) if within is not None else {}
     scored = list[Scored]()
     for paths, stack, predictions in zip(pairs, true, found, strict=True):
-        if len(stack) != len(predictions):
+        views = list(images.read_label_stack(fields[paths[0]])) if fields else stack
+        if not len(stack) == len(predictions) == len(views):
             raise ValueError(
                 f"{paths[0]} holds {len(stack)} label images, but {paths[1]} "
-                f"{len(predictions)}; both need the same number of pages."
+                f"{len(predictions)}"
+                + (f" and its field of view {len(views)}" if fields else "")
+                + "; all need the same number of pages."
             )
         for i, (mask, prediction) in enumerate(zip(stack, predictions, strict=True)):
             page = f" page {i}" if len(stack) > 1 else ""
             example = mask_formats.to_example(
                 mask[..., None], mask, paths[0].name + page, known
             )
+            if fields:
+                example = _restrict(example, views[i])
             scored.append(Scored(example, prediction, paths[1].name + page))
             _check_size(scored[-1])
     num_classes = 1 + max(
@@ -115,24 +130,24 @@ def read(
 
 
 def _pair(
-    predicted: pathlib.Path, truth: pathlib.Path, *, membranes: bool, partial: bool
+    predicted: pathlib.Path, truth: pathlib.Path, *, labels: bool, partial: bool
 ) -> tuple[list[_Paths], list[str]]:
     """Returns the files of truths and predictions, and warnings about the others."""
     if truth.is_file() and predicted.is_file():
         return [(truth, predicted)], []
-    left_out = (_OVERLAY,) if membranes else (_OVERLAY, _PROBS)
+    left_out = (_OVERLAY, _PROBS) if labels else (_OVERLAY,)
     by_name: dict[str, list[pathlib.Path]] = {}
     for path in folder.list_images(predicted):
         stem = names.stem(path)
         if not stem.endswith(left_out):
-            stem = stem.removesuffix(_PROBS) if membranes else stem
+            stem = stem.removesuffix(_PROBS)
             by_name.setdefault(names.common(stem), []).append(path)
     pairs, missing, problems = list[_Paths](), list[str](), list[str]()
     for path in _truths(truth):
         whole, shared = names.stem(path).casefold(), names.common(names.stem(path))
         found = by_name.pop(whole, None) or by_name.pop(shared, [])
         probs = [each for each in found if names.stem(each).endswith(_PROBS)]
-        found = probs if membranes and probs else found
+        found = probs or found
         if not found:
             missing.append(str(path))
         elif len(found) > 1:
@@ -175,6 +190,14 @@ def _truths(truth: pathlib.Path) -> list[pathlib.Path]:
         if len(same) > 1:
             paths = [path for path in paths if path in masks or path not in same]
     return paths
+
+
+def _fields_of_view(
+    truth: pathlib.Path, within: pathlib.Path
+) -> dict[pathlib.Path, pathlib.Path]:
+    """Returns the file of the field of view of every truth."""
+    naming = folder.FileNaming(endings=_FIELDS_OF_VIEW)
+    return dict(folder.pair(truth, within, naming=naming))
 
 
 def _formats(
@@ -239,10 +262,24 @@ def _with_probabilities(scored: Scored, num_classes: int) -> Scored:
     return scored._replace(prediction=prediction._replace(probs=probs))
 
 
-def _probabilities(path: pathlib.Path) -> list[Segmentation]:
+def _restrict(example: Example, field_of_view: np.ndarray) -> Example:
+    """Returns the example without annotation where the field of view is 0."""
+    if field_of_view.shape != example.label.shape:
+        raise ValueError(
+            f"the field of view of {example.name} has "
+            f"{in_pixels(field_of_view.shape)} pixels, the image "
+            f"{in_pixels(example.label.shape)}; both must be of one size."
+        )
+    label = np.where(field_of_view > 0, example.label, IGNORED).astype(np.int32)
+    return example._replace(label=label)
+
+
+def _probabilities(path: pathlib.Path, read_as: ReadAs) -> list[Segmentation]:
     """Returns the predictions in one file: probabilities, or masks as 0 and 1."""
     predictions = []
     for values in images.read_stack(path):
+        if read_as == "foreground" and values.dtype.kind in "iub":
+            values = (values > 0).astype(np.uint8)
         probability = _probability(values, path)
         probs = np.stack([1 - probability, probability], axis=-1)
         mask = (probability > 0.5).astype(np.int32)
