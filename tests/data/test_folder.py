@@ -211,7 +211,7 @@ def test_all_errors_of_a_folder_are_reported_at_once(tree):
         "images/f.png has no mask",
         "images/a.png is empty",
         "images/b.png is 16x20 but its mask 8x20",
-        "masks/e.jpg is a JPEG",
+        "masks/e.jpg is JPEG-compressed",
         "Numbers of channels differ",
     ):
         assert texts.count(expected) == 1

@@ -5,7 +5,7 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -16,6 +16,7 @@ _LONGEST_HEADER = 2**14  # bytes of type and shape in front of an array
 _ENDING = ".npy"
 
 
+@runtime_checkable
 class Described(Protocol):
     """What has a shape and a type, such as an array."""
 

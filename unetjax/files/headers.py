@@ -1,14 +1,21 @@
 """Structure of image files, followed with bounds before a library reads them."""
 
+import io
+import lzma
 import pathlib
 import struct
 import zlib
-from typing import BinaryIO
+from typing import Any
+
+from unetjax.files import limits
 
 _MAX_DIRECTORIES = 100_000  # pages of a TIFF
 _MAX_TAGS = 4096  # of a directory, the bound of tifffile
 _MAX_CHUNKS = 100_000  # of a PNG; encoders write one for every 8 KiB at least
 _MAX_SEGMENTS = 10_000  # of a JPEG before its pixels
+_SLACK = 2**24  # bytes of metadata in an image file
+_BLOCK = 2**20  # bytes that are unpacked at once
+_LZMA_MEMORY = 2**28  # bytes; the highest level of compression takes a quarter
 _NO_SIZE = (0x01, *range(0xD0, 0xD9))  # markers of JPEG without contents
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG with its size
 
@@ -54,18 +61,24 @@ def check_png(path: pathlib.Path) -> None:
     """
     with path.open("rb") as file:
         file.seek(8)
+        num_bytes = stored = 0
         for i in range(_MAX_CHUNKS):
             length, kind = _unpack(file, ">I4s", path)
-            is_first = kind == b"IHDR" and length == 13
-            if not kind.isalpha() or (i == 0) != is_first:
-                raise _damaged(path, f"it has a chunk {kind!r}")
+            if not kind.isalpha() or (i == 0) != (kind == b"IHDR"):
+                raise _damaged(path, f"it has a chunk {kind!a}")
             if kind == b"IEND":
                 return
-            file.seek(length + 4, 1)  # and its checksum
+            stored += length
+            if kind == b"IHDR":
+                width, height, depth = _unpack(file, ">IIB", path)
+                num_bytes = width * height * max(depth // 8, 1) * 4
+                length -= 9
+            _check_stored(stored, num_bytes, path)
+            file.seek(max(length, 0) + 4, 1)  # and its checksum
     raise _damaged(path, f"it has more than {_MAX_CHUNKS} chunks")
 
 
-def jpeg_size(file: BinaryIO, path: pathlib.Path) -> tuple[int, int, int]:
+def jpeg_size(file: io.BufferedIOBase, path: pathlib.Path) -> tuple[int, int, int]:
     """Returns height, width and number of components of a JPEG.
 
     Args:
@@ -94,24 +107,57 @@ def jpeg_size(file: BinaryIO, path: pathlib.Path) -> tuple[int, int, int]:
     raise _damaged(path, "it does not tell its size")
 
 
-def check_deflated(data: bytes, num_bytes: int, path: pathlib.Path) -> None:
-    """Refuses data that unpack by zlib to more than a number of bytes.
+def check_gif(path: pathlib.Path) -> None:
+    """Refuses a GIF that is much larger than its canvas, as an endless file of zeros.
+
+    Raises:
+      ValueError: If it is.
+    """
+    with path.open("rb") as file:
+        file.seek(6)
+        width, height = _unpack(file, "<HH", path)
+    _check_stored(path.stat().st_size, width * height, path)
+
+
+def check_unpacked(data: bytes, num_bytes: int, path: pathlib.Path) -> None:
+    """Refuses data of zlib or LZMA that unpack to more than a number of bytes.
 
     Raises:
       ValueError: If they do.
     """
-    unpacker, rest, done = zlib.decompressobj(), data, 0
-    while rest and not unpacker.eof and done <= num_bytes:
-        try:
-            done += len(unpacker.decompress(rest, 2**20))
-        except zlib.error:
-            return  # which the decoder says
-        rest = unpacker.unconsumed_tail
+    done = 0
+    try:
+        if data[:1] == b"x":  # zlib with its usual window
+            unpacker = zlib.decompressobj()
+            while data and not unpacker.eof and done <= num_bytes:
+                done += len(unpacker.decompress(data, _BLOCK))
+                data = unpacker.unconsumed_tail
+        else:
+            unlzma = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+            while not unlzma.eof and done <= num_bytes:
+                block = unlzma.decompress(data, _BLOCK)
+                data = b""
+                if not block and unlzma.needs_input:
+                    break
+                done += len(block)
+    except (zlib.error, lzma.LZMAError):
+        return  # which the decoder says
     if done > num_bytes:
         raise _damaged(path, "pixels unpack to more than its header declares")
 
 
-def _unpack(file: BinaryIO, layout: str, path: pathlib.Path) -> tuple:
+def _check_stored(stored: int, num_bytes: int, path: pathlib.Path) -> None:
+    if stored > 4 * num_bytes + _SLACK:
+        raise _damaged(
+            path,
+            f"it has {limits.format_bytes(stored)} for pixels of "
+            f"{limits.format_bytes(num_bytes)}",
+        )
+
+
+def _unpack(
+    file: io.BufferedIOBase, layout: str, path: pathlib.Path
+) -> tuple[Any, ...]:
     data = file.read(struct.calcsize(layout))
     if len(data) < struct.calcsize(layout):
         raise _damaged(path, "it ends early")

@@ -185,8 +185,8 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
         arrays = array_files.read(folder / WEIGHTS, _expected(trained.model, channels))
     except ValueError as error:
         raise ValueError(
-            f"{folder / WEIGHTS} cannot be used: the arrays do not fit the "
-            f"architecture: {error}"
+            f"{folder / WEIGHTS} cannot be used: {str(error).rstrip('.')}; use the "
+            "arrays that were saved with it."
         ) from error
     leaves = {name: jnp.asarray(array) for name, array in arrays.items()}
     variables = traverse_util.unflatten_dict(leaves, sep="/")
