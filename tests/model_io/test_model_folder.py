@@ -125,7 +125,15 @@ def test_files_and_array_names(folder):
     assert fields["architecture"]["depth"] == 1
     assert fields["channels"] == 1
     assert set(fields["architecture"]) == {
-        *("num_classes", "features", "depth", "kernel_size", "padding", "dropout_rate"),
+        *(
+            "num_classes",
+            "target",
+            "features",
+            "depth",
+            "kernel_size",
+            "padding",
+            "dropout_rate",
+        ),
         *("dropout_sites", "negative_slope", "up_activation", "wide_last_up"),
         *(
             "concat_order",

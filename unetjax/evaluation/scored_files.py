@@ -2,19 +2,23 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from unetjax.data import folder, mask_formats
 from unetjax.data.checks import in_pixels
-from unetjax.data.examples import Example
+from unetjax.data.examples import IGNORED, Example
 from unetjax.data.mask_formats import MaskFormat
 from unetjax.files import images
 from unetjax.inference.segment import Segmentation
 
 _PROBABILITIES = ("_probs", "", "_mask", "_masks")  # endings, in order of preference
+_FIELDS_OF_VIEW = ("", "_mask", "_masks", "_fov", "_FOV")
+# `labels`: classes or numbered cells. `membranes` and `foreground`: probabilities, or
+# masks, of membranes as 0 and of a foreground class as any other number.
+ReadAs = Literal["labels", "membranes", "foreground"]
 
 
 class Scored(NamedTuple):
@@ -30,32 +34,48 @@ class Scored(NamedTuple):
 
 
 def read(
-    predicted: pathlib.Path, truth: pathlib.Path, *, membranes: bool = False
+    predicted: pathlib.Path,
+    truth: pathlib.Path,
+    *,
+    read_as: ReadAs = "labels",
+    within: pathlib.Path | None = None,
 ) -> list[Scored]:
     """Returns all predictions of a folder, each with its truth.
 
     Args:
       predicted: Folder of masks or label images, or one file.
       truth: Folder of true masks, or one file.
-      membranes: Whether predictions are probabilities, or masks of 0 and 255.
+      read_as: What predictions are; `membranes` and `foreground` prefer probabilities.
+      within: Folder of masks of the field of view, or one file; truth is not annotated
+        where they are 0.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If files cannot be paired or read, or differ in size.
     """
-    naming = folder.FileNaming(endings=_PROBABILITIES) if membranes else folder.USUAL
+    labels = read_as == "labels"
+    naming = folder.USUAL if labels else folder.FileNaming(endings=_PROBABILITIES)
     pairs = folder.pair(truth, predicted, naming=naming)
     examples, mask_format = _examples([pair.image for pair in pairs], str(truth))
     paths = [pair.mask for pair in pairs]
-    if membranes:
+    if read_as == "membranes":
         _check_is_membranes(mask_format, str(truth))
-        named = [prediction for path in paths for prediction in _probabilities(path)]
+    if not labels:
+        named = [each for path in paths for each in _probabilities(path, read_as)]
     else:
         found, _ = _examples(paths, str(predicted))
         num_classes = max(2, 1 + max(int(e.label.max()) for e in [*found, *examples]))
         named = [(e.name, _segmentation(e, num_classes)) for e in found]
     for true, (name, prediction) in zip(examples, named, strict=True):
         _check_size(true, name, prediction)
+    if within is not None:
+        naming = folder.FileNaming(endings=_FIELDS_OF_VIEW)
+        fields = folder.pair(truth, within, naming=naming)
+        masks = [m for pair in fields for m in images.read_label_stack(pair.mask)]
+        examples = [
+            _restrict(example, mask)
+            for example, mask in zip(examples, masks, strict=True)
+        ]
     return [
         Scored(true, prediction)
         for true, (_, prediction) in zip(examples, named, strict=True)
@@ -88,10 +108,26 @@ def _segmentation(example: Example, num_classes: int) -> Segmentation:
     )
 
 
-def _probabilities(path: pathlib.Path) -> list[tuple[str, Segmentation]]:
+def _restrict(example: Example, field_of_view: np.ndarray) -> Example:
+    """Returns the example without annotation where the field of view is 0."""
+    if field_of_view.shape != example.label.shape:
+        raise ValueError(
+            f"the field of view of {example.name} has "
+            f"{in_pixels(field_of_view.shape)} pixels, the image "
+            f"{in_pixels(example.label.shape)}; both must be of one size."
+        )
+    label = np.where(field_of_view > 0, example.label, IGNORED).astype(np.int32)
+    return example._replace(label=label)
+
+
+def _probabilities(
+    path: pathlib.Path, read_as: ReadAs
+) -> list[tuple[str, Segmentation]]:
     """Returns the predictions in one file: probabilities, or masks as 0 and 1."""
     predictions = []
     for i, values in enumerate(stack := images.read_stack(path)):
+        if read_as == "foreground" and values.dtype.kind in "iub":
+            values = (values > 0).astype(np.uint8)
         probability = _probability(values, path)
         probs = np.stack([1 - probability, probability], axis=-1)
         mask = (probability > 0.5).astype(np.int32)

@@ -19,6 +19,7 @@ from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting.writers import WriterName
+from unetjax.targets.target import num_logits
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
@@ -136,10 +137,11 @@ class ExperimentConfig:
                 f"tile_size{str(error).removeprefix('input_size')}"
             ) from None
         balance = self.weight_map.class_balance
-        if not isinstance(balance, str) and len(balance) != num_classes:
+        expected = num_logits(num_classes, self.model.target)
+        if not isinstance(balance, str) and len(balance) != expected:
             raise ValueError(
                 "weight_map.class_balance must have one weight for each of the "
-                f"{num_classes} classes, got {len(balance)}."
+                f"{expected} classes, got {len(balance)}."
             )
 
 
@@ -245,6 +247,7 @@ def data_pipeline(
         tile_size=config.tile_size,
         output_size=output_size(config),
         num_classes=config.model.num_classes,
+        target=config.model.target,
         input_scaling=config.input_scaling,
         weight_map=config.weight_map,
         augmentation=config.augmentation,
