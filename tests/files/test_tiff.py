@@ -170,7 +170,7 @@ def test_a_cyclic_chain_of_pages_is_refused(tmp_path):
     (count,) = struct.unpack_from("<H", content, first)
     struct.pack_into("<I", content, first + 2 + 12 * count, first)
     (tmp_path / "a.tif").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.tif is damaged or truncated"):
+    with pytest.raises(ValueError, match=r"a\.tif is damaged .* form a cycle"):
         images.read_stack(tmp_path / "a.tif")
 
 

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from jaxtyping import Int32, Integer, Shaped
 
-from unetjax.files import folders, npy, pages, png, tiff
+from unetjax.files import folders, limits, names, npy, pages, png, tiff
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".npy")
 _TIFF = (".tif", ".tiff")
@@ -132,9 +132,10 @@ def _read(path: pathlib.Path) -> pages.Pages:
     if not is_image(path):
         accepted = ", ".join(SUFFIXES)
         raise ValueError(f"{path} is not an image; accepted are {accepted}.")
-    if not path.is_file():
+    if path.is_dir():
         raise ValueError(f"{path} is a folder; pass the path of an image.")
-    if path.stat().st_size == 0:
+    names.check_names([path])
+    if limits.check_regular(path) == 0:
         raise ValueError(f"{path} is empty (0 bytes); download or export it again.")
     with path.open("rb") as file:
         start = file.read(8)

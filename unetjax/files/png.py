@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
-from unetjax.files import limits
+from unetjax.files import headers, limits
 from unetjax.files.pages import Pages, turn_upright
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF")
@@ -26,6 +26,7 @@ def read(path: pathlib.Path) -> Pages:
       ValueError: If the file is damaged, too large or animated, or of a kind that
         Pillow would convert (16-bit colour, CMYK).
     """
+    _check_structure(path)
     depth = _verified_depth(path)
     with contextlib.ExitStack() as stack:
         with _as_value_error(path):
@@ -67,6 +68,19 @@ def write(path: pathlib.Path, image: Shaped[np.ndarray, "H W C"]) -> None:
             "are 1 or 3 of uint8 and 1 of uint16; write .tif instead."
         )
     Image.fromarray(image[..., 0] if kind[1] == 1 else image).save(path, format="PNG")
+
+
+def _check_structure(path: pathlib.Path) -> None:
+    """Refuses files in which Pillow would look for an image for hours."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        if start[:2] == b"\xff\xd8":
+            file.seek(0)
+            headers.jpeg_size(file, path)
+    if start == b"\x89PNG":
+        headers.check_png(path)
+    elif start == b"GIF8":
+        headers.check_gif(path)
 
 
 def _verified_depth(path: pathlib.Path) -> int:

@@ -1,6 +1,8 @@
 """Reading and writing of TIFF files by tifffile."""
 
 import contextlib
+import importlib.util
+import io
 import logging
 import math
 import pathlib
@@ -10,10 +12,15 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from unetjax.files import limits
+from unetjax.files import headers, limits
 from unetjax.files.pages import Pages, turn_upright
 
 _LOSSY = (6, 7, 34892, 33003, 33005)  # JPEG and its relatives
+# Codecs of bytes: imagecodecs is told how many to return, and ignores the rest of LZMA;
+# tifffile's own are not. Of JPEG the size is read before. Others have their own size.
+_ZLIB, _LZMA, _JPEG = (8, 32946), (34925,), (6, 7, 34892)
+_BYTE_CODECS = (1, 5, *_ZLIB, 32773, *_LZMA, 50000)
+_SLACK = 2**16  # bytes by which an incompressible segment may grow, and small ones vary
 _ORIENTATION = 274  # tag
 
 
@@ -24,6 +31,7 @@ def read(path: pathlib.Path) -> Pages:
       ValueError: If the file is damaged, too large, compressed with a codec that is not
         installed, or holds more than channels and one sequence of images.
     """
+    headers.check_tiff(path)
     with contextlib.ExitStack() as stack:
         warnings = stack.enter_context(_collect_warnings())
         with _as_value_error(path):
@@ -33,6 +41,7 @@ def read(path: pathlib.Path) -> Pages:
         _check_header(series, path)
         page = series[0].keyframe
         _check_colours(page, path)
+        _check_segments(file, series[0], path)
         with _as_value_error(path):
             pixels = series[0].asarray()
             palette = _palette(file, page)
@@ -100,6 +109,38 @@ def _check_header(
         )
     largest = max(math.prod(series[0].shape), math.prod(series[0].keyframe.chunks))
     limits.check_size(path, largest * dtype.itemsize)
+
+
+def _check_segments(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: pathlib.Path
+) -> None:
+    """Refuses strips and tiles that would unpack to more than the header declares."""
+    page = series.keyframe
+    if page.compression not in (*_BYTE_CODECS, *_JPEG):
+        name = getattr(page.compression, "name", page.compression)
+        raise ValueError(
+            f"{path} is compressed by {name}, whose size in memory is not known before "
+            "it is unpacked; save it with deflate or LZW."
+        )
+    expected = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+    message = (
+        f"{path} is damaged: a strip or tile is larger than its header declares; "
+        "download or export it again."
+    )
+    unbounded = _LZMA if importlib.util.find_spec("imagecodecs") else (*_LZMA, *_ZLIB)
+    for each in filter(None, series.pages):
+        for offset, count in zip(each.dataoffsets, each.databytecounts, strict=False):
+            if count > 2 * expected + _SLACK:
+                raise ValueError(message)
+            if page.compression in _JPEG:
+                file.filehandle.seek(offset)
+                segment = io.BytesIO(file.filehandle.read(count))
+                height, width, components = headers.jpeg_size(segment, path)
+                if height * width * components > 2 * expected + _SLACK:
+                    raise ValueError(message)
+            elif page.compression in unbounded:
+                file.filehandle.seek(offset)
+                headers.check_unpacked(file.filehandle.read(count), expected, path)
 
 
 def _check_colours(page: tifffile.TiffPage, path: pathlib.Path) -> None:

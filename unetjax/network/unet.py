@@ -23,6 +23,8 @@ from unetjax.targets.target import MAPS, TargetName
 DropoutSites = Literal["bottom", "every_conv"]
 ConcatOrder = Literal["skip_first", "up_first"]
 
+_MAX_CHANNELS = 2**20  # of any layer; far beyond what is of use
+
 
 class UNet(nn.Module):
     """Contracting path, bottleneck, expanding path and 1x1 classifier.
@@ -91,9 +93,10 @@ class UNet(nn.Module):
         """Refuses options out of range."""
         super().__post_init__()
         check_fields(self)
-        for name in ("num_classes", "features"):
-            check_range(name, getattr(self, name), at_least=1)
         Geometry(self.depth, self.kernel_size)  # checks both
+        check_range("num_classes", self.num_classes, at_least=1, at_most=_MAX_CHANNELS)
+        most = _MAX_CHANNELS >> self.depth
+        check_range("features", self.features, at_least=1, at_most=most)
         hint = "it is the probability to drop, not to keep"
         check_range("dropout_rate", self.dropout_rate, at_least=0, below=1, hint=hint)
         check_range("negative_slope", self.negative_slope, at_least=0)
