@@ -94,7 +94,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores."""
-    from unetjax.data import checks, folder, open_data, splits
+    from unetjax.data import checks, open_data, splits
     from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
     from unetjax.training import experiment, planning, run_folder
@@ -103,6 +103,8 @@ def run(options: argparse.Namespace) -> int:
     settings = DataSettings(
         images=str(options.images),
         masks=str(options.masks),
+        image_suffix=options.image_suffix,
+        mask_suffix=options.mask_suffix,
         mask_type=options.mask_type,
         validation_fraction=options.validation,
         test_fraction=options.test,
@@ -111,13 +113,13 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         keep_split=options.keep_split,
     )
-    examples, summary, problems = folder.read(
-        options.images, options.masks, mask_type=options.mask_type
+    examples, summary, problems = check.read_data(
+        options.images, options.masks, options
     )
     test = None
     if options.test_images:
-        test, _, more = folder.read(
-            options.test_images, options.test_masks, mask_type=options.mask_type
+        test, _, more = check.read_data(
+            pathlib.Path(options.test_images), pathlib.Path(options.test_masks), options
         )
         problems += more
     checks.raise_errors(problems)
@@ -152,6 +154,9 @@ def _command(options: argparse.Namespace) -> str:
     args = ["unetjax", "train", options.images, options.masks, "--out", options.out]
     for name in ("mask_type", "steps", "features", "validation", "test", "seed"):
         args += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    for name in ("image_suffix", "mask_suffix"):
+        if value := getattr(options, name):
+            args += [f"--{name.replace('_', '-')}={value}"]
     if options.test_images:
         args += ["--test-images", options.test_images]
         args += ["--test-masks", options.test_masks]
