@@ -4,7 +4,7 @@ import argparse
 import pathlib
 from typing import TYPE_CHECKING
 
-from unetjax.cli.command import ArgumentParser
+from unetjax.cli.command import ArgumentParser, path
 
 if TYPE_CHECKING:
     from unetjax.data.folder import FolderReport
@@ -25,12 +25,10 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `check` and `train` that name annotated images."""
-    parser.add_argument(
-        "images", type=pathlib.Path, help="folder of images, or one file"
-    )
+    parser.add_argument("images", type=path, help="folder of images, or one file")
     parser.add_argument(
         "masks",
-        type=pathlib.Path,
+        type=path,
         help="folder of their masks, or one file; that of a.tif is a.tif, a_mask.tif, "
         "a_labels.tif or a_cp_masks.tif",
     )

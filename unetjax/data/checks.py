@@ -241,7 +241,9 @@ def _shared_masks(examples: Sequence[Example]) -> list[Problem]:
     """Returns the problem of different images with one and the same mask."""
     same: dict[str, dict[str, str]] = {}
     for example in examples:
-        if (example.label > 0).any():
+        # Sizes may differ, which is another problem.
+        fits = example.label.shape == example.instances.shape
+        if fits and (example.label > 0).any():
             group = same.setdefault(annotation_hash(example), {})
             group.setdefault(content_hash(example), example.name)
     return [
@@ -278,7 +280,7 @@ def _finite(example: Example) -> list[Problem]:
     if example.image.dtype.kind != "f" or not example.image.size:
         return []
     highest = float(np.abs(example.image).max())
-    if highest > np.finfo(np.float32).max:
+    if highest > float(np.finfo(np.float32).max):
         return _error(
             f"{example.name} has values up to {highest:.3g}, beyond the range of "
             "float32, in which networks compute (3.4e38); divide the grey values."
