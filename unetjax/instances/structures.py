@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int
 from scipy import ndimage
-
-from unetjax.data.examples import Example
 
 Structure = Literal["cells", "classes", "foreground", "thin"]
 
@@ -15,7 +14,12 @@ Structure = Literal["cells", "classes", "foreground", "thin"]
 _THIN = 10.0
 
 
-def structure(examples: Sequence[Example], *, numbered: bool) -> Structure:
+def structure(
+    labels: Sequence[Int[np.ndarray, "_ _"]],
+    instances: Sequence[Int[np.ndarray, "_ _"]],
+    *,
+    numbered: bool,
+) -> Structure:
     """Returns the kind of objects that masks show.
 
     `cells`: numbered objects. `classes`: two or more classes of foreground. A single
@@ -24,21 +28,22 @@ def structure(examples: Sequence[Example], *, numbered: bool) -> Structure:
     membranes; it is `foreground` otherwise.
 
     Args:
-      examples: Annotated images.
+      labels: Class of every pixel of every image, 0 on background.
+      instances: Number of the object of every pixel, which is a connected component
+        where objects are not numbered.
       numbered: Whether the numbers in the masks are those of cells, not of classes.
     """
-    if max((int(e.label.max()) for e in examples), default=0) > 1:
+    if max((int(label.max()) for label in labels), default=0) > 1:
         return "classes"
     if numbered:
         return "cells"
-    return "thin" if _share_of_thin(examples) > 0.5 else "foreground"
+    return "thin" if _share_of_thin(instances) > 0.5 else "foreground"
 
 
-def _share_of_thin(examples: Sequence[Example]) -> float:
+def _share_of_thin(instances: Sequence[Int[np.ndarray, "_ _"]]) -> float:
     """Returns the share of foreground pixels that lie in thin components."""
     thin = total = 0
-    for example in examples:
-        components = np.maximum(example.instances, 0)
+    for components in instances:
         numbers, areas = np.unique_counts(components[components > 0])
         if not numbers.size:
             continue
