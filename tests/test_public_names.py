@@ -80,6 +80,7 @@ def test_commands():
             "--instances",
             "--out",
             "--probabilities",
+            "--scale",
             "--tta",
             "--with",
             "input",
