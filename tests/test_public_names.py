@@ -83,5 +83,8 @@ def test_commands():
             "input",
             "model",
         ],
-        "evaluate": ["--scores", "predicted", "truth"],
+        "evaluate": [
+            *("--mask-type", "--partial", "--scores", "--tolerance", "--within"),
+            *("predicted", "truth"),
+        ],
     }

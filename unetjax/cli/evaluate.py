@@ -5,6 +5,7 @@ import functools
 import pathlib
 from typing import TYPE_CHECKING
 
+from unetjax.cli.check import add_mask_type
 from unetjax.cli.command import ArgumentParser
 
 if TYPE_CHECKING:
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Score predicted masks or label images against the truth. The prediction for a.tif of the
-truth is a.tif, a_mask.png or a_labels.tif; with --scores em it is a_probs.tif, written
-by unetjax predict --probabilities, or a mask of 0 and 255.
+truth (or a_mask.tif, a_masks.tif, ...) is a.tif, a_mask.png or a_labels.tif; with
+--scores em it is a_probs.tif, written by unetjax predict --probabilities, or a mask of
+0 and 255.
 """
 _READ_AS: "dict[str, ReadAs]" = {"em": "membranes", "pixels": "foreground"}
 _EXAMPLES = """\
@@ -63,6 +65,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         help="folder of masks of the field of view, or one file; pixels that are 0 "
         "there do not count",
     )
+    add_mask_type(parser)
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="score the predictions that there are, if some true masks have none",
+    )
     parser.set_defaults(run=run)
 
 
@@ -82,19 +90,24 @@ def run(options: argparse.Namespace) -> int:
     if options.scores == "pixels":
         measure = functools.partial(scoring.measure_pixels, tolerance=options.tolerance)
     membranes = options.scores == "em"
-    scored = scored_files.read(
+    scored, meaning, warnings = scored_files.read(
         options.predicted,
         options.truth,
+        mask_type=options.mask_type,
         read_as=_READ_AS.get(options.scores, "labels"),
         within=options.within,
+        partial=options.partial,
     )
+    print(meaning)
+    for warning in warnings:
+        print(f"warning: {warning}")
     metrics = [measure(each.truth, each.prediction) for each in scored]
     rows = []
     for each, metric in zip(scored, metrics, strict=True):
         scores = metric.compute()
         columns = {title: scores[name] for title, name in score_set.columns.items()}
-        rows.append({"image": each.truth.name, **columns})
-    print(console.table(rows, ["image", *score_set.columns]))
+        rows.append({"truth": each.truth.name, "prediction": each.name, **columns})
+    print(console.table(rows, ["truth", "prediction", *score_set.columns]))
     print()
     total = {"all": merge_all(metrics).compute()}
     if membranes:  # the floor of these scores is well above 0

@@ -39,10 +39,12 @@ def annotation_hash(example: Example) -> str:
 def from_instances(
     image: Shaped[np.ndarray, "H W C"], instances: Int[np.ndarray, "H W"], name: str
 ) -> Example:
-    """Returns the example of an image with numbered cells, all of them of class 1."""
-    return Example(
-        image, (instances > 0).astype(np.int32), instances.astype(np.int32), name
-    )
+    """Returns the example of an image with numbered cells, all of them of class 1.
+
+    Negative numbers mark pixels that are not annotated.
+    """
+    label = np.where(instances < 0, IGNORED, instances > 0).astype(np.int32)
+    return Example(image, label, np.maximum(instances, 0).astype(np.int32), name)
 
 
 def from_labels(

@@ -153,6 +153,7 @@ def read(
             examples = [e for each in readable for e in _examples(each, mask_format)]
             summary = summarize(examples, mask_format)
             problems += checks.check(examples)
+            problems += [Problem("warning", text) for text in mask_format.doubts]
     return FolderReport(examples, summary, checks.sort_problems(problems))
 
 
