@@ -77,6 +77,7 @@ def test_commands():
             "--engine",
             "--instances",
             "--out",
+            "--overwrite",
             "--probabilities",
             "--tta",
             "--with",

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, NoReturn
+from typing import Any, NoReturn
 
 from unetjax import signals
 from unetjax.files.names import escape
@@ -24,7 +24,7 @@ class ArgumentParser(argparse.ArgumentParser):
         """The names of all options, such as "--help"."""
         return [name for name in self._option_string_actions if name.startswith("--")]
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ANN401
         # argparse would hide that the reader of the output has gone.
         print(message, end="", file=file or sys.stderr)
 
