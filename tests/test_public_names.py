@@ -79,6 +79,7 @@ def test_commands():
             "--out",
             "--overwrite",
             "--probabilities",
+            "--scale",
             "--tta",
             "--with",
             "input",
