@@ -79,6 +79,7 @@ def test_commands():
             "--engine",
             "--instances",
             "--out",
+            "--overwrite",
             "--probabilities",
             "--scale",
             "--tta",
