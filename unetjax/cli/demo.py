@@ -1,6 +1,7 @@
 """unetjax demo: train on one part of a micrograph and segment the other."""
 
 import argparse
+import dataclasses
 import pathlib
 
 from unetjax.cli import terminal
@@ -33,6 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores and the path of the report."""
     from unetjax.data import demo_image, splits
+    from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
     from unetjax.training import experiment, planning
 
@@ -49,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         f"{_GUARD} pixels"
     )
     outcome = experiment.run(
-        plan.config,
+        dataclasses.replace(plan.config, data=DataSettings(mask_type="instances")),
         split,
         options.out,
         title="unetjax demo: nuclei from one annotated micrograph",

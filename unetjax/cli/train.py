@@ -128,6 +128,9 @@ def run(options: argparse.Namespace) -> int:
         )
         problems += more
     checks.raise_errors(problems)
+    if summary is not None:
+        # As inferred: `predict` writes what the model was trained on.
+        settings = dataclasses.replace(settings, mask_type=summary.masks.mask_type)
     print(summary)
     for problem in problems:
         print(f"warning: {problem.text}")
@@ -152,7 +155,7 @@ def run(options: argparse.Namespace) -> int:
     )
     print(outcome.text)
     terminal.show_file("report", outcome.report)
-    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER --instances")
+    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER")
     return 0
 
 
