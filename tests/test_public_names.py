@@ -62,6 +62,7 @@ def test_commands():
             "--holdout",
             "--keep-split",
             "--mask-type",
+            "--minutes",
             "--out",
             "--seed",
             "--steps",
