@@ -8,6 +8,7 @@ import pytest
 
 from tests.training.runs import (
     CONFIG,
+    PLAIN,
     Alarm,
     assert_equal_runs,
     final_state,
@@ -21,11 +22,11 @@ from unetjax.reporting import environment, records
 from unetjax.training import loop, stopping
 
 STANDSTILL = replace(
-    CONFIG,
+    PLAIN,
     num_steps=8,
     evaluate_every=1,
     patience=2,
-    optimizer=replace(CONFIG.optimizer, learning_rate=0.0),
+    optimizer=replace(PLAIN.optimizer, learning_rate=0.0),
 )
 
 
@@ -86,10 +87,10 @@ def test_without_updates_the_initial_network_is_scored_once(tmp_path):
 def test_a_run_that_diverges_stops_and_saves_nothing(reduction, message, tmp_path):
     """No broken state becomes a checkpoint or the best model."""
     diverging = replace(
-        CONFIG,
+        PLAIN,
         evaluate_every=1 if reduction == "sum" else 6,
-        loss=replace(CONFIG.loss, reduction=reduction),
-        optimizer=replace(CONFIG.optimizer, name="sgd", learning_rate=1e38),
+        loss=replace(PLAIN.loss, reduction=reduction),
+        optimizer=replace(PLAIN.optimizer, name="sgd", learning_rate=1e38),
     )
     with pytest.raises(stopping.NotFiniteError, match=message):
         loop.train_and_evaluate(diverging, make_split(), tmp_path / "r")
@@ -116,7 +117,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_keeps_the_last_save(tmp_
 
     workdir = tmp_path / "r"
     config = replace(
-        CONFIG,
+        PLAIN,
         input_scaling=InputScaling("unit"),
         batch_size=1,
         evaluate_every=1,
@@ -177,7 +178,7 @@ def test_a_transform_and_gradient_norms_reach_the_step(tmp_path):
     def ignore(image, label, weight, key):
         return image, label, 0 * weight
 
-    config = replace(CONFIG, num_steps=1, log_grad_norms=True)
+    config = replace(PLAIN, num_steps=1, log_grad_norms=True)
     loop.train_and_evaluate(config, make_split(), tmp_path / "a", transform=ignore)
     train = next(
         r for r in records.read(tmp_path / "a" / "records.jsonl") if r.kind == "train"
