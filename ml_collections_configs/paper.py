@@ -34,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict()
     config.model.num_classes = 2
+    config.model.target = "classes"  # of distances, neighbours, border; Eq. (1)
     config.model.features = 64  # channels at full resolution; Fig. 1
     config.model.depth = 4  # poolings; Fig. 1
     config.model.kernel_size = 3
@@ -82,6 +83,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation = ml_collections.ConfigDict()
     config.augmentation.rotation = 360.0  # degrees; Falk et al. 2019
     config.augmentation.flip = True  # ours
+    config.augmentation.scale = 1.0  # no scaling
     config.augmentation.elastic = "bicubic"  # Sec. 3.1
     config.augmentation.elastic_sigma = 10.0  # pixels; Sec. 3.1
     config.augmentation.elastic_grid = 3  # points a side; Sec. 3.1
@@ -126,6 +128,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.instances.method = "components"
     config.instances.seeds = "probability"  # of method "watershed"
     config.instances.seed_threshold = 0.8  # probability; of seeds "probability"
+    config.instances.smoothing = 1.0  # pixels; of seeds "maps"
     config.instances.min_size = 0  # pixels
     config.instances.fill_holes = False
     return config

@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
 FLOORS = (
     {"suggestions"},
     {"geometry", "settings"},
+    {"targets"},
     {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},
     {"files"},
     {"devices"},
@@ -29,8 +30,8 @@ HOME = {  # libraries that may be named in some places only
     "tensorflow_datasets": ("data.datasets",),
     "tifffile": ("files",),
     "PIL": ("files", "reporting"),
-    "scipy": ("weight_maps.reference", "metrics", "instances"),
-    "skimage": ("instances", "data", "reporting.pictures"),
+    "scipy": ("weight_maps.reference", "metrics", "instances", "targets"),
+    "skimage": ("instances", "data", "targets", "reporting.pictures"),
     "argparse": ("cli",),
     "mlflow": ("reporting",),
     "onnx": ("model_io.onnx",),

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ def test_the_scale_of_the_weights_matters_to_sums_only():
     )
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+@pytest.mark.parametrize("name", get_args(losses.LossName))
 @pytest.mark.parametrize("reduction", ["weighted_mean", "sum", "mean"])
 def test_ignored_pixels_change_nothing(name, reduction):
     """Label -1 and weight 0 are the same as leaving the pixel out, gradient too."""
@@ -69,7 +71,7 @@ def test_ignored_pixels_change_nothing(name, reduction):
     np.testing.assert_array_equal(slope[2:], 0)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+@pytest.mark.parametrize("name", get_args(losses.LossName))
 def test_the_loss_without_annotation_is_0(name):
     loss = losses.build_loss(name)
     value, slope = jax.value_and_grad(
@@ -98,7 +100,7 @@ def test_soft_dice_measures_overlap():
     np.testing.assert_allclose(absent, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice"])
+@pytest.mark.parametrize("name", get_args(losses.LossName))
 def test_sums_of_shards_make_the_loss_of_the_whole(name, key):
     """Uneven weights on the shards: a mean of means would be wrong."""
     loss = losses.build_loss(name)
@@ -117,9 +119,53 @@ def test_sums_of_shards_make_the_loss_of_the_whole(name, key):
 @pytest.mark.usefixtures("as_installed")
 def test_unknown_names_are_refused():
     with pytest.raises(
-        ValueError, match=r"^name must be one of cross_entropy, soft_dice, got"
+        ValueError, match=r"^name must be one of cross_entropy, .*, got"
     ):
         losses.build_loss("dice_coefficient")
+
+
+def test_the_combined_loss_is_the_sum_of_cross_entropy_and_unweighted_dice():
+    labels, ignored = LABELS, jnp.array([0.0, 2.0])
+    for weights in (WEIGHTS, ignored):
+        combined = number(
+            losses.build_loss("cross_entropy_dice"), LOGITS, labels, weights
+        )
+        expected = number(losses.build_loss(), LOGITS, labels, weights)
+        expected += float(losses.soft_dice(LOGITS, labels, jnp.sign(weights)))
+        np.testing.assert_allclose(combined, expected, rtol=1e-6)
+
+
+def test_the_error_of_maps_is_that_of_annotated_cells():
+    """Distances say nothing of the background, neighbour distances are 0 there."""
+    outputs = jnp.array([[0.0, 0.0], [0.0, 0.0], [9.0, 9.0], [9.0, 9.0]])
+    maps = jnp.array([[0.5, 0.25], [0.5, 0.75], [0.0, 0.0], [0.0, 0.0]])
+    labels, weights = jnp.array([1, 2, 0, 1]), jnp.array([1.0, 5.0, 1.0, 0.0])
+    sums = losses.map_error(outputs, maps, labels, weights, target="distances")
+    np.testing.assert_allclose(sums, (0.5, 2))
+    sums = losses.map_error(outputs, maps, labels, weights, target="neighbours")
+    # Half the square below 1, the difference less a half above.
+    expected = (0.5**2 + 0.25**2 + 0.5**2 + 0.75**2) / 2 + 2 * 8.5
+    np.testing.assert_allclose(sums, (expected, 3))
+    ignored = losses.map_error(outputs, maps, -labels - 1, weights, target="distances")
+    assert float(ignored.pixels) == 0
+
+
+def test_the_loss_of_a_target_is_that_of_classes_and_maps(key):
+    outputs = jax.random.normal(key, (6, 5, 4))
+    maps = jax.random.uniform(key, (6, 5, 2))
+    labels = jax.random.randint(key, (6, 5), -1, 2)
+    loss = losses.build_loss(target="distances")
+    whole = number(loss, outputs, labels, jnp.ones((6, 5)), maps)
+    classes = number(losses.build_loss(), outputs[..., :2], labels, jnp.ones((6, 5)))
+    cells = np.asarray(labels) > 0
+    error = np.abs(jax.nn.sigmoid(outputs[..., 2:]) - maps)[cells].sum(-1).mean()
+    np.testing.assert_allclose(whole, classes + error, rtol=1e-5)
+    parts = [
+        loss.sums(outputs[s], labels[s], jnp.ones((6, 5))[s], maps[s])
+        for s in (slice(4), slice(4, 6))
+    ]
+    total = jax.tree.map(jnp.add, *parts)
+    np.testing.assert_allclose(loss.value(total), whole, rtol=1e-5)
 
 
 def test_class_weights_scale_the_plain_mean():

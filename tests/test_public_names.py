@@ -60,6 +60,7 @@ def test_commands():
         "train": [
             "--features",
             "--holdout",
+            "--keep-split",
             "--mask-type",
             "--out",
             "--seed",
@@ -82,5 +83,8 @@ def test_commands():
             "input",
             "model",
         ],
-        "evaluate": ["--scores", "predicted", "truth"],
+        "evaluate": [
+            *("--mask-type", "--partial", "--scores", "--tolerance", "--within"),
+            *("predicted", "truth"),
+        ],
     }

@@ -12,6 +12,9 @@ from typing import Literal, SupportsIndex, get_args
 
 Padding = Literal["VALID", "SAME"]
 
+# Far beyond what is of use; sizes from files are computed with these numbers.
+MAX_DEPTH, MAX_KERNEL_SIZE = 16, 255
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -36,10 +39,14 @@ class Geometry:
 
     def __post_init__(self) -> None:
         """Validates all fields."""
-        for name, least in (("depth", 0), ("kernel_size", 1)):
-            if _integer(name, getattr(self, name)) < least:
+        for name, least, most in (
+            ("depth", 0, MAX_DEPTH),
+            ("kernel_size", 1, MAX_KERNEL_SIZE),
+        ):
+            if not least <= _integer(name, getattr(self, name)) <= most:
                 raise ValueError(
-                    f"{name} must be at least {least}, got {getattr(self, name)}."
+                    f"{name} must be at least {least} and at most {most}, got "
+                    f"{getattr(self, name)}."
                 )
         if self.kernel_size % 2 == 0:
             raise ValueError(

@@ -15,8 +15,9 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from unetjax.settings import check_choice
+from unetjax.targets.target import MAPS, REGRESSION, TargetName, activate_maps
 
-LossName = Literal["cross_entropy", "soft_dice"]
+LossName = Literal["cross_entropy", "soft_dice", "cross_entropy_dice"]
 Reduction = Literal["weighted_mean", "sum", "mean"]
 
 # Of soft Dice, in pixels: a class that is absent and not predicted has coefficient 1.
@@ -99,34 +100,57 @@ class Loss(NamedTuple):
     """A loss that can be computed over any number of devices.
 
     Attributes:
-      sums: From logits, labels and weights to sums over pixels, which add over shards.
+      sums: From outputs, labels and weights to sums over pixels, which add over shards;
+        of a target that is regressed, its maps are the fourth argument.
       value: From the global sums to the loss.
+      num_maps: How many of the last outputs are maps, not logits.
     """
 
-    sums: Callable[[Array, Array, Array], PyTree[Float[Array, "..."]]]
+    sums: Callable[..., PyTree[Float[Array, "..."]]]
     value: Callable[[PyTree[Float[Array, "..."]]], Float[Array, ""]]
+    num_maps: int = 0
 
 
 def build_loss(
-    name: LossName = "cross_entropy", reduction: Reduction = "weighted_mean"
+    name: LossName = "cross_entropy",
+    reduction: Reduction = "weighted_mean",
+    target: TargetName = "classes",
 ) -> Loss:
     """Returns a loss by name.
 
     Args:
-      name: `cross_entropy` (Eq. 1) or `soft_dice`.
+      name: `cross_entropy` (Eq. 1), `soft_dice`, or `cross_entropy_dice`, the sum of
+        both, as in nnU-Net; its soft Dice is unweighted but for ignored pixels.
       reduction: Of the cross-entropy; soft Dice has none. `weighted_mean`: summed loss
         over summed weight, independent of tile size and of the scale of the weights.
         `sum`: Eq. (1) literally. `mean`: summed loss over the number of pixels.
+      target: What the network learns. Of `distances` and `neighbours` the error of the
+        maps is added, see `map_error`.
 
     Raises:
       ValueError: If a name is unknown.
     """
     check_choice("name", name, LossName)
     check_choice("reduction", reduction, Reduction)
+    check_choice("target", target, TargetName)
+    loss = _class_loss(name, reduction)
+    if target not in REGRESSION:
+        return loss
+    return Loss(
+        functools.partial(_sums_with_maps, loss.sums, target),
+        functools.partial(_value_with_maps, loss.value),
+        num_maps=len(MAPS[target]),
+    )
+
+
+def _class_loss(name: LossName, reduction: Reduction) -> Loss:
     if name == "soft_dice":
         return Loss(_dice_sums, _dice_value)
     values = {"weighted_mean": weighted_mean, "sum": _sum, "mean": _pixel_mean}
-    return Loss(_cross_entropy_sums, values[reduction])
+    cross_entropy = Loss(_cross_entropy_sums, values[reduction])
+    if name == "cross_entropy":
+        return cross_entropy
+    return Loss(_combined_sums, functools.partial(_combined_value, cross_entropy))
 
 
 class PixelSums(NamedTuple):
@@ -218,3 +242,82 @@ def _dice_sums(logits: Array, labels: Array, weights: Array) -> _DiceSums:
 def _dice_value(sums: _DiceSums) -> Float[Array, ""]:
     dice = (2 * sums.both + _EPS) / (sums.predicted + sums.true + _EPS)
     return 1 - dice.mean()
+
+
+def _combined_sums(
+    logits: Array, labels: Array, weights: Array
+) -> tuple[PixelSums, _DiceSums]:
+    # Weights that favour borders or rare classes make the cross-entropy find them; the
+    # overlap is measured as it will be scored.
+    unweighted = jnp.where(weights > 0, 1.0, 0.0)
+    return (
+        _cross_entropy_sums(logits, labels, weights),
+        _dice_sums(logits, labels, unweighted),
+    )
+
+
+def _combined_value(
+    cross_entropy: Loss, sums: tuple[PixelSums, _DiceSums]
+) -> Float[Array, ""]:
+    return cross_entropy.value(sums[0]) + _dice_value(sums[1])
+
+
+class MapSums(NamedTuple):
+    """Sums over the pixels of a batch whose maps are learned."""
+
+    error: Float[Array, ""]
+    pixels: Float[Array, ""]
+
+
+def map_error(
+    outputs: Float[Array, "*batch E"],
+    maps: Float[Array, "*batch E"],
+    labels: Int[Array, "*batch"],
+    weights: Float[Array, "*batch"],
+    *,
+    target: TargetName,
+) -> MapSums:
+    """Returns the summed error of the maps of a target, and over how many pixels.
+
+    `distances`: the absolute difference on cells, as they say nothing of the
+    background. `neighbours`: the smooth L1 error (Scherr et al. 2020) wherever the
+    label is not ignored. Both are summed over the maps.
+
+    Args:
+      outputs: The further outputs of the network, not activated.
+      maps: What they shall be, in [0, 1].
+      labels: Class of every pixel; negative ones are ignored.
+      weights: Weight map; only where it is 0 matters, which ignores a pixel.
+      target: Which maps these are.
+    """
+    least = 1 if target == "distances" else 0
+    counts = (labels >= least) & (weights > 0)
+    predicted = activate_maps(outputs.astype(jnp.float32), target)
+    if target == "distances":
+        error = jnp.abs(predicted - maps)
+    else:
+        error = optax.huber_loss(predicted, maps)
+    error = jnp.where(counts, error.sum(axis=-1), 0.0)
+    return MapSums(error.sum(), counts.sum(dtype=jnp.float32))
+
+
+def _sums_with_maps(
+    class_sums: Callable[..., PyTree],
+    target: TargetName,
+    outputs: Array,
+    labels: Array,
+    weights: Array,
+    maps: Array,
+) -> tuple[PyTree, MapSums]:
+    split = outputs.shape[-1] - maps.shape[-1]
+    return (
+        class_sums(outputs[..., :split], labels, weights),
+        map_error(outputs[..., split:], maps, labels, weights, target=target),
+    )
+
+
+def _value_with_maps(
+    class_value: Callable[..., Float[Array, ""]], sums: tuple[PyTree, MapSums]
+) -> Float[Array, ""]:
+    classes, maps = sums
+    return class_value(classes) + maps.error / jnp.maximum(maps.pixels, 1.0)

@@ -23,6 +23,8 @@ from unetjax.suggestions import nearest, suggest
 T = TypeVar("T")
 Number = int | float
 
+_LONGEST = 200  # characters of a value in a message
+
 
 def check_fields(settings: object) -> None:
     """Refuses fields whose values do not have the types of their annotations.
@@ -82,7 +84,7 @@ def check_range(
       ValueError: rate must be at least 0 and below 1, got 1.5.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ValueError(f"{name} must be a number, got {value!r}.")
+        raise ValueError(f"{name} must be a number, got {_shortened(value)}.")
     bounds = {
         "at least": (at_least, lambda bound: value >= bound),
         "above": (above, lambda bound: value > bound),
@@ -90,13 +92,14 @@ def check_range(
         "below": (below, lambda bound: value < bound),
     }
     given = {text: b for text, b in bounds.items() if b[0] is not None}
-    if math.isfinite(value) and all(within(bound) for bound, within in given.values()):
+    if _is_finite(value) and all(within(bound) for bound, within in given.values()):
         return
     rules = [f"{text} {bound}" for text, (bound, _) in given.items()]
-    if not math.isfinite(value):
+    if not _is_finite(value):
         rules.append("finite")
     raise ValueError(
-        f"{name} must be {' and '.join(rules)}, got {value!r}{hint and f'; {hint}'}."
+        f"{name} must be {' and '.join(rules)}, got {_shortened(value)}"
+        f"{hint and f'; {hint}'}."
     )
 
 
@@ -218,9 +221,9 @@ def _check_type(name: str, value: object, hint: object) -> None:
     if _fits(value, hint):
         return
     text = f"{name} must be {_describe(hint)}"
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, Number) and not _is_finite(value):
         text += " and finite"
-    text += f", got {value!r}"
+    text += f", got {_shortened(value)}"
     if typing.get_origin(hint) is Literal and isinstance(value, str):
         near = nearest(value, typing.get_args(hint))
         text += f"; did you mean {near[0]}?" if near else "."
@@ -252,10 +255,23 @@ def _fits(value: object, hint: object) -> bool:
     if hint in (int, float):
         number = int if hint is int else Number
         is_number = isinstance(value, number) and not isinstance(value, bool)
-        return is_number and math.isfinite(value)
+        return is_number and _is_finite(value)
     if not inspect.isclass(hint) or getattr(hint, "_is_protocol", False):
         return False
     return isinstance(value, hint)
+
+
+def _is_finite(value: Number) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floating-point numbers
+        return False
+
+
+def _shortened(value: object) -> str:
+    """Returns a value for a message, which a damaged file may have made long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _describe(hint: object) -> str:

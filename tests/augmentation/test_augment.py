@@ -14,6 +14,7 @@ from unetjax.augmentation.augment import (
     PAPER,
     AugmentationSettings,
     augment,
+    source_positions,
 )
 from unetjax.augmentation.elastic import Elastic
 
@@ -51,6 +52,7 @@ def test_zero_strength_is_the_identity_bit_for_bit(
         replace(OFF, elastic_sigma=3.0),
         replace(OFF, rotation=360.0),
         replace(OFF, flip=True),
+        replace(OFF, scale=2.0),
         replace(PAPER, elastic_sigma=3.0, contrast=0.0),
         replace(FALK2019, contrast=0.0),
     ],
@@ -81,6 +83,7 @@ def test_every_setting_does_something(field, ramp):
         "interpolation": (replace(OFF, rotation=30.0), "cubic"),
         "curve_points": (replace(OFF, contrast=0.05), 5),
         "flip": (OFF, True),
+        "scale": (OFF, 2.0),
     }
     before, value = others.get(field, (OFF, 2.0 if field == "blur" else 0.1))
     texture = ramp**2 % 7 / 7
@@ -109,6 +112,32 @@ def test_labels_are_not_interpolated(cells, settings):
     )
     moved = draw(jax.random.split(jax.random.key(0), 20))
     assert set(np.unique(moved)) == {0, 7, 70_000}
+
+
+def test_scales_lie_between_both_bounds_and_have_a_uniform_logarithm():
+    """A square of 8 x 8 pixels has the area of the squared factor times 64."""
+    image = jnp.zeros((64, 64, 1)).at[28:36, 28:36].set(1.0)
+    settings = replace(OFF, scale=2.0)
+    draw = jax.jit(jax.vmap(lambda key: augment(key, image, settings=settings)[0]))
+    areas = np.asarray(draw(jax.random.split(jax.random.key(0), 200))).sum((1, 2, 3))
+    exponents = np.log2(np.sqrt(areas / 64))
+    assert -1.05 < exponents.min() < -0.9
+    assert 0.9 < exponents.max() < 1.05
+    assert abs(exponents.mean()) < 0.1
+    assert abs(exponents.std() - 3**-0.5) < 0.06
+
+
+def test_scaling_keeps_angles_and_reflections():
+    """So that a run with scaling is compared with one without on like tiles."""
+    key, shape = jax.random.key(3), (9, 9)
+    plain, scaled = (
+        source_positions(key, shape, jnp.zeros(2), replace(OFF, scale=scale, flip=True))
+        for scale in (1.0, 2.0)
+    )
+    ratio = scaled[np.abs(plain) > 0] / plain[np.abs(plain) > 0]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
+    assert 0.5 <= float(ratio[0]) <= 2
+    assert abs(float(ratio[0]) - 1) > 1e-3
 
 
 def test_rotation_covers_all_directions():

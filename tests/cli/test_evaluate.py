@@ -25,3 +25,44 @@ def test_images_need_not_show_every_class(tmp_path, capsys):
     printed = capsys.readouterr().out
     # Of the three classes, IoU is 3/4, 4/5 and 1 over both images.
     assert re.search(r"IoU, mean of classes +0.8500$", printed, re.MULTILINE)
+
+
+def test_pixels_of_thin_structures_within_the_field_of_view(tmp_path, capsys):
+    """A line drawn one pixel aside, in an image of which the right half is outside."""
+    line, aside, field = np.zeros((3, 12, 12), int)
+    line[5], aside[6], field[:, :6] = 1, 1, 1
+    aside[0, 6:] = 1  # beyond the field of view
+    truth = write_classes(tmp_path / "truth", 255 * line)
+    predicted = write_classes(tmp_path / "out", 255 * aside)
+    fields = write_classes(tmp_path / "fields", 255 * field)
+    command = ["evaluate", predicted, truth, "--scores", "pixels", "--tolerance", "1"]
+    assert main.main([*command, "--within", fields]) == 0
+    inside = capsys.readouterr().out
+    assert re.search(r"^F1 within the tolerance +1\.0+$", inside, re.MULTILINE)
+    assert re.search(r"^Dice +0$", inside, re.MULTILINE)
+    assert main.main(command) == 0
+    whole = capsys.readouterr().out
+    assert not re.search(r"^F1 within the tolerance +1\.0+$", whole, re.MULTILINE)
+
+
+def test_probabilities_are_preferred_to_masks_of_pixels(tmp_path, capsys):
+    """Numbered cells count as foreground; the AUC is that of all probabilities."""
+    truth = write_classes(tmp_path / "truth", [[255, 255, 0, 0]])
+    predicted = write_classes(tmp_path / "out", [[3, 0, 0, 0]])
+    assert main.main(["evaluate", predicted, truth, "--scores", "pixels"]) == 0
+    assert re.search(r"sensitivity +0\.50+\n", capsys.readouterr().out)
+    probs = np.array([[0.9, 0.8, 0.7, 0.1]], np.float32)[..., np.newaxis]
+    images.write_image(tmp_path / "out" / "0_probs.tif", probs)
+    assert main.main(["evaluate", predicted, truth, "--scores", "pixels"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"sensitivity +1\.0+\n", printed)
+    assert re.search(r"ROC curve +1\.0+\n", printed)
+
+
+def test_a_field_of_view_of_another_size_is_refused(tmp_path, capsys):
+    truth = write_classes(tmp_path / "truth", [[255, 0, 0, 0]])
+    fields = write_classes(tmp_path / "fields", [[255, 0, 0]])
+    options = ["--scores", "pixels", "--within", fields]
+    predicted = write_classes(tmp_path / "out", [[255, 0, 0, 0]])
+    assert main.main(["evaluate", predicted, truth, *options]) != 0
+    assert "the field of view of 0.png has" in capsys.readouterr().err

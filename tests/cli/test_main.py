@@ -318,7 +318,7 @@ def test_evaluate_probabilities_of_membranes(capsys, membranes, model):
     assert probs.shape == (48, 56, 2)
     label = images.read_labels(membranes / "membranes" / "0.tif") // 255
     expected = EmMetric.from_image(label, probs[..., 1]).compute()
-    line = re.search(r"^ *0.tif (.*)$", printed, re.MULTILINE)[1].split()
+    line = re.search(r"^ *0.tif +0_probs.tif (.*)$", printed, re.MULTILINE)[1].split()
     names = ("v_rand", "v_info", "warping_error", "rand_error", "pixel_error")
     for text, name in zip(line, names, strict=True):
         assert float(text) == pytest.approx(expected[name], abs=5e-3)

@@ -12,7 +12,9 @@ from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.examples import Example, from_instances, from_labels
 from unetjax.data.sampling import SamplingSettings
 from unetjax.network.input_scaling import InputScaling
+from unetjax.targets.encode import encode
 from unetjax.weight_maps.device import label_and_weight
+from unetjax.weight_maps.settings import WeightMapSettings
 
 TILE, OUTPUT = 60, 20  # depth 2
 PIPELINE = DataPipeline(TILE, OUTPUT, augmentation=OFF)
@@ -253,3 +255,37 @@ def test_images_are_clipped_before_they_are_scaled():
     np.testing.assert_allclose(
         loaded.image.ravel(), (values.ravel() - 1000) / 29_000, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("target", ["distances", "neighbours", "border"])
+def test_maps_of_a_target_move_with_the_instances(target):
+    """Every pixel of a tile has the maps of the pixel that it was read from."""
+    pipeline = replace(
+        PIPELINE,
+        target=target,
+        augmentation=replace(PAPER, elastic_sigma=3.0, scale=2.0, contrast=0.0),
+        weight_map=WeightMapSettings(w0=0.0, separation_border="none"),
+    )
+    cells = make_example(0, 30, 41).instances
+    index = np.arange(cells.size).reshape(cells.shape)
+    image = (index[..., np.newaxis] / np.float32(index.max())).astype(np.float32)
+    example = from_instances(image, cells, "index")
+    data = device_dataset.load([example], pipeline)
+    # The numbers of the pixels take the way of the numbers of the cells.
+    numbered = data._replace(label=jnp.asarray(index.ravel()), maps=None)
+    draw = jax.jit(device_dataset.draw_batch, static_argnames="pipeline")
+    items, key = jnp.arange(3), jax.random.key(1)
+    batch = draw(data, key, items, pipeline=pipeline)
+    sources = draw(numbered, key, items, pipeline=replace(pipeline, target="classes"))[
+        "label"
+    ]
+    expected = encode(cells, target).reshape(cells.size, -1)[np.asarray(sources)]
+    if target == "border":
+        is_border = np.asarray(batch["label"]) == pipeline.num_classes
+        np.testing.assert_array_equal(is_border, expected[..., 0] > 0.5)
+        assert is_border.any()
+        weights = np.asarray(batch["weight"])[is_border]
+        np.testing.assert_allclose(weights, data.class_weights[-1], rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(batch["maps"], expected)
+        assert np.ptp(expected) > 0.5

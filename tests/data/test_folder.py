@@ -10,6 +10,8 @@ from unetjax.data import folder
 CELLS = np.zeros((16, 20), np.uint16)
 CELLS[2:6, 2:6] = 1
 CELLS[9:13, 9:14] = 2
+THREE = np.rot90(CELLS, 2).copy()
+THREE[14:, 10:13] = 3
 
 
 def photograph(seed, *shape):
@@ -153,14 +155,15 @@ def test_folders_without_images_are_named(tree):
 
 
 def test_a_summary_is_one_line(tree):
-    tree(["images/a.tif", "images/b.png"], ["masks/a.tif", "masks/b.tif"])
+    tree(["images/a.tif", "images/b.png"], ["masks/b.tif"])
+    save(pathlib.Path("masks/a.tif"), THREE)
     examples, summary, problems = folder.read("images", "masks")
     assert problems == []
     assert [example.name for example in examples] == ["a.tif", "b.png"]
     np.testing.assert_array_equal(examples[1].image[..., 0], photograph(1))
     np.testing.assert_array_equal(examples[1].instances, CELLS)
     assert str(summary) == (
-        "2 images 16x20 uint8, 1 channel; masks: numbered cells, 2 to 2 per image"
+        "2 images 16x20 uint8, 1 channel; masks: numbered cells, 2 to 3 per image"
     )
     save(pathlib.Path("images/c.png"), photograph(0, 18, 20, 3))
     save(pathlib.Path("masks/c.png"), np.pad(CELLS, ((1, 1), (0, 0))))
@@ -203,6 +206,7 @@ def test_all_errors_of_a_folder_are_reported_at_once(tree):
     )
     pathlib.Path("images/a.png").write_bytes(b"")
     save(pathlib.Path("masks/b.tif"), CELLS[:8])
+    save(pathlib.Path("masks/d.tif"), THREE)
     save(pathlib.Path("masks/e.jpg"), CELLS.astype(np.uint8))
     save(pathlib.Path("images/c.png"), photograph(2, 16, 20, 3))
     _, summary, problems = folder.read("images", "masks")
@@ -211,7 +215,7 @@ def test_all_errors_of_a_folder_are_reported_at_once(tree):
         "images/f.png has no mask",
         "images/a.png is empty",
         "images/b.png is 16x20 but its mask 8x20",
-        "masks/e.jpg is a JPEG",
+        "masks/e.jpg is JPEG-compressed",
         "Numbers of channels differ",
     ):
         assert texts.count(expected) == 1

@@ -25,6 +25,11 @@ CLASSES[2::4] = 2
         ([255 * (CELLS > 0)], "instances", "instances", 2, "numbered cells, 1 to 1"),
         ([CELLS * 0], "auto", "classes", 2, "0/1 read as"),
         ([np.where(CLASSES == 2, -1, CLASSES)], "auto", "classes", 2, "0/1 read as"),
+        ([128 * (CELLS > 0)], "auto", "classes", 2, "0/128 read as background and"),
+        ([65_535 * (CELLS > 0)], "auto", "classes", 2, "0/65535 read as background"),
+        ([1 + (CELLS > 0)], "auto", "classes", 2, "1/2 read as background and fore"),
+        ([3 * (CELLS > 0)], "classes", "classes", 2, "0/3 read as background and f"),
+        ([CELLS, CELLS.T], "auto", "classes", 3, "0 to 2 read as 3 classes"),
     ],
 )
 def test_formats_are_inferred(masks, mask_type, inferred, num_classes, description):
@@ -45,17 +50,13 @@ def test_the_whole_data_set_decides():
 @pytest.mark.parametrize(
     ("mask", "mask_type", "message"),
     [
-        (
-            CLASSES * 128 - (CLASSES == 2),
-            "auto",
-            "values 0, 128, 255: neither .*--mask-t",
-        ),
+        (np.kron(CLASSES * 127, np.eye(9) < 2), "auto", "values 0, 127, 254: neit"),
         (CELLS + 1, "auto", "values 1, 2, 3: neither"),
         (CELLS * 2, "classes", r"masks/ has masks with the values 0, 2, 4: neither"),
         (
-            CELLS - 1,
+            CELLS - 2,
             "instances",
-            "masks/ has masks with the value -1; cells are numbere",
+            "masks/ has masks with the value -2; cells are numbere",
         ),
     ],
 )
@@ -64,6 +65,85 @@ def test_masks_of_no_format_are_refused(mask, mask_type, message):
         mask_formats.infer_mask_format(
             [mask.astype(np.int32)], mask_type, where="masks/"
         )
+
+
+def test_unannotated_pixels_are_no_cells_and_no_class():
+    """-1 in any mask, and 255 above numbers without a gap, as in Pascal VOC."""
+    cells = np.kron(np.arange(10).reshape(2, 5), np.ones((4, 4), int))
+    cells = np.where(np.arange(4 * 5) % 4 == 3, 0, cells)
+    for unknown in (-1, 255):
+        masks = [np.where(np.arange(8)[:, None] == 7, unknown, cells)]
+        found = mask_formats.infer_mask_format(masks)
+        assert found.mask_type == "instances"
+        assert found.description == (
+            f"numbered cells, 9 to 9 per image, {unknown} ignored as not annotated"
+        )
+        example = mask_formats.to_example(cells[..., None], masks[0], "a", found)
+        assert set(example.label[7]) == {-1}
+        assert example.instances.max() == 9
+        assert not example.instances[7].any()
+        stripes = [np.where(CELLS == 1, unknown, CLASSES)]
+        found = mask_formats.infer_mask_format(stripes)
+        assert (found.mask_type, found.num_classes) == ("classes", 3)
+        example = mask_formats.to_example(CELLS[..., None], stripes[0], "a", found)
+        assert set(example.label[CELLS == 1]) == {-1}
+    # 255 is the number of a cell where there are so many.
+    many = [np.arange(256).reshape(16, 16)]
+    assert "255 to 255 per image" in mask_formats.infer_mask_format(many).description
+
+
+def test_one_object_of_a_class_with_a_border_of_255_is_no_cell():
+    """As in Pascal VOC: which class a mask has depends on the image."""
+    masks = [np.where(CELLS == 2, 255, np.minimum(CELLS, 1) * k) for k in (1, 2)]
+    found = mask_formats.infer_mask_format(masks)
+    assert (found.mask_type, found.num_classes) == ("classes", 3)
+    assert "255 ignored" in found.description
+
+
+@pytest.mark.parametrize("rim", [[128], [60, 190]])
+def test_a_smoothed_mask_is_refused(rim):
+    distance = np.hypot(*(np.mgrid[:30, :30] - 15))
+    mask = np.where(distance < 9, 255, 0)
+    for i, value in enumerate(rim):
+        mask[(distance >= 9 + i) & (distance < 10 + i)] = value
+    with pytest.raises(ValueError, match=f"such as {rim[0]} on the rim between 0 and "):
+        mask_formats.infer_mask_format([mask])
+    assert mask_formats.infer_mask_format([mask], "instances").mask_type == "instances"
+    assert mask_formats.infer_mask_format([CELLS * 100]).mask_type == "instances"
+
+
+@pytest.mark.parametrize(
+    ("masks", "doubt"),
+    [
+        ([CELLS], None),
+        (
+            [CELLS, CELLS.T],
+            "one piece of 1 and one of 2, as two cells would; use --mas",
+        ),
+        ([CELLS, np.minimum(CELLS, 1)], None),
+        ([np.roll(CELLS, i, 0) + 0 for i in range(2)], "use --mask-type=instances if"),
+        ([CELLS % 2, CELLS // 2 * 2], "1 to 2, not from 1 in each, as classes would; "),
+        ([np.kron([[1, 2], [3, 0]], np.ones((3, 3), int))] * 2, "all of them in each"),
+        ([np.kron([[1, 0, 2], [0, 0, 0], [2, 0, 1]], np.ones((3, 3), int))], "of one"),
+        ([CLASSES * (np.arange(8) > CLASSES * 3)], None),
+    ],
+)
+def test_doubtful_formats_name_the_option(masks, doubt):
+    found = mask_formats.infer_mask_format([mask.astype(np.int32) for mask in masks])
+    assert len(found.doubts) == (doubt is not None)
+    if doubt:
+        assert doubt in found.doubts[0]
+        assert "--mask-type=" in found.doubts[0]
+    known = mask_formats.infer_mask_format(masks, found.mask_type)
+    assert not known.doubts
+
+
+def test_stray_pixels_are_named():
+    mask = np.kron(CELLS, np.ones((4, 4), int))
+    mask[0, 0] = 7
+    found = mask_formats.infer_mask_format([mask])
+    assert found.mask_type == "instances"
+    assert "1 numbers in the masks mark 2 pixels or fewer (7)" in found.doubts[0]
 
 
 def test_an_unknown_type_is_refused():

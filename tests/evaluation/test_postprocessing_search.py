@@ -6,6 +6,7 @@ import pytest
 from unetjax.data import synthetic
 from unetjax.data.examples import from_instances
 from unetjax.evaluation import postprocessing_search
+from unetjax.inference.segment import Outputs
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics import matching
@@ -22,8 +23,9 @@ def blocks(size=4):
     return from_instances(np.zeros((12, 20, 1)), cells, "blocks")
 
 
-def probs_of(foreground):
-    return np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
+def outputs_of(foreground):
+    probs = np.stack([1 - foreground, foreground], axis=-1).astype(np.float32)
+    return Outputs(probs, None)
 
 
 def test_a_threshold_that_separates_cells_is_chosen():
@@ -31,11 +33,11 @@ def test_a_threshold_that_separates_cells_is_chosen():
     blurred = np.where(example.label, 0.95, 0.0)
     blurred[2:6, 6] = 0.55  # the gap
     choice = postprocessing_search.search(
-        [example], [probs_of(blurred)], InstanceSettings(), metric="mean_ap_pooled"
+        [example], [outputs_of(blurred)], InstanceSettings(), metric="mean_ap_pooled"
     )
     assert choice.before < choice.after == 1
     assert choice.settings.threshold > 0.5
-    assert choice.num_tried == 60
+    assert choice.num_tried == 22
 
 
 def test_specks_are_dropped_where_they_cost_precision():
@@ -43,7 +45,7 @@ def test_specks_are_dropped_where_they_cost_precision():
     dirty = example.label.astype(float)
     dirty[10, 15:17] = 1
     choice = postprocessing_search.search(
-        [example], [probs_of(dirty)], InstanceSettings(), metric="ap50"
+        [example], [outputs_of(dirty)], InstanceSettings(), metric="ap50"
     )
     assert (choice.before, choice.after) == (pytest.approx(2 / 3), 1)
     assert choice.settings == InstanceSettings(min_size=10)
@@ -57,7 +59,7 @@ def test_a_watershed_is_chosen_where_no_threshold_separates_cells():
     example = from_instances(np.zeros((24, 40, 1)), cells, "discs")
     choice = postprocessing_search.search(
         [example],
-        [probs_of((cells > 0) * 0.99)],
+        [outputs_of((cells > 0) * 0.99)],
         InstanceSettings(),
         metric="mean_ap_pooled",
     )
@@ -70,7 +72,7 @@ def test_the_given_settings_are_kept_unless_others_are_better():
     example = blocks()
     own = InstanceSettings(threshold=0.45, min_size=3, fill_holes=True)
     choice = postprocessing_search.search(
-        [example], [probs_of(example.label)], own, metric="mean_ap_pooled"
+        [example], [outputs_of(example.label)], own, metric="mean_ap_pooled"
     )
     assert choice.settings == own
     assert choice.before == choice.after == 1
@@ -78,12 +80,12 @@ def test_the_given_settings_are_kept_unless_others_are_better():
 
 def test_settings_are_compared_by_the_pooled_score_of_all_images():
     examples = [blocks(4), blocks(3)]
-    probs = [probs_of(example.label) for example in examples]
-    probs[1][2:5, 5] = [0.1, 0.9]  # a gap that no threshold opens
+    outputs = [outputs_of(example.label) for example in examples]
+    outputs[1].probs[2:5, 5] = [0.1, 0.9]  # a gap that no threshold opens
     choice = postprocessing_search.search(
-        examples, probs, InstanceSettings(), metric="ap50"
+        examples, outputs, InstanceSettings(), metric="ap50"
     )
-    merged = np.where(probs[1][..., 1] > 0.5, 1, 0)
+    merged = np.where(outputs[1].probs[..., 1] > 0.5, 1, 0)
     counts = [
         matching.match(e.instances, instances, [0.5])
         for e, instances in zip(examples, [examples[0].instances, merged], strict=True)
@@ -109,7 +111,7 @@ def test_the_settings_of_a_model_are_chosen_once(tmp_path):
     assert loaded.instances == best.instances
     text = loaded.provenance.instances_chosen
     assert text.startswith(
-        "among 60 settings on the validation images, mean_ap_pooled "
+        "among 22 settings on the validation images, mean_ap_pooled "
     )
     assert text in (tmp_path / "model" / "README.md").read_text()
     assert loaded.provenance.step == 7

@@ -2,7 +2,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from unetjax.files import images, png
 
@@ -45,16 +45,44 @@ def test_an_indexed_image_gives_its_palette_indices(tmp_path):
     image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
     image.save(tmp_path / "a.png")
     assert images.read_labels(tmp_path / "a.png").tolist() == [[0, 1], [2, 1]]
-    with pytest.raises(ValueError, match=r"a\.png stores palette indices"):
-        images.read_image(tmp_path / "a.png")
+    colours = [[[9, 9, 9], [200, 0, 0]], [[0, 200, 0], [200, 0, 0]]]
+    assert images.read_image(tmp_path / "a.png").tolist() == colours
 
 
-def test_a_rotated_photograph_is_refused(tmp_path):
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".bmp", ".tif"])
+def test_a_palette_of_grey_values_gives_the_grey_values(tmp_path, suffix):
+    """Optimisers store black and white in any order: the shown cells are white."""
+    image = Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8))
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    path = tmp_path / f"a{suffix}"
+    image.save(path)
+    assert images.read_labels(path).tolist() == [[255, 0], [0, 0]]
+    assert images.read_image(path)[..., 0].tolist() == [[255, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_the_orientation_tag_is_honoured(tmp_path, caplog, suffix, orientation):
+    """Pixels are where Pillow shows those of a PNG."""
+    stored = np.kron(np.arange(6).reshape(2, 3), np.full((8, 8), 40)).astype(np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
-    with pytest.raises(ValueError, match=r"a\.jpg is marked as rotated"):
-        images.read_image(tmp_path / "a.jpg")
+    exif[0x0112] = orientation
+    path = tmp_path / f"a{suffix}"
+    for each in (path, tmp_path / "shown.png"):  # Pillow turns TIFFs wrongly
+        Image.fromarray(stored).save(each, exif=exif)
+    with Image.open(tmp_path / "shown.png") as image:
+        shown = np.asarray(ImageOps.exif_transpose(image))
+    assert shown.shape == ((16, 24) if orientation < 5 else (24, 16))
+    with caplog.at_level("WARNING", "unetjax"):
+        np.testing.assert_array_equal(images.read_image(path)[..., 0], shown)
+    assert ("turned upright" in caplog.text) == (orientation > 1)
+
+
+def test_the_first_image_of_a_jpeg_with_previews_is_read(tmp_path):
+    """As phones write them: MPO, several JPEGs in one file."""
+    large, small = Image.new("L", (16, 8), 200), Image.new("L", (8, 8), 9)
+    large.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[small])
+    assert images.read_image(tmp_path / "a.jpg").shape == (8, 16, 1)
 
 
 def test_cmyk_and_animations_are_refused(tmp_path):

@@ -125,7 +125,15 @@ def test_files_and_array_names(folder):
     assert fields["architecture"]["depth"] == 1
     assert fields["channels"] == 1
     assert set(fields["architecture"]) == {
-        *("num_classes", "features", "depth", "kernel_size", "padding", "dropout_rate"),
+        *(
+            "num_classes",
+            "target",
+            "features",
+            "depth",
+            "kernel_size",
+            "padding",
+            "dropout_rate",
+        ),
         *("dropout_sites", "negative_slope", "up_activation", "wide_last_up"),
         *(
             "concat_order",
@@ -237,11 +245,14 @@ def test_a_run_folder_stands_for_the_model_in_it(folder, tmp_path):
         ({"unetjax": 0.1}, r"model\.json\.unetjax must be a string, got 0\.1"),
         ({"architecture": None}, "architecture must be a section"),
         ({"architecture.depth": "1"}, "architecture.depth must be an integer, got '1'"),
-        ({"architecture.features": 0}, "features must be at least 1, got 0"),
+        (
+            {"architecture.features": 0},
+            "features must be at least 1 and .*, got 0",
+        ),
         ({"architecture.kernel_size": 2}, "kernel_size must be odd, got 2"),
         ({"architecture.padding": "FULL"}, "one of VALID, SAME, got 'FULL'"),
         ({"architecture.dtype": "int8"}, "dtype must be a floating type .*'int8'"),
-        ({"channels": 0}, "channels must be at least 1, got 0"),
+        ({"channels": 0}, "channels must be at least 1 and at most .*, got 0"),
         ({"channels": "1"}, "channels must be an integer, got '1'"),
         ({"input_scaling.method": "log"}, "one of unit, .*, got 'log'"),
         ({"input_scaling.clip": [2.0, 1.0]}, "clip must be a least grey value"),
@@ -283,7 +294,7 @@ def test_no_field_may_be_missing(folder):
 def test_broken_json_is_refused(folder):
     (folder / "model.json").write_text("{")
     manifests.write_manifest(folder)
-    with pytest.raises(ValueError, match=r"model\.json cannot be used: Expecting"):
+    with pytest.raises(ValueError, match=r"model\.json is damaged \(Expecting"):
         load_model(folder)
 
 
@@ -299,7 +310,7 @@ def test_hostile_arrays_run_nothing(folder, tmp_path):
     with (folder / "weights.npz").open("wb") as file:
         np.savez(file, **{"params/head/bias": arrays})
     manifests.write_manifest(folder)
-    with pytest.raises(ValueError, match=r"weights\.npz cannot be used: .*pickle"):
+    with pytest.raises(ValueError, match=r"weights\.npz cannot be used: "):
         load_model(folder)
     assert not marker.exists()
 

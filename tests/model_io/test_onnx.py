@@ -23,6 +23,7 @@ VARIANTS = [
     dict(norm="layer"),
     dict(norm="group"),
     dict(negative_slope=0.1, input_shift=-0.5, num_classes=3),
+    dict(target="distances"),
     dict(up_activation=True, wide_last_up=True, concat_order="up_first"),
 ]
 

@@ -60,3 +60,13 @@ def test_without_git_there_is_no_commit(checkout, monkeypatch):
     assert environment._commit(root) == ""
     monkeypatch.setenv("PATH", "")
     assert environment._commit(root) == ""
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[{", "[" * 100_000, "{}x", "[3]", '[{"a": 1}]']
+)
+def test_a_damaged_file_stops_nothing(tmp_path, content):
+    (tmp_path / environment.FILE).write_text(content)
+    with pytest.warns(UserWarning, match=r"environment\.json is damaged; earlier st"):
+        environment.note_start(tmp_path, seed=0, step=3)
+    assert [start["step"] for start in environment.read_starts(tmp_path)] == [3]

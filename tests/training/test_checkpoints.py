@@ -1,5 +1,7 @@
 import gc
+import pathlib
 import shutil
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -37,61 +39,108 @@ def saved(tmp_path_factory):
     """Four steps, of which the first is the best."""
     folder = tmp_path_factory.mktemp("saved") / "checkpoints"
     with open_(folder) as manager:
-        for step, iou in ((1, 0.9), (2, 0.5), (3, 0.6), (4, 0.7)):
-            checkpoints.save(manager, make_state(step), {"iou": iou})
+        for step in (1, 2, 3, 4):
+            checkpoints.save(manager, make_state(step), origin(step), best_step=1)
         checkpoints.finish(manager, 4)
     return folder
 
 
+def origin(step):
+    return checkpoints.Origin("a config", "images", "a record\n" * step)
+
+
 def open_(folder):
-    return checkpoints.open_checkpoints(folder, best_metric="iou")
+    return checkpoints.open_checkpoints(folder)
 
 
-def assert_is(state, step):
-    jax.tree.map(np.testing.assert_array_equal, state, make_state(step))
+def restore_latest(manager):
+    damaged = pathlib.Path(manager.directory).parent / "damaged"
+    return checkpoints.restore_latest(manager, make_state(0), damaged=damaged)
+
+
+def assert_is(saved, step):
+    jax.tree.map(np.testing.assert_array_equal, saved.state, make_state(step))
+    assert saved.origin == origin(step)
 
 
 def test_the_latest_two_and_the_best_are_kept(saved):
     with open_(saved) as manager:
         assert sorted(manager.all_steps()) == [1, 3, 4]
-        assert manager.best_step() == 1
-        assert_is(checkpoints.restore_latest(manager, make_state(0)), 4)
+        assert_is(restore_latest(manager), 4)
         assert_is(checkpoints.restore(manager, 1, make_state(0)), 1)
 
 
 def test_nothing_saved_is_none(tmp_path):
     with open_(tmp_path / "c") as manager:
-        assert checkpoints.restore_latest(manager, make_state(0)) is None
+        assert restore_latest(manager) is None
 
 
-def data_files(folder, step):
+def flip(content):
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+DAMAGES = {
+    "a flipped bit": flip,
+    "a flipped first bit": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "cut": lambda content: content[: len(content) // 2],
+    "emptied": lambda content: b"",
+    "deleted": None,
+}
+
+
+def damage(path, how):
+    """Damages a file in one of the ways."""
+    if DAMAGES[how] is None:
+        path.unlink()
+    else:
+        path.write_bytes(DAMAGES[how](path.read_bytes()))
+
+
+def files_of(folder, step):
+    """All files of a checkpoint that are not empty."""
     return sorted(
-        path
-        for path in (folder / str(step) / "state").rglob("*")
+        path.relative_to(folder)
+        for path in (folder / str(step)).rglob("*")
         if path.is_file() and path.stat().st_size
     )
 
 
-def test_a_flipped_bit_never_restores_other_values(saved, tmp_path):
-    """In any file of a step: the right values, or the step before with a warning."""
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a flipped bit",
+        "cut",
+        *(
+            pytest.param(how, marks=pytest.mark.slow)
+            for how in ("a flipped first bit", "emptied", "deleted")
+        ),
+    ],
+)
+def test_no_damage_of_a_file_restores_other_values_or_stops_a_run(saved, tmp_path, how):
+    """The right values, or those of the step before; and each step can be saved."""
     damaged = 0
-    for index, path in enumerate(data_files(saved, 4)):
+    for index, path in enumerate(files_of(saved, 4)):
         copy = tmp_path / str(index) / "checkpoints"
         shutil.copytree(saved, copy)
-        target = copy / path.relative_to(saved)
-        content = bytearray(target.read_bytes())
-        content[len(content) // 2] ^= 1
-        target.write_bytes(content)
-        with open_(copy) as manager:
-            try:
-                assert_is(checkpoints.restore(manager, 4, make_state(0)), 4)
-            except checkpoints.CorruptCheckpointError as error:
+        damage(copy / path, how)
+        with open_(copy) as manager, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            latest = restore_latest(manager)
+            step = int(latest.state.step)
+            assert_is(latest, step)
+            messages = [str(each.message) for each in caught]
+            if step == 3:
                 damaged += 1
-                assert str(copy / "4") in str(error)  # noqa: PT017
-                with pytest.warns(UserWarning, match="Trying the one before"):
-                    state = checkpoints.restore_latest(manager, make_state(0))
-                assert_is(state, 3)
-    assert damaged > 0
+                (text,) = (each for each in messages if "is damaged" in each)
+                assert f"checkpoint {copy / '4'} is damaged: " in text
+                assert text.endswith("damaged, and the run resumes from step 3.")
+                checkpoints.save(manager, make_state(4), origin(4), best_step=1)
+                checkpoints.finish(manager, 4)
+                assert_is(restore_latest(manager), 4)
+            else:
+                assert step == 4, path
+    assert damaged > 3
 
 
 def test_only_digests_detect_changed_array_bytes(saved, tmp_path):
@@ -99,7 +148,7 @@ def test_only_digests_detect_changed_array_bytes(saved, tmp_path):
     copy = tmp_path / "checkpoints"
     shutil.copytree(saved, copy)
     with open_(copy) as manager:
-        state = checkpoints.restore(manager, 4, make_state(0))
+        state = checkpoints.restore(manager, 4, make_state(0)).state
     wrong = state._replace(params={"kernel": state.params["kernel"].at[0, 0].add(1)})
     assert checkpoints.digests(wrong) != checkpoints.digests(state)
     reshaped = state._replace(params={"kernel": state.params["kernel"].reshape(50, 40)})
@@ -110,16 +159,17 @@ def test_all_damaged_is_an_error(saved, tmp_path):
     copy = tmp_path / "checkpoints"
     shutil.copytree(saved, copy)
     for step in (1, 3, 4):
-        for path in data_files(copy, step):
-            path.write_bytes(b"")
+        for path in files_of(copy, step):
+            (copy / path).write_bytes(b"")
     with (
         open_(copy) as manager,
-        pytest.warns(UserWarning, match="the one before"),
         pytest.raises(
-            checkpoints.CorruptCheckpointError, match="no undamaged checkpoint"
+            checkpoints.CorruptCheckpointError,
+            match=r"no undamaged checkpoint \(checkpoint .*4 is damaged: .*3 is dam",
         ),
     ):
-        checkpoints.restore_latest(manager, make_state(0))
+        restore_latest(manager)
+    assert sorted(path.name for path in copy.iterdir()) == ["1", "3", "4"]
 
 
 def test_another_architecture_is_refused(saved):

@@ -14,11 +14,15 @@ from tests.training.runs import (
     final_state,
     make_split,
 )
+from unetjax.data import synthetic
 from unetjax.data.examples import from_instances
 from unetjax.data.splits import Split
+from unetjax.inference.segment import split
 from unetjax.model_io import model_folder
 from unetjax.network.input_scaling import InputScaling
 from unetjax.reporting import environment, records
+from unetjax.targets.encode import encode
+from unetjax.training import config as configs
 from unetjax.training import loop, stopping
 
 STANDSTILL = replace(
@@ -211,3 +215,41 @@ def test_histograms_show_the_activations_of_a_validation_tile(tmp_path):
         # A tile of 32 pixels is 10 wide at the bottom, with 4 channels.
         assert shown[0].histogram_value.num == 4 * 10**2
         assert (shown[0].histogram_value.min >= 0) == (least == 0)
+
+
+@pytest.mark.parametrize("target", ["distances", "neighbours", "border"])
+def test_a_network_learns_a_target(target, tmp_path):
+    """The maps that it predicts are those of the cells, which touch."""
+    config = configs.from_dict(
+        {
+            "num_steps": 80,
+            "batch_size": 2,
+            "tile_size": 48,
+            "evaluate_every": 80,
+            "num_pictures": 0,
+            "input_scaling": {"method": "percentile"},
+            "model": {
+                "features": 8,
+                "depth": 1,
+                "dropout_rate": 0.0,
+                "padding": "SAME",
+                "target": target,
+            },
+            "optimizer": {"name": "adam", "learning_rate": 0.01},
+            "augmentation": {"elastic_sigma": 0.0, "contrast": 0.0},
+            "weight_map": {"w0": 0.0, "separation_border": "none"},
+            "instances": {"method": "watershed", "seeds": "maps"},
+        }
+    )
+    cells = [synthetic.touching_cells(0, size=(40, 48), num_cells=4, radius=7.0)]
+    loop.train_and_evaluate(config, Split(cells, cells), tmp_path)
+    trained = model_folder.load_model(tmp_path / "model")
+    probs, maps = split(trained.predict(cells[0].image), trained.model)
+    assert probs.shape == (40, 48, 2)
+    np.testing.assert_allclose(probs.sum(-1), 1, rtol=1e-5)
+    assert trained.segment(cells[0].image).instances.max() >= 1
+    true = encode(cells[0].instances, target)
+    assert maps.shape == true.shape
+    where = cells[0].instances > (0 if target == "distances" else -1)
+    for predicted, expected in zip(maps[where].T, true[where].T, strict=True):
+        assert np.corrcoef(predicted, expected)[0, 1] > 0.3

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from tests.training.runs import CONFIG, assert_equal_runs, make_split
+from unetjax.data import synthetic
+from unetjax.data.splits import Split
 from unetjax.evaluation import postprocessing_search
 from unetjax.files import folders
 from unetjax.model_io import model_folder
 from unetjax.reporting import records
 from unetjax.training import config as configs
-from unetjax.training import loop
+from unetjax.training import experiment, loop
 
 
 def test_a_run_leaves_config_records_pictures_and_the_best_model(uninterrupted):
@@ -101,3 +103,77 @@ def test_instance_settings_are_chosen_after_the_last_step_and_once(
     before = (tmp_path / "r" / "model" / "model.json").stat().st_mtime_ns
     loop.train_and_evaluate(config, make_split(), tmp_path / "r")
     assert (tmp_path / "r" / "model" / "model.json").stat().st_mtime_ns == before
+
+
+def more_images(split):
+    """The same split, after an image was added, which moved another one."""
+    added = synthetic.touching_cells(0, 9, size=(40, 48), num_cells=4, radius=6.0)
+    return Split([split.train[0], added], [*split.train[1:], *split.validation])
+
+
+def test_other_images_are_refused_and_listed_and_the_split_can_be_kept(
+    uninterrupted, tmp_path
+):
+    split, folder = make_split(), tmp_path / "r"
+    first, moved = split.train
+    loop.train_and_evaluate(replace(CONFIG, num_steps=3), split, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(ValueError, match="was trained with other images") as raised:
+        loop.train_and_evaluate(CONFIG, more_images(split), folder)
+    for part in (
+        "(added: synthetic-0-009; in another part: ",
+        f"{moved.name} (train, now validation)); put them back to resume",
+        "--keep-split) to go on with the images of its own split",
+        "choose another folder to start anew.",
+    ):
+        assert part in str(raised.value)
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert {path.name for path, _ in before.items() ^ after.items()} <= {
+        "r",
+        folders.LOCK,
+    }
+    config = replace(CONFIG, data=replace(CONFIG.data, keep_split=True))
+    experiment.run(config, more_images(split), folder, title="", command="")
+    assert first.name in (folder / "data.json").read_text()
+    assert_equal_runs(folder, uninterrupted)
+
+
+def test_with_a_damaged_record_of_images_the_checkpoints_decide(tmp_path):
+    folder = tmp_path / "r"
+    loop.train_and_evaluate(replace(CONFIG, num_steps=3), make_split(), folder)
+    (folder / "data.json").write_text("{")
+    with pytest.raises(ValueError, match=r"data\.json is damaged: .* put those back"):
+        loop.train_and_evaluate(CONFIG, more_images(make_split()), folder)
+    (folder / "config.json").write_text("{")
+    with (
+        pytest.warns(UserWarning, match=r"data\.json is damaged: .* written again"),
+        pytest.raises(
+            ValueError, match=r"config\.json is damaged .* not that of the checkp"
+        ),
+    ):
+        loop.train_and_evaluate(replace(CONFIG, seed=1), make_split(), folder)
+    with pytest.warns(UserWarning, match=r"config\.json is damaged .* written again"):
+        loop.train_and_evaluate(CONFIG, make_split(), folder)
+
+
+def test_what_a_killed_process_left_is_removed(uninterrupted, tmp_path):
+    folder = tmp_path / "r"
+    loop.train_and_evaluate(replace(CONFIG, num_steps=3), make_split(), folder)
+    for name in (
+        ".config.0123abcd.json",
+        "pictures/.step_00000006.0123abcd.png",
+        ".model.new/weights.npz",
+        ".model.old/weights.npz",
+        "checkpoints/6.orbax-checkpoint-tmp/a",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"half")
+    (folder / ".notes").write_text("of the user")
+    loop.train_and_evaluate(CONFIG, make_split(), folder)
+    assert_equal_runs(folder, uninterrupted)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert {n for n in names if "half" in n or n.startswith(".") or "tmp" in n} == {
+        folders.LOCK,
+        ".notes",
+    }
+    assert not [n for n in names if n.startswith("pictures/.")]

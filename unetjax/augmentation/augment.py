@@ -1,4 +1,4 @@
-"""Augmentation of tiles: rotation, reflection, elastic deformation, grey values."""
+"""Augmentation of tiles: rotation, reflection, scaling, elastic field, grey values."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,13 @@ from unetjax.settings import check_fields, check_range
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Strengths of the random transformations; 0 disables one.
+    """Strengths of the random transformations; 0, or a scale of 1, disables one.
 
     Attributes:
       rotation: Range of the angle, in degrees; 360 is any direction.
       flip: Whether to mirror tiles with probability 1/2.
+      scale: Objects appear larger or smaller by up to this factor, of which the
+        logarithm is uniform; 1 disables scaling. For images of other magnifications.
       elastic: Kind of elastic deformation: `bicubic` through a grid that spans the tile
         (paper, Sec. 3.1), or `bspline` with control points at a fixed distance (Falk et
         al. 2019), which is smoother and does not depend on the size of the tile.
@@ -39,6 +41,7 @@ class AugmentationSettings:
 
     rotation: float = 360.0
     flip: bool = True
+    scale: float = 1.0
     elastic: Elastic = "bicubic"
     elastic_sigma: float = 10.0
     elastic_grid: int = 3
@@ -54,6 +57,7 @@ class AugmentationSettings:
         """Validates all fields."""
         check_fields(self)
         check_range("rotation", self.rotation, at_least=0, at_most=360)
+        check_range("scale", self.scale, at_least=1, at_most=8)
         check_range("elastic_grid", self.elastic_grid, at_least=2)
         check_range("elastic_spacing", self.elastic_spacing, above=0)
         hint = "a stronger grey-value curve would not be monotone"
@@ -139,7 +143,7 @@ def source_positions(
     """Returns the positions in the image at which the pixels of a tile are sampled.
 
     As in Falk et al. 2019, the elastic displacement is added in the coordinates of the
-    tile, which is then rotated about its centre and shifted to `center`.
+    tile, which is then rotated and scaled about its centre and shifted to `center`.
 
     Args:
       key: Random key.
@@ -152,9 +156,12 @@ def source_positions(
     tile = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), axis=-1)
     if settings.elastic_sigma:
         tile = tile + _elastic_field(elastic_key, shape, settings)
-    if settings.rotation or settings.flip:
+    if settings.rotation or settings.flip or settings.scale != 1:
         affine = random_affine(
-            affine_key, rotation=settings.rotation, flip=settings.flip
+            affine_key,
+            rotation=settings.rotation,
+            flip=settings.flip,
+            scale=settings.scale,
         )
         tile = jnp.einsum("ij,hwj->hwi", affine, tile, precision="highest")
     return tile + center.reshape(1, 1, 2)

@@ -75,8 +75,8 @@ def cubic(
 
 
 def nearest(
-    pixels: Shaped[Array, " N"], extent: Extent, positions: Float[Array, "H W 2"]
-) -> Shaped[Array, "H W"]:
+    pixels: Shaped[Array, "N ..."], extent: Extent, positions: Float[Array, "H W 2"]
+) -> Shaped[Array, "H W ..."]:
     """Returns the values of the nearest pixels, as for labels."""
     row, column = jnp.moveaxis(jnp.floor(positions + 0.5).astype(jnp.int32), -1, 0)
     return pixels[_index(extent, row, column)]

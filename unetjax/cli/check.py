@@ -30,6 +30,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of their masks, or one file; that of a.tif is a.tif, a_mask.tif "
         "or a_labels.tif",
     )
+    add_mask_type(parser)
+
+
+def add_mask_type(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that says what the numbers in masks mean."""
     parser.add_argument(
         "--mask-type",
         choices=("auto", "instances", "classes"),

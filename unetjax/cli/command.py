@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
+from unetjax.files.names import escape
 from unetjax.suggestions import suggest
 from unetjax.training.stopping import Interrupted
 
@@ -25,7 +26,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exits with status 2 and the message on standard error."""
         end = "" if message.endswith((".", "?")) else "."
-        self.exit(2, f"error: {message}{end}\n")
+        self.exit(2, f"error: {escape(message)}{end}\n")
 
 
 def parse_args(
@@ -79,7 +80,7 @@ def run_command(command: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {escape(_sentence(error))}", file=sys.stderr)
         return 2
     except Interrupted as stop:
         print(stop, file=sys.stderr)
@@ -93,10 +94,11 @@ class _Lines(logging.Handler):
     """Prints messages to standard output, warnings to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        text = escape(record.getMessage())
         if record.levelno >= logging.WARNING:
-            print(f"warning: {record.getMessage()}", file=sys.stderr, flush=True)
+            print(f"warning: {text}", file=sys.stderr, flush=True)
         else:
-            print(record.getMessage(), flush=True)
+            print(text, flush=True)
 
 
 @contextlib.contextmanager
@@ -119,7 +121,7 @@ def _plain_log_lines() -> Iterator[None]:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    print(f"warning: {escape(str(message))}", file=sys.stderr, flush=True)
 
 
 def _sentence(error: Exception) -> str:

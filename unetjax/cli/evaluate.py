@@ -1,19 +1,28 @@
 """unetjax evaluate: score predicted masks or label images against the truth."""
 
 import argparse
+import functools
 import pathlib
+from typing import TYPE_CHECKING
 
+from unetjax.cli.check import add_mask_type
 from unetjax.cli.command import ArgumentParser
+
+if TYPE_CHECKING:
+    from unetjax.evaluation.scored_files import ReadAs
 
 _DESCRIPTION = """\
 Score predicted masks or label images against the truth. The prediction for a.tif of the
-truth is a.tif, a_mask.png or a_labels.tif; with --scores em it is a_probs.tif, written
-by unetjax predict --probabilities, or a mask of 0 and 255.
+truth (or a_mask.tif, a_masks.tif, ...) is a.tif, a_mask.png or a_labels.tif; with
+--scores em it is a_probs.tif, written by unetjax predict --probabilities, or a mask of
+0 and 255.
 """
+_READ_AS: "dict[str, ReadAs]" = {"em": "membranes", "pixels": "foreground"}
 _EXAMPLES = """\
 examples:
   unetjax evaluate out/ masks/
   unetjax evaluate out/ membranes/ --scores em
+  unetjax evaluate out/ vessels/ --scores pixels --tolerance 2 --within fields/
 """
 
 
@@ -34,11 +43,33 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     )
     parser.add_argument(
         "--scores",
-        choices=("cells", "em", "tracking"),
+        choices=("cells", "pixels", "em", "tracking"),
         default="cells",
-        help="cells: IoU, Dice, AP (default); em: V_rand, V_info, warping, Rand and "
-        "pixel error of membranes, as in the ISBI 2012 challenge; tracking: SEG, DET, "
-        "OP_CSB, as in the Cell Tracking Challenge",
+        help="cells: IoU, Dice, AP (default); pixels: Dice, IoU, sensitivity, "
+        "specificity, AUC and F1 of a foreground class, such as vessels or cracks; em: "
+        "V_rand, V_info, warping, Rand and pixel error of membranes, as in the ISBI "
+        "2012 challenge; tracking: SEG, DET, OP_CSB, as in the Cell Tracking Challenge",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="PIXELS",
+        help="distance within which a pixel counts as found, for the F1 of --scores "
+        "pixels (default 0)",
+    )
+    parser.add_argument(
+        "--within",
+        type=pathlib.Path,
+        metavar="PATH",
+        help="folder of masks of the field of view, or one file; pixels that are 0 "
+        "there do not count",
+    )
+    add_mask_type(parser)
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="score the predictions that there are, if some true masks have none",
     )
     parser.set_defaults(run=run)
 
@@ -46,22 +77,37 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the scores of each image and of all images together."""
     from unetjax.devices import runtime
-    from unetjax.evaluation import comparison, scored_files
+    from unetjax.evaluation import comparison, scored_files, scoring
     from unetjax.evaluation.score_sets import SCORE_SETS
     from unetjax.metrics.metric import merge_all
     from unetjax.reporting import console
+    from unetjax.settings import check_range
 
     runtime.prepare()
     score_set = SCORE_SETS[options.scores]
+    check_range("--tolerance", options.tolerance, at_least=0)
+    measure = score_set.measure
+    if options.scores == "pixels":
+        measure = functools.partial(scoring.measure_pixels, tolerance=options.tolerance)
     membranes = options.scores == "em"
-    scored = scored_files.read(options.predicted, options.truth, membranes=membranes)
-    metrics = [score_set.measure(each.truth, each.prediction) for each in scored]
+    scored, meaning, warnings = scored_files.read(
+        options.predicted,
+        options.truth,
+        mask_type=options.mask_type,
+        read_as=_READ_AS.get(options.scores, "labels"),
+        within=options.within,
+        partial=options.partial,
+    )
+    print(meaning)
+    for warning in warnings:
+        print(f"warning: {warning}")
+    metrics = [measure(each.truth, each.prediction) for each in scored]
     rows = []
     for each, metric in zip(scored, metrics, strict=True):
         scores = metric.compute()
         columns = {title: scores[name] for title, name in score_set.columns.items()}
-        rows.append({"image": each.truth.name, **columns})
-    print(console.table(rows, ["image", *score_set.columns]))
+        rows.append({"truth": each.truth.name, "prediction": each.name, **columns})
+    print(console.table(rows, ["truth", "prediction", *score_set.columns]))
     print()
     total = {"all": merge_all(metrics).compute()}
     if membranes:  # the floor of these scores is well above 0

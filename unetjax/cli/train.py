@@ -83,6 +83,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         default=0,
         help="seed of the split, the initial weights and the training (default 0)",
     )
+    parser.add_argument(
+        "--keep-split",
+        action="store_true",
+        help="resume with the images with which the training began, although others "
+        "were added since",
+    )
     parser.set_defaults(run=run)
 
 
@@ -91,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.data import checks, folder, open_data, splits
     from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
-    from unetjax.training import experiment, planning
+    from unetjax.training import experiment, planning, run_folder
 
     runtime.prepare()
     settings = DataSettings(
@@ -103,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
         test_images=options.test_images,
         test_masks=options.test_masks,
         seed=options.seed,
+        keep_split=options.keep_split,
     )
     examples, summary, problems = folder.read(
         options.images, options.masks, mask_type=options.mask_type
@@ -119,6 +126,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"warning: {problem.text}")
     split = open_data.draw_split(examples, settings, test=test)
     splits.check_disjoint(split)
+    if options.keep_split:
+        split = run_folder.keep_split(options.out, split)
     print(experiment.describe(split))
     plan = planning.plan_training(
         split.train, num_steps=options.steps, features=options.features

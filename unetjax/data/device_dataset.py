@@ -26,6 +26,8 @@ from unetjax.data.sampling import (
     find_centers,
 )
 from unetjax.network.input_scaling import InputScaling, scale
+from unetjax.targets.encode import encode
+from unetjax.targets.target import MAPS, REGRESSION, TargetName, num_logits
 from unetjax.weight_maps.class_weights import class_counts, class_weights
 from unetjax.weight_maps.device import label_and_weight
 from unetjax.weight_maps.separation import cut_separation_border
@@ -42,6 +44,7 @@ class DataPipeline:
       tile_size: Side of the tiles, in pixels.
       output_size: Side of the network's output for a tile, in pixels.
       num_classes: Number K of classes.
+      target: What the network learns of instances.
       input_scaling: From stored grey values to network input.
       weight_map: Weight map, Eq. (2).
       augmentation: Strengths of the random transformations.
@@ -52,6 +55,7 @@ class DataPipeline:
     tile_size: int
     output_size: int
     num_classes: int = 2
+    target: TargetName = "classes"
     input_scaling: InputScaling = InputScaling()
     weight_map: WeightMapSettings = WeightMapSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
@@ -71,6 +75,7 @@ class DeviceDataset(NamedTuple):
       width: Number of columns of every image.
       class_weights: Weight w_c of every class in Eq. (2), over the data set.
       centers: Where tiles may be centred; None if every pixel is equally likely.
+      maps: The maps of the target; None if it has none.
     """
 
     image: Float[Array, "N C"]
@@ -81,6 +86,7 @@ class DeviceDataset(NamedTuple):
     width: Int[Array, " I"]
     class_weights: Float[Array, " K"]
     centers: Centers | None = None
+    maps: Float[Array, "N E"] | None = None
 
 
 def load(examples: Sequence[Example], pipeline: DataPipeline) -> DeviceDataset:
@@ -117,9 +123,16 @@ def load(examples: Sequence[Example], pipeline: DataPipeline) -> DeviceDataset:
         )
         for e in examples
     ]
-    w_c = class_weights(
-        class_counts(labels, pipeline.num_classes), weight_map.class_balance
-    )
+    maps = None
+    if MAPS[pipeline.target]:
+        maps = [encode(e.instances, pipeline.target) for e in examples]
+    if maps is not None and pipeline.target not in REGRESSION:
+        labels = [
+            np.asarray(_with_border(*pair, pipeline.num_classes))
+            for pair in zip(labels, maps, strict=True)
+        ]
+    count = num_logits(pipeline.num_classes, pipeline.target)
+    w_c = class_weights(class_counts(labels, count), weight_map.class_balance)
     return DeviceDataset(
         image=jnp.asarray(np.concatenate([x.reshape(-1, x.shape[-1]) for x in scaled])),
         label=jnp.asarray(np.concatenate([e.label.ravel() for e in examples])),
@@ -129,6 +142,9 @@ def load(examples: Sequence[Example], pipeline: DataPipeline) -> DeviceDataset:
         width=jnp.asarray(sides[:, 1], jnp.int32),
         class_weights=jnp.asarray(w_c, jnp.float32),
         centers=find_centers(labels, pipeline.sampling),
+        maps=None
+        if maps is None
+        else jnp.asarray(np.concatenate([x.reshape(-1, x.shape[-1]) for x in maps])),
     )
 
 
@@ -158,6 +174,7 @@ def draw_batch(
     rim = min(margin, reach(weight_map))
     outer = slice(margin - rim, tile_size - margin + rim)
     inner = slice(rim, rim + output_size)
+    output = slice(margin, margin + output_size)  # as `inner`, of the whole tile
 
     def draw(item: Int[Array, ""]) -> Batch:
         i = draw_image(key, item, len(data.start))
@@ -178,12 +195,31 @@ def draw_batch(
         label, weight = label_and_weight(
             warp.nearest(data.label, extent, positions[outer, outer]),
             warp.nearest(data.instances, extent, positions[outer, outer]),
-            data.class_weights,
+            data.class_weights[: pipeline.num_classes],
             settings=weight_map,
         )
         label, weight = label[inner, inner], weight[inner, inner]
+        maps = None
+        if data.maps is not None:
+            maps = warp.nearest(data.maps, extent, positions[output, output])
+        if maps is not None and pipeline.target not in REGRESSION:
+            label = _with_border(label, maps, pipeline.num_classes)
+            is_border = label == pipeline.num_classes
+            weight = jnp.where(is_border, data.class_weights[-1], weight)
         if transform is not None:
             image, label, weight = transform(image, label, weight, transform_key)
-        return Batch(image=image, label=label, weight=weight)
+        batch = Batch(image=image, label=label, weight=weight)
+        if maps is not None and pipeline.target in REGRESSION:
+            batch["maps"] = maps
+        return batch
 
     return jax.vmap(draw)(items)
+
+
+def _with_border(
+    label: Int[Array, "H W"] | Int[np.ndarray, "H W"],
+    maps: Float[Array, "H W 1"] | Float[np.ndarray, "H W 1"],
+    border: int,
+) -> Int[Array, "H W"]:
+    """Returns the label with the border as a class of that number."""
+    return jnp.where((maps[..., 0] > 0.5) & (label >= 0), border, label)

@@ -28,18 +28,23 @@ class Example(NamedTuple):
 
 def content_hash(example: Example) -> str:
     """Returns a hash of the image's pixels, type and shape, whatever its name."""
-    image = np.ascontiguousarray(example.image)
-    header = f"{image.dtype.str} {image.shape}".encode()
-    return hashlib.sha256(header + image.tobytes()).hexdigest()
+    return _hash(example.image)
+
+
+def annotation_hash(example: Example) -> str:
+    """Returns a hash of classes and instances, whatever the image."""
+    return _hash(np.stack([example.label, example.instances]))
 
 
 def from_instances(
     image: Shaped[np.ndarray, "H W C"], instances: Int[np.ndarray, "H W"], name: str
 ) -> Example:
-    """Returns the example of an image with numbered cells, all of them of class 1."""
-    return Example(
-        image, (instances > 0).astype(np.int32), instances.astype(np.int32), name
-    )
+    """Returns the example of an image with numbered cells, all of them of class 1.
+
+    Negative numbers mark pixels that are not annotated.
+    """
+    label = np.where(instances < 0, IGNORED, instances > 0).astype(np.int32)
+    return Example(image, label, np.maximum(instances, 0).astype(np.int32), name)
 
 
 def from_labels(
@@ -55,3 +60,10 @@ def from_labels(
     foreground = np.where(label > 0, label, 0)
     instances = measure.label(foreground, background=0, connectivity=1)
     return Example(image, label.astype(np.int32), instances.astype(np.int32), name)
+
+
+def _hash(array: Shaped[np.ndarray, "..."]) -> str:
+    array = np.ascontiguousarray(array)
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

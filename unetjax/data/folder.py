@@ -13,6 +13,7 @@ from unetjax.data.checks import Problem
 from unetjax.data.examples import Example
 from unetjax.data.mask_formats import MaskFormat, MaskType
 from unetjax.files import images as image_files
+from unetjax.files import names
 
 Path = str | os.PathLike[str]
 
@@ -152,6 +153,7 @@ def read(
             examples = [e for each in readable for e in _examples(each, mask_format)]
             summary = summarize(examples, mask_format)
             problems += checks.check(examples)
+            problems += [Problem("warning", text) for text in mask_format.doubts]
     return FolderReport(examples, summary, checks.sort_problems(problems))
 
 
@@ -187,6 +189,7 @@ def list_images(folder: Path) -> list[pathlib.Path]:
         for path in sorted(folder.iterdir())
         if image_files.is_image(path) and not path.name.startswith(".")
     ]
+    names.check_names(paths)
     if not paths:
         accepted = ", ".join(image_files.SUFFIXES)
         raise ValueError(f"{folder} holds no images; accepted are {accepted}.")

@@ -12,6 +12,10 @@ from unetjax.settings import check_choice
 
 MaskType = Literal["auto", "instances", "classes"]
 
+_VOID = 255  # what Pascal VOC writes where nothing is annotated
+_FEW = 20  # numbers: more of them are cells
+_STRAY = 2  # pixels of a number that a slip of the pen has made
+
 
 class MaskFormat(NamedTuple):
     """How the masks of a data set are read.
@@ -19,14 +23,20 @@ class MaskFormat(NamedTuple):
     Attributes:
       mask_type: Whether their numbers are instances or classes.
       num_classes: Number of classes, background included; 2 for instances.
-      foreground: The number of class 1: 255 in masks of 0 and 255, else 1.
+      foreground: The number of class 1, such as 255 in masks of 0 and 255.
       description: A phrase for messages.
+      background: The number of class 0.
+      ignored: Numbers that mark pixels which are not annotated.
+      doubts: What speaks against this format, one sentence each.
     """
 
     mask_type: Literal["instances", "classes"]
     num_classes: int
     foreground: int
     description: str
+    background: int = 0
+    ignored: tuple[int, ...] = (IGNORED,)
+    doubts: tuple[str, ...] = ()
 
 
 def infer_mask_format(
@@ -37,15 +47,21 @@ def infer_mask_format(
 ) -> MaskFormat:
     """Returns the format of the masks of a data set, from all of them together.
 
+    Pixels of -1 are not annotated, nor are those of 255 beside numbers 0, 1, ... K
+    without a gap, as in Pascal VOC. Without these:
+
+    1. Two numbers are background and foreground, the larger one being foreground.
+    2. Numbers that mark one connected piece each are instances, if 0 occurs, except
+       1 and 2 in each of several masks.
+    3. All others are classes.
+
     Args:
       masks: One array for each image.
       mask_type: The type, if it is known.
         `instances`: numbered cells, with 0 for background.
-        `classes`: classes 0, 1, ... without a gap over the data set, or 0 and 255 for
-        background and foreground; -1 is ignored. Connected components are cells.
-        `auto`: `classes` if all values are 0 and 1, or 0 and 255; otherwise `instances`
-        if 0 occurs and most numbers mark one connected piece of their mask; otherwise
-        `classes`.
+        `classes`: background and foreground, or classes 0, 1, ... without a gap over
+        the data set. Connected components are cells.
+        `auto`: inferred by the rules above.
       where: What messages call the masks, such as the path of their folder.
 
     Raises:
@@ -57,12 +73,29 @@ def infer_mask_format(
     """
     check_choice("mask_type", mask_type, MaskType)
     values: set[int] = set().union(*(np.unique(mask).tolist() for mask in masks))
-    classes = values - {IGNORED}
-    if mask_type == "auto" and not _is_binary(classes) and _are_numbered(masks, values):
-        mask_type = "instances"
-    if mask_type == "instances":
-        return _instance_format(masks, values, where)
-    return _class_format(classes, where)
+    ignored = {IGNORED} | ({_VOID} if _has_void(values) else set())
+    present = sorted(values - ignored)
+    masks = [np.where(np.isin(mask, [*ignored]), 0, mask) for mask in masks]
+    inferred: MaskType = mask_type
+    if mask_type == "auto":
+        _check_sharp(masks, present, where)
+        numbers = [set(np.unique(mask[mask > 0]).tolist()) for mask in masks]
+        is_numbered = len(present) > 2 and _are_numbered(masks, present, numbers)
+        if is_numbered and _VOID in ignored:  # the masks of VOC begin at 1 in each file
+            is_numbered = all(each == set(range(1, len(each) + 1)) for each in numbers)
+        inferred = "instances" if is_numbered else "classes"
+    if inferred == "instances":
+        found = _instance_format(masks, present, where)
+    else:
+        found = _class_format(present, where)
+    doubts = [*_strays(masks)]
+    if mask_type == "auto" and len(present) > 2:
+        doubts += _doubts(masks, found)
+    return found._replace(
+        description=found.description + _describe_ignored(ignored & values),
+        ignored=tuple(sorted(ignored)),
+        doubts=tuple(doubts),
+    )
 
 
 def to_example(
@@ -72,49 +105,152 @@ def to_example(
     mask_format: MaskFormat,
 ) -> Example:
     """Returns the example of an image and its mask."""
+    mask = np.where(np.isin(mask, mask_format.ignored), IGNORED, mask)
     if mask_format.mask_type == "instances":
         return from_instances(image, mask, name)
-    label = np.where(mask == mask_format.foreground, 1, mask)
+    label = mask
+    if mask_format.num_classes == 2:
+        label = np.where(mask == mask_format.background, 0, mask)
+        label = np.where(mask == mask_format.foreground, 1, label)
     return from_labels(image, label, name)
 
 
-def _is_binary(values: set[int]) -> bool:
-    return values <= {0, 1} or values <= {0, 255}
+def _has_void(values: set[int]) -> bool:
+    """Returns whether 255 stands above numbers 0, 1, ... K and a gap."""
+    below = values - {IGNORED, _VOID}
+    is_above = _VOID in values and _VOID - 1 not in values
+    return is_above and len(below) > 1 and below == set(range(len(below)))
 
 
-def _are_numbered(masks: Sequence[Int[np.ndarray, "_ _"]], values: set[int]) -> bool:
-    """Returns whether most numbers mark one connected piece, as those of cells do."""
-    if min(values) != 0:
+def _check_sharp(
+    masks: Sequence[Int[np.ndarray, "_ _"]], present: Sequence[int], where: str
+) -> None:
+    """Refuses masks whose other values lie on the rim of the foreground.
+
+    Smoothing and scaling of a mask of 0 and 255 make them.
+    """
+    if len(present) < 3 or present[0] < 0 or present == list(range(len(present))):
+        return
+    top, between, on_rim = present[-1], 0, 0
+    for mask in masks:
+        is_between = (mask > present[0]) & (mask < top)
+        between += np.count_nonzero(is_between)
+        on_rim += np.count_nonzero(is_between & _near(mask == top))
+    if on_rim > 0.9 * between:
+        raise ValueError(
+            f"{where} has masks with values such as {present[1]} on the rim between "
+            f"{present[0]} and {top}: they were smoothed or scaled; export them "
+            f"without interpolation, or set each pixel to {present[0]} or {top}."
+        )
+
+
+def _near(chosen: Shaped[np.ndarray, "H W"]) -> Shaped[np.ndarray, "H W"]:
+    """Returns the pixels with a chosen one at most 2 rows and columns away."""
+    height, width = chosen.shape
+    padded = np.pad(chosen, 2)
+    rows = np.any([padded[i : i + height] for i in range(5)], axis=0)
+    return np.any([rows[:, i : i + width] for i in range(5)], axis=0)
+
+
+def _are_numbered(
+    masks: Sequence[Int[np.ndarray, "_ _"]],
+    present: Sequence[int],
+    numbers: Sequence[set[int]],
+) -> bool:
+    """Returns whether numbers mark one connected piece each, as those of cells do."""
+    if present[0] != 0 or (len(masks) > 1 and all(x == {1, 2} for x in numbers)):
         return False
-    num_cells = sum(len(np.unique(mask[mask > 0])) for mask in masks)
     num_split = sum(len(checks.split_cells(mask)) for mask in masks)
-    return num_split < num_cells / 2
+    return num_split < sum(map(len, numbers)) / 2
 
 
 def _instance_format(
-    masks: Sequence[Int[np.ndarray, "_ _"]], values: set[int], where: str
+    masks: Sequence[Int[np.ndarray, "_ _"]], present: Sequence[int], where: str
 ) -> MaskFormat:
-    if min(values) < 0:
+    if present and present[0] < 0:
         raise ValueError(
-            f"{where} has masks with the value {min(values)}; cells are numbered from "
-            "1, and 0 is background. Ignored pixels need --mask-type=classes."
+            f"{where} has masks with the value {present[0]}; cells are numbered from "
+            f"1, 0 is background, and {IGNORED} is not annotated."
         )
     counts = [len(np.unique(mask[mask > 0])) for mask in masks]
     description = f"numbered cells, {min(counts)} to {max(counts)} per image"
     return MaskFormat("instances", 2, 1, description)
 
 
-def _class_format(classes: set[int], where: str) -> MaskFormat:
-    if _is_binary(classes):
-        foreground = max(classes | {1})
-        description = f"0/{foreground} read as background and foreground"
-        return MaskFormat("classes", 2, foreground, description)
-    if classes != set(range(len(classes))):
-        listed = checks.listed([str(value) for value in sorted(classes)], most=8)
+def _class_format(present: Sequence[int], where: str) -> MaskFormat:
+    if len(present) < 3 and min(present, default=0) >= 0:
+        foreground = max(present, default=0) or 1
+        background = present[0] if len(present) == 2 else 0
+        description = f"{background}/{foreground} read as background and foreground"
+        return MaskFormat("classes", 2, foreground, description, background)
+    if present != list(range(len(present))):
+        listed = checks.listed([str(value) for value in present], most=8)
         raise ValueError(
             f"{where} has masks with the values {listed}: neither background and "
-            "foreground (0 and 1, or 0 and 255) nor classes 0, 1, 2 without a gap; "
-            "renumber them, or use --mask-type=instances if they number cells."
+            "foreground, which are two, nor classes 0, 1, 2 without a gap (-1 is "
+            f"ignored, and so is {_VOID} above them); renumber them, or use "
+            "--mask-type=instances if they number cells."
         )
-    description = f"0 to {max(classes)} read as {len(classes)} classes"
-    return MaskFormat("classes", len(classes), 1, description)
+    description = f"0 to {present[-1]} read as {len(present)} classes"
+    return MaskFormat("classes", len(present), 1, description)
+
+
+def _describe_ignored(ignored: set[int]) -> str:
+    listed = " and ".join(map(str, sorted(ignored)))
+    return f", {listed} ignored as not annotated" if ignored else ""
+
+
+def _strays(masks: Sequence[Int[np.ndarray, "_ _"]]) -> list[str]:
+    """Returns a sentence if numbers mark a pixel or two where others mark many."""
+    strays = []
+    for mask in masks:
+        found = np.unique_counts(mask[mask > 0])
+        if found.counts.size > 1 and np.median(found.counts) > 10 * _STRAY:
+            strays += found.values[found.counts <= _STRAY].tolist()
+    if not strays:
+        return []
+    listed = checks.listed([str(value) for value in strays])
+    return [
+        f"{len(strays)} numbers in the masks mark {_STRAY} pixels or fewer ({listed}); "
+        "erase them if they are slips of the pen."
+    ]
+
+
+def _doubts(masks: Sequence[Int[np.ndarray, "_ _"]], found: MaskFormat) -> list[str]:
+    """Returns what speaks against an inferred format of more than two numbers."""
+    numbers = [set(np.unique(mask[mask > 0]).tolist()) for mask in masks]
+    top = max(max(each, default=0) for each in numbers)
+    if found.mask_type == "instances":
+        same = all(each == numbers[0] for each in numbers)
+        gaps = any(each and each != set(range(1, len(each) + 1)) for each in numbers)
+        if len(masks) > 1 and top <= _FEW and (same or gaps):
+            return [
+                f"The masks have the numbers 1 to {top}, "
+                + ("all of them in each" if same else "not from 1 in each")
+                + ", as classes would; use --mask-type=classes if these are classes."
+            ]
+        return []
+    pieces = [_median_piece(masks, number) for number in range(1, top + 1)]
+    alike = max(size for size, _ in pieces) <= 2 * min(size for size, _ in pieces)
+    if all(each == {1, 2} for each in numbers) and all(n <= 1 for _, n in pieces):
+        reason = "Every mask has one piece of 1 and one of 2, as two cells would"
+    elif alike and all(n > 1 for _, n in pieces):
+        reason = "Every class has several pieces per mask, all of one size, as cells do"
+    else:
+        return []
+    return [f"{reason}; use --mask-type=instances if the numbers mark cells."]
+
+
+def _median_piece(
+    masks: Sequence[Int[np.ndarray, "_ _"]], number: int
+) -> tuple[float, float]:
+    """Returns the median size of the pieces of a number, and how many a mask has."""
+    from skimage import measure
+
+    sizes = list[int]()
+    holders = 0
+    for mask in masks:
+        pieces = measure.label(mask == number, connectivity=2)
+        sizes += np.bincount(pieces[pieces > 0])[1:].tolist()
+        holders += bool(pieces.any())
+    return float(np.median(sizes)), len(sizes) / holders

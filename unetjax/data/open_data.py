@@ -57,6 +57,8 @@ class DataSettings:
       seed: Seed of drawn parts, folds and synthetic images, in [0, 2^32). It does not
         depend on the seed of training, so that runs that differ in that one share their
         images.
+      keep_split: Whether a run whose images were changed since it began resumes with
+        the images of its own split, without those that were added.
       num_images: Of `synthetic` and `discs`: number of images.
       data_dir: Of a public data set: folder of prepared data; "" is that of TFDS.
       manual_dir: Of a public data set: folder of files fetched by hand; "" downloads.
@@ -83,6 +85,7 @@ class DataSettings:
     guard: int = 64
     fold: str = ""
     seed: int = 0
+    keep_split: bool = False
     num_images: int = 10
     data_dir: str = ""
     manual_dir: str = ""

@@ -1,39 +1,45 @@
-"""Grid search of the instance settings of a model on validation images."""
+"""Search for the best instance settings of a model on validation images."""
 
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from unetjax.data.examples import Example
 from unetjax.evaluation.scoring import measure_cells
-from unetjax.inference.predict import class_map
-from unetjax.inference.segment import Segmentation, segment
+from unetjax.inference.predict import class_map, predict
+from unetjax.inference.segment import Outputs, Segmentation, split
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances import components
 from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.metric import merge_all
 from unetjax.model_io import model_folder
+from unetjax.targets.target import TargetName
 
 _METRICS = ("ap50", "f1_50", "mean_ap_pooled", "mean_ap_per_image")
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-_METHODS: tuple[dict[str, Any], ...] = (
+Options = Mapping[str, Any]
+
+_METHODS: tuple[Options, ...] = (
     {"method": "components"},
     {"method": "watershed", "seeds": "probability", "seed_threshold": 0.8},
     {"method": "watershed", "seeds": "probability", "seed_threshold": 0.95},
     {"method": "watershed", "seeds": "distance"},
 )
+_OF_MAPS: tuple[Options, ...] = tuple(
+    {"method": "watershed", "seeds": "maps", "seed_threshold": t, "smoothing": sigma}
+    for sigma, t in itertools.product((1.0, 2.0), (0.3, 0.4, 0.5, 0.6, 0.7))
+)
 _SIZES = (0, 10, 30)  # pixels, where the given settings have no size limit
 
 
 class Choice(NamedTuple):
-    """The best settings of a grid, and their score on the images that chose them.
+    """The best settings of a search, and their score on the images that chose them.
 
     Attributes:
       settings: The best settings; the given ones if no others are better.
@@ -68,11 +74,13 @@ def store_best(
     trained = model_folder.load_model(folder)
     if trained.provenance.instances_chosen or not validation:
         return trained
-    probs = [segment(trained, example.image).probs for example in validation]
+    model = trained.model
+    outputs = [split(predict(trained, e.image), model) for e in validation]
     choice = search(
         validation,
-        probs,
+        outputs,
         trained.instances,
+        target=model.target,
         metric=best_metric if best_metric in _METRICS else "mean_ap_pooled",
     )
     text = (
@@ -87,48 +95,68 @@ def store_best(
 
 def search(
     examples: Sequence[Example],
-    probs: Sequence[Float[np.ndarray, "_ _ K"]],
+    outputs: Sequence[Outputs],
     settings: InstanceSettings,
     *,
+    target: TargetName = "classes",
     metric: str,
 ) -> Choice:
-    """Returns the best of a grid over threshold, method and size limit.
+    """Returns the best settings found, one group of options after the other.
+
+    Threshold and method first, or seeds and smoothing of maps and then the threshold,
+    and last the size limit.
 
     Args:
       examples: At least one annotated image.
-      probs: Predicted probabilities of each.
+      outputs: Predicted probabilities and maps of each.
       settings: The given settings. They are tried first and kept unless others are
         better; `fill_holes` is kept in any case.
+      target: What the network learned.
       metric: Name of a score of `metrics.cells`, of which larger is better.
     """
-    grid = list(dict.fromkeys([settings, *_grid(settings)]))
-    labels = [class_map(each) for each in probs]
     known: list[dict[bytes, CellMetric]] = [{} for _ in examples]
 
     def score(candidate: InstanceSettings) -> float:
         metrics = []
-        for example, p, label, cache in zip(
-            examples, probs, labels, known, strict=True
-        ):
-            instances = components.instances_from_probs(p, candidate)
+        for example, given, cache in zip(examples, outputs, known, strict=True):
+            instances = components.instances_from_probs(
+                given.probs, candidate, maps=given.maps, target=target
+            )
             # Many settings yield the same instances, which are measured once.
             key = hashlib.sha256(instances.tobytes()).digest()
             if key not in cache:
-                prediction = Segmentation(p, label, instances)
-                cache[key] = measure_cells(example, prediction)
+                segmentation = Segmentation(
+                    given.probs, class_map(given.probs), instances
+                )
+                cache[key] = measure_cells(example, segmentation)
             metrics.append(cache[key])
         return merge_all(metrics).compute()[metric]
 
-    scores = [score(candidate) for candidate in grid]
-    # The score is NaN where there is no cell at all. Of equals, the first is chosen.
-    best = max(range(len(grid)), key=lambda i: np.nan_to_num(scores[i], nan=-1.0))
-    return Choice(grid[best], metric, scores[0], scores[best], len(grid))
+    scores = {settings: score(settings)}
+    best = settings
+    for alternatives in _rounds(settings, target):
+        for options in alternatives:
+            candidate = replace(best, **options)
+            if candidate not in scores:
+                scores[candidate] = score(candidate)
+        # NaN where there is no cell at all. Of equals, the first is chosen.
+        best = max(scores, key=lambda each: np.nan_to_num(scores[each], nan=-1.0))
+    return Choice(best, metric, scores[settings], scores[best], len(scores))
 
 
-def _grid(settings: InstanceSettings) -> Iterator[InstanceSettings]:
-    """Yields candidates; those nearest to the given settings, preferred, come first."""
+def _rounds(settings: InstanceSettings, target: TargetName) -> list[list[Options]]:
+    """Returns the options to try, round after round, each from the best so far.
+
+    Those nearest to the given settings, preferred among equals, come first.
+    """
     own = settings.min_size
     sizes = (own, 2 * own, 0) if own else _SIZES
-    thresholds = sorted(_THRESHOLDS, key=lambda t: abs(t - settings.threshold))
-    for threshold, method, size in itertools.product(thresholds, _METHODS, sizes):
-        yield replace(settings, threshold=threshold, min_size=size, **method)
+    thresholds: list[Options] = [
+        {"threshold": x}
+        for x in sorted(_THRESHOLDS, key=lambda x: abs(x - settings.threshold))
+    ]
+    of_size: list[Options] = [{"min_size": size} for size in sizes]
+    if target != "classes":
+        return [list(_OF_MAPS), thresholds, of_size]
+    both = itertools.product(thresholds, _METHODS)
+    return [[{**threshold, **method} for threshold, method in both], of_size]

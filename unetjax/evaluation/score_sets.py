@@ -1,4 +1,4 @@
-"""The families of scores to choose from: cells, EM membranes, cell tracking."""
+"""The families of scores to choose from: cells, pixels, EM membranes, tracking."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -66,8 +66,32 @@ CELLS = ScoreSet(
     },
 )
 
+PIXELS = ScoreSet(
+    scoring.measure_pixels,
+    shown={
+        "dice": "Dice",
+        "iou": "IoU",
+        "sensitivity": "sensitivity",
+        "specificity": "specificity",
+        "precision": "precision",
+        "auc": "area under the ROC curve",
+        "f1": "F1 within the tolerance",
+        "surface_distance": "distance of the boundaries, pixels",
+        "dice_per_image": "Dice, mean of images",
+        "num_empty": "images without true foreground",
+    },
+    columns={
+        "Dice": "dice",
+        "IoU": "iou",
+        "sensitivity": "sensitivity",
+        "specificity": "specificity",
+        "F1": "f1",
+    },
+)
+
 SCORE_SETS = {
     "cells": CELLS,
+    "pixels": PIXELS,
     "em": ScoreSet(
         scoring.measure_em,
         shown={

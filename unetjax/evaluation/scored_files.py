@@ -2,100 +2,288 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from unetjax.data import folder, mask_formats
+from unetjax.data import checks, folder, mask_formats
 from unetjax.data.checks import in_pixels
-from unetjax.data.examples import Example
-from unetjax.data.mask_formats import MaskFormat
-from unetjax.files import images
+from unetjax.data.examples import IGNORED, Example
+from unetjax.data.mask_formats import MaskFormat, MaskType
+from unetjax.files import images, names
 from unetjax.inference.segment import Segmentation
 
-_PROBABILITIES = ("_probs", "", "_mask", "_masks")  # endings, in order of preference
+_OVERLAY, _PROBS = "_overlay", "_probs"  # endings of files that `predict` writes
+_FIELDS_OF_VIEW = ("", "_mask", "_masks", "_fov", "_FOV")
+# `labels`: classes or numbered cells. `membranes` and `foreground`: probabilities, or
+# masks, of membranes as 0 and of a foreground class as any other number.
+ReadAs = Literal["labels", "membranes", "foreground"]
+_Paths = tuple[pathlib.Path, pathlib.Path]  # of a truth and its prediction
 
 
 class Scored(NamedTuple):
     """A prediction and its truth.
 
     Attributes:
-      truth: The annotated image; its pixels are its mask.
-      prediction: The prediction of the same size.
+      truth: The annotated image; its pixels are its mask, its name that of its file.
+      prediction: The prediction, of the same size.
+      name: Name of the file of the prediction.
     """
 
     truth: Example
     prediction: Segmentation
+    name: str
+
+
+class ScoredFiles(NamedTuple):
+    """All predictions that have a truth.
+
+    Attributes:
+      scored: Each with its truth; every page of a stack is one.
+      meaning: How the numbers of both were read, in one line.
+      warnings: Files that were left out, and doubts about the meaning.
+    """
+
+    scored: list[Scored]
+    meaning: str
+    warnings: list[str]
 
 
 def read(
-    predicted: pathlib.Path, truth: pathlib.Path, *, membranes: bool = False
-) -> list[Scored]:
+    predicted: pathlib.Path,
+    truth: pathlib.Path,
+    *,
+    mask_type: MaskType = "auto",
+    read_as: ReadAs = "labels",
+    within: pathlib.Path | None = None,
+    partial: bool = False,
+) -> ScoredFiles:
     """Returns all predictions of a folder, each with its truth.
+
+    Files belong together if their names are equal up to the endings of masks, such as
+    a_mask.png and a_labels.tif, or as t000_labels.tif and man_seg000.tif.
 
     Args:
       predicted: Folder of masks or label images, or one file.
       truth: Folder of true masks, or one file.
-      membranes: Whether predictions are probabilities, or masks of 0 and 255.
+      mask_type: What the numbers mean, in both.
+      read_as: What predictions are; `membranes` and `foreground` prefer probabilities.
+      within: Folder of masks of the field of view, or one file; truth is not annotated
+        where they are 0.
+      partial: Whether true masks without a prediction are left out.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
-      ValueError: If files cannot be paired or read, or differ in size.
+      ValueError: If files cannot be paired or read, or differ in pages or size.
     """
-    naming = folder.FileNaming(endings=_PROBABILITIES) if membranes else folder.USUAL
-    pairs = folder.pair(truth, predicted, naming=naming)
-    examples, mask_format = _examples([pair.image for pair in pairs], str(truth))
-    paths = [pair.mask for pair in pairs]
-    if membranes:
-        _check_is_membranes(mask_format, str(truth))
-        named = [prediction for path in paths for prediction in _probabilities(path)]
+    labels = read_as == "labels"
+    pairs, warnings = _pair(predicted, truth, labels=labels, partial=partial)
+    true = [list(images.read_label_stack(path)) for path, _ in pairs]
+    pages = [page for stack in true for page in stack]
+    if not labels:
+        known = mask_formats.infer_mask_format(pages, mask_type, where=str(truth))
+        if read_as == "membranes":
+            _check_is_membranes(known, str(truth))
+        found = [_probabilities(path, read_as) for _, path in pairs]
+        meaning = f"truth: {known.description}"
     else:
-        found, _ = _examples(paths, str(predicted))
-        num_classes = max(2, 1 + max(int(e.label.max()) for e in [*found, *examples]))
-        named = [(e.name, _segmentation(e, num_classes)) for e in found]
-    for true, (name, prediction) in zip(examples, named, strict=True):
-        _check_size(true, name, prediction)
-    return [
-        Scored(true, prediction)
-        for true, (_, prediction) in zip(examples, named, strict=True)
-    ]
-
-
-def _examples(
-    paths: Sequence[pathlib.Path], where: str
-) -> tuple[list[Example], MaskFormat]:
-    """Reads label images, all in the same format, and returns that as well."""
-    stacks = [images.read_label_stack(path) for path in paths]
-    mask_format = mask_formats.infer_mask_format(
-        [m for s in stacks for m in s], where=where
-    )
-    examples = [
-        mask_formats.to_example(
-            mask[..., None], mask, _name(path, i, stack), mask_format
+        masks = [list(images.read_label_stack(path)) for _, path in pairs]
+        known, own = _formats(
+            pages,
+            [page for stack in masks for page in stack],
+            mask_type,
+            truth=str(truth),
+            predicted=str(predicted),
         )
-        for path, stack in zip(paths, stacks, strict=True)
-        for i, mask in enumerate(stack)
-    ]
-    return examples, mask_format
-
-
-def _segmentation(example: Example, num_classes: int) -> Segmentation:
-    """Returns a mask or label image as the prediction of a network."""
-    classes = np.eye(num_classes, dtype=np.float32)
-    return Segmentation(
-        classes[np.maximum(example.label, 0)], example.label, example.instances
+        found = [[_segmentation(mask, own) for mask in stack] for stack in masks]
+        meaning = f"truth: {known.description}; predictions: {own.description}"
+    fields = _fields_of_view(truth, within) if within is not None else {}
+    scored = list[Scored]()
+    for paths, stack, predictions in zip(pairs, true, found, strict=True):
+        views = list(images.read_label_stack(fields[paths[0]])) if fields else stack
+        if not len(stack) == len(predictions) == len(views):
+            raise ValueError(
+                f"{paths[0]} holds {len(stack)} label images, but {paths[1]} "
+                f"{len(predictions)}"
+                + (f" and its field of view {len(views)}" if fields else "")
+                + "; all need the same number of pages."
+            )
+        for i, (mask, prediction) in enumerate(zip(stack, predictions, strict=True)):
+            page = f" page {i}" if len(stack) > 1 else ""
+            example = mask_formats.to_example(
+                mask[..., None], mask, paths[0].name + page, known
+            )
+            if fields:
+                example = _restrict(example, views[i])
+            scored.append(Scored(example, prediction, paths[1].name + page))
+            _check_size(scored[-1])
+    num_classes = 1 + max(
+        max(int(each.truth.label.max()), int(each.prediction.label.max()), 1)
+        for each in scored
+    )
+    return ScoredFiles(
+        [_with_probabilities(each, num_classes) for each in scored],
+        meaning,
+        [*warnings, *known.doubts],
     )
 
 
-def _probabilities(path: pathlib.Path) -> list[tuple[str, Segmentation]]:
+def _pair(
+    predicted: pathlib.Path, truth: pathlib.Path, *, labels: bool, partial: bool
+) -> tuple[list[_Paths], list[str]]:
+    """Returns the files of truths and predictions, and warnings about the others."""
+    if truth.is_file() and predicted.is_file():
+        return [(truth, predicted)], []
+    left_out = (_OVERLAY, _PROBS) if labels else (_OVERLAY,)
+    by_name: dict[str, list[pathlib.Path]] = {}
+    for path in folder.list_images(predicted):
+        stem = names.stem(path)
+        if not stem.endswith(left_out):
+            stem = stem.removesuffix(_PROBS)
+            by_name.setdefault(names.common(stem), []).append(path)
+    pairs, missing, problems = list[_Paths](), list[str](), list[str]()
+    for path in _truths(truth):
+        whole, shared = names.stem(path).casefold(), names.common(names.stem(path))
+        found = by_name.pop(whole, None) or by_name.pop(shared, [])
+        probs = [each for each in found if names.stem(each).endswith(_PROBS)]
+        found = probs or found
+        if not found:
+            missing.append(str(path))
+        elif len(found) > 1:
+            several = checks.listed([str(each) for each in found])
+            problems.append(f"{path} has several predictions, {several}; keep one.")
+        else:
+            pairs.append((path, found[0]))
+    warnings = list[str]()
+    if missing:
+        text = f"{len(missing)} true masks have no prediction: {checks.listed(missing)}"
+        if partial and pairs:
+            warnings.append(f"{text}; they are not scored.")
+        else:
+            problems.append(
+                f"{text}; the prediction of a.tif is a.tif, a_mask.png or a_labels.tif "
+                "(--partial scores the others)."
+            )
+    if problems:
+        raise ValueError("\n".join(problems))
+    unused = [str(path) for paths in by_name.values() for path in paths]
+    if unused:
+        warnings.append(
+            f"{len(unused)} predictions have no truth and are not scored: "
+            f"{checks.listed(unused)}."
+        )
+    return pairs, warnings
+
+
+def _truths(truth: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the masks of a folder; images beside them are no truth."""
+    paths = folder.list_images(truth)
+    by_name: dict[str, list[pathlib.Path]] = {}
+    for path in paths:
+        by_name.setdefault(names.common(names.stem(path)), []).append(path)
+    for same in by_name.values():
+        masks = [path for path in same if names.is_mask(names.stem(path))]
+        if len(same) > 1 and len(masks) != 1:
+            listed = checks.listed([str(path) for path in same])
+            raise ValueError(f"{truth} has several masks of one image, {listed}.")
+        if len(same) > 1:
+            paths = [path for path in paths if path in masks or path not in same]
+    return paths
+
+
+def _fields_of_view(
+    truth: pathlib.Path, within: pathlib.Path
+) -> dict[pathlib.Path, pathlib.Path]:
+    """Returns the file of the field of view of every truth."""
+    naming = folder.FileNaming(endings=_FIELDS_OF_VIEW)
+    return dict(folder.pair(truth, within, naming=naming))
+
+
+def _formats(
+    true: Sequence[Int[np.ndarray, "_ _"]],
+    masks: Sequence[Int[np.ndarray, "_ _"]],
+    mask_type: MaskType,
+    *,
+    truth: str,
+    predicted: str,
+) -> tuple[MaskFormat, MaskFormat]:
+    """Returns how the numbers of the truth and of the predictions are read.
+
+    The truth decides. Predictions of background and foreground fit every truth of
+    these two or of cells, and numbered cells fit background and foreground.
+    """
+    known = mask_formats.infer_mask_format(true, mask_type, where=truth)
+    is_binary = len(_numbers(masks)) < 3
+    if known.mask_type == "instances":
+        kind = "classes" if is_binary and mask_type == "auto" else "instances"
+        return known, mask_formats.infer_mask_format(masks, kind, where=predicted)
+    if known.num_classes == 2:
+        own = mask_formats.infer_mask_format(masks, mask_type, where=predicted)
+        if own.num_classes == 2:
+            return known, own
+        both = mask_formats.infer_mask_format(
+            [*true, *masks], "classes", where=f"{truth} or {predicted}"
+        )
+        return both, both
+    classes = set(range(known.num_classes))
+    foreign = sorted(_numbers(masks) - classes - set(known.ignored))
+    if foreign:
+        raise ValueError(
+            f"{predicted} has the values {checks.listed(list(map(str, foreign)))}, but "
+            f"the classes of {truth} are 0 to {known.num_classes - 1}; renumber the "
+            "predictions, or use --mask-type=instances if both number cells."
+        )
+    return known, known
+
+
+def _numbers(masks: Sequence[Int[np.ndarray, "_ _"]]) -> set[int]:
+    values: set[int] = set().union(*(np.unique(mask).tolist() for mask in masks))
+    return values - {IGNORED}
+
+
+def _segmentation(
+    mask: Int[np.ndarray, "H W"], mask_format: MaskFormat
+) -> Segmentation:
+    """Returns a mask or label image as a prediction, still without probabilities."""
+    example = mask_formats.to_example(mask[..., None], mask, "", mask_format)
+    label = np.maximum(example.label, 0)
+    return Segmentation(
+        np.zeros((*mask.shape, 0), np.float32), label, example.instances
+    )
+
+
+def _with_probabilities(scored: Scored, num_classes: int) -> Scored:
+    """Gives a prediction of classes the probabilities 0 and 1."""
+    prediction = scored.prediction
+    if prediction.probs.shape[-1]:
+        return scored
+    probs = np.eye(num_classes, dtype=np.float32)[prediction.label]
+    return scored._replace(prediction=prediction._replace(probs=probs))
+
+
+def _restrict(example: Example, field_of_view: np.ndarray) -> Example:
+    """Returns the example without annotation where the field of view is 0."""
+    if field_of_view.shape != example.label.shape:
+        raise ValueError(
+            f"the field of view of {example.name} has "
+            f"{in_pixels(field_of_view.shape)} pixels, the image "
+            f"{in_pixels(example.label.shape)}; both must be of one size."
+        )
+    label = np.where(field_of_view > 0, example.label, IGNORED).astype(np.int32)
+    return example._replace(label=label)
+
+
+def _probabilities(path: pathlib.Path, read_as: ReadAs) -> list[Segmentation]:
     """Returns the predictions in one file: probabilities, or masks as 0 and 1."""
     predictions = []
-    for i, values in enumerate(stack := images.read_stack(path)):
+    for values in images.read_stack(path):
+        if read_as == "foreground" and values.dtype.kind in "iub":
+            values = (values > 0).astype(np.uint8)
         probability = _probability(values, path)
         probs = np.stack([1 - probability, probability], axis=-1)
         mask = (probability > 0.5).astype(np.int32)
-        predictions.append((_name(path, i, stack), Segmentation(probs, mask, mask)))
+        predictions.append(Segmentation(probs, mask, mask))
     return predictions
 
 
@@ -122,14 +310,11 @@ def _check_is_membranes(mask_format: MaskFormat, where: str) -> None:
         )
 
 
-def _check_size(true: Example, name: str, prediction: Segmentation) -> None:
-    if true.label.shape != prediction.label.shape:
+def _check_size(scored: Scored) -> None:
+    true, prediction = scored.truth.label, scored.prediction.label
+    if true.shape != prediction.shape:
         raise ValueError(
-            f"{name} has {in_pixels(prediction.label.shape)} pixels, and its truth "
-            f"{true.name} has {in_pixels(true.label.shape)}; a prediction must be as "
+            f"{scored.name} has {in_pixels(prediction.shape)} pixels, and its truth "
+            f"{scored.truth.name} has {in_pixels(true.shape)}; a prediction must be as "
             "large as its image."
         )
-
-
-def _name(path: pathlib.Path, page: int, stack: np.ndarray) -> str:
-    return path.name if len(stack) == 1 else f"{path.name} page {page}"

@@ -11,6 +11,7 @@ from unetjax.inference.trained_model import TrainedModel
 from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.em import EmMetric
 from unetjax.metrics.metric import merge_all
+from unetjax.metrics.pixels import PixelMetric
 from unetjax.metrics.tracking import TrackingMetric
 
 
@@ -30,6 +31,20 @@ def measure_em(example: Example, prediction: Segmentation) -> EmMetric:
     # Rounding may have made the sum of several classes larger than 1.
     probability = np.minimum(prediction.probs[..., 1:].sum(axis=-1), 1)
     return EmMetric.from_image(example.label, probability)
+
+
+def measure_pixels(
+    example: Example, prediction: Segmentation, *, tolerance: float = 0.0
+) -> PixelMetric:
+    """Returns the counts of the scores of a foreground class, of one image.
+
+    Args:
+      example: The annotated image; all classes but the background are foreground.
+      prediction: The prediction.
+      tolerance: See `PixelMetric.from_image`.
+    """
+    probability = np.minimum(prediction.probs[..., 1:].sum(axis=-1), 1)
+    return PixelMetric.from_image(example.label, probability, tolerance=tolerance)
 
 
 def measure_tracking(example: Example, prediction: Segmentation) -> TrackingMetric:

@@ -1,6 +1,7 @@
 """Atomic writing of files, and locks by which one process at a time uses a folder."""
 
 import contextlib
+import itertools
 import math
 import os
 import pathlib
@@ -51,13 +52,57 @@ def write_atomically(
     temporary = path.with_name(name)
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        _sync_file(temporary)
         if not replace:
             _refuse_existing(path)
         temporary.replace(path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(folder: str | os.PathLike[str]) -> None:
+    """Lets renames in a folder survive a power loss, where the system can do that."""
+    with contextlib.suppress(OSError):  # Windows opens no folders, some mounts no sync
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_files(folder: pathlib.Path) -> None:
+    """Waits until the files of a folder, and their names, are on disk."""
+    for path in folder.iterdir():
+        _sync_file(path)
+    sync(folder)
+
+
+def _sync_file(path: pathlib.Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def remove_temporaries(folder: str | os.PathLike[str]) -> None:
+    """Deletes what killed processes left behind in `write_atomically`.
+
+    To be called while no other process writes into the folder.
+    """
+    folder = pathlib.Path(folder)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink()
+
+
+def set_aside(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Moves a damaged file or folder into a folder, and returns its new path."""
+    folder.mkdir(exist_ok=True)
+    names = (f"{path.name}-{i}" for i in itertools.count(1))
+    target = next(p for p in map(folder.joinpath, names) if not p.exists())
+    path.rename(target)
+    sync(folder)
+    sync(path.parent)
+    return target
 
 
 @contextlib.contextmanager

@@ -6,11 +6,21 @@ import pathlib
 import numpy as np
 from jaxtyping import Int32, Integer, Shaped
 
-from unetjax.files import folders, pages, png, tiff
+from unetjax.files import folders, limits, names, npy, pages, png, tiff
 
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".npy")
 _TIFF = (".tif", ".tiff")
-_LOSSY = (".jpg", ".jpeg")
+_STARTS = {  # of the content of files, whatever their names
+    b"II*\0": tiff.read,
+    b"MM\0*": tiff.read,
+    b"II+\0": tiff.read,
+    b"MM\0+": tiff.read,
+    b"\x89PNG": png.read,
+    b"\xff\xd8\xff": png.read,
+    b"BM": png.read,
+    b"GIF8": png.read,
+    b"\x93NUMPY": npy.read,
+}
 
 Path = str | os.PathLike[str]
 
@@ -48,7 +58,7 @@ def read_stack(path: Path) -> Shaped[np.ndarray, "N H W C"]:
 def read_labels(path: Path) -> Int32[np.ndarray, "H W"]:
     """Returns the one label image of a file: an integer for each pixel.
 
-    Of an indexed image these are its palette indices. RGB is accepted if the three
+    Of a palette with colours these are the indices. RGB is accepted if the three
     channels are equal, floating-point values if all of them are integers.
 
     Raises:
@@ -62,11 +72,6 @@ def read_labels(path: Path) -> Int32[np.ndarray, "H W"]:
 def read_label_stack(path: Path) -> Int32[np.ndarray, "N H W"]:
     """Returns all label images of a file; see `read_labels`."""
     path = pathlib.Path(path)
-    if path.suffix.lower() in _LOSSY:
-        raise ValueError(
-            f"{path} is a JPEG, whose compression changes the labels at every edge; "
-            "export the mask as .png or .tif from the program that made it."
-        )
     return pages.as_labels(_read(path), path)
 
 
@@ -127,12 +132,18 @@ def _read(path: pathlib.Path) -> pages.Pages:
     if not is_image(path):
         accepted = ", ".join(SUFFIXES)
         raise ValueError(f"{path} is not an image; accepted are {accepted}.")
-    if not path.is_file():
+    if path.is_dir():
         raise ValueError(f"{path} is a folder; pass the path of an image.")
-    if path.stat().st_size == 0:
+    names.check_names([path])
+    if limits.check_regular(path) == 0:
         raise ValueError(f"{path} is empty (0 bytes); download or export it again.")
-    reader = tiff.read if path.suffix.lower() in _TIFF else png.read
-    return reader(path)
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, read in _STARTS.items():
+        if start.startswith(magic):
+            return read(path)
+    suffix = path.suffix.lower()
+    return (tiff if suffix in _TIFF else npy if suffix == ".npy" else png).read(path)
 
 
 def _single(

@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+import stat
 
 MAX_RATIO = 10_000  # decoded bytes for each byte of the file; deflate reaches 1,032
 
@@ -30,6 +31,25 @@ def check_size(path: pathlib.Path, num_bytes: int) -> None:
             f"{path} needs {format_bytes(num_bytes)} of memory, more than half of the "
             f"{format_bytes(memory)} of this machine; split it into smaller images."
         )
+
+
+def check_regular(path: pathlib.Path) -> int:
+    """Returns the size of a file in bytes, and refuses what is no regular file.
+
+    Reading a named pipe would wait for ever, reading a device might never end.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it is a folder, a named pipe, a socket or a device.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist.") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "folder" if stat.S_ISDIR(found.st_mode) else "named pipe or device"
+        raise ValueError(f"{path} is a {kind}, expected a file.")
+    return found.st_size
 
 
 def installed_memory() -> int | None:

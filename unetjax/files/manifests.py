@@ -1,16 +1,13 @@
 """Manifests: SHA-256 checksums of all files of a folder, to detect corruption."""
 
-import json
 import os
 import pathlib
+from collections.abc import Collection
 
-from unetjax.files import archives, folders
+from unetjax.files import archives, folders, json_files, limits
+from unetjax.files.json_files import CorruptFilesError
 
 MANIFEST = "manifest.json"
-
-
-class CorruptFilesError(ValueError):
-    """The files of a folder do not agree with its manifest."""
 
 
 def write_manifest(folder: str | os.PathLike[str]) -> None:
@@ -28,20 +25,32 @@ def write_manifest(folder: str | os.PathLike[str]) -> None:
         if path.is_file() and path.name != folders.LOCK
     )
     digests = {name: _digest(folder, name) for name in names if name != MANIFEST}
-    with folders.write_atomically(folder / MANIFEST, replace=True) as temporary:
-        temporary.write_text(json.dumps({"sha256": digests}, indent=2) + "\n")
+    json_files.write(folder / MANIFEST, {"sha256": digests})
 
 
-def verify_manifest(folder: str | os.PathLike[str]) -> None:
+def verify_manifest(folder: str | os.PathLike[str], names: Collection[str]) -> None:
     """Checks every file in the manifest of `folder`; other files are ignored.
 
+    Args:
+      folder: The folder.
+      names: The files that the manifest must list, and no others.
+
     Raises:
-      CorruptFilesError: If the manifest is absent or unreadable, or if files are
-        missing, changed or outside of the folder; all of them are named.
+      CorruptFilesError: If the manifest is absent or unreadable, if it lists other
+        files, or if files are missing, changed or outside of the folder; all of them
+        are named.
     """
     folder = pathlib.Path(folder)
-    problems = []
-    for name, digest in _read(folder / MANIFEST).items():
+    digests = _read(folder / MANIFEST)
+    problems = [
+        f"{folder / name} is {state} {MANIFEST}"
+        for state, names in (
+            ("missing in", sorted(set(names) - digests.keys())),
+            ("not expected in", sorted(digests.keys() - set(names))),
+        )
+        for name in names
+    ]
+    for name, digest in digests.items() if not problems else ():
         try:
             if _digest(folder, name) != digest:
                 problems.append(f"{folder / name} has changed")
@@ -58,7 +67,7 @@ def verify_manifest(folder: str | os.PathLike[str]) -> None:
 
 def _read(manifest: pathlib.Path) -> dict[str, str]:
     try:
-        digests = json.loads(manifest.read_text())["sha256"]
+        digests = json_files.read(manifest)["sha256"]
         return {str(name): str(digest) for name, digest in digests.items()}
     except FileNotFoundError:
         message = f"{manifest} is missing: {manifest.parent} is not complete."
@@ -71,4 +80,5 @@ def _digest(folder: pathlib.Path, name: str) -> str:
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path} lies outside of {folder}.")
+    limits.check_regular(path)
     return archives.sha256(path)

@@ -1,5 +1,6 @@
 """Interpretation of the pixels of a file: as an image, or as labels."""
 
+import logging
 import pathlib
 from typing import NamedTuple
 
@@ -8,33 +9,63 @@ from jaxtyping import Int32, Shaped
 
 from unetjax.settings import check_finite
 
+_log = logging.getLogger(__name__)
+
 
 class Pages(NamedTuple):
     """All pixels of a file, and what its metadata declare about the channels.
 
     Attributes:
-      pixels: The stored values, booleans as 0 and 1.
+      pixels: The stored values, booleans as 0 and 1, upright.
       has_alpha: Whether the last channel is opacity.
-      is_indexed: Whether the values are palette indices.
+      palette: The colours of which the only channel holds the indices, or None.
+      is_lossy: Whether the compression changes values, as that of JPEG does.
     """
 
     pixels: Shaped[np.ndarray, "N H W C"]
     has_alpha: bool = False
-    is_indexed: bool = False
+    palette: Shaped[np.ndarray, "n 3"] | None = None
+    is_lossy: bool = False
+
+
+def turn_upright(
+    pixels: Shaped[np.ndarray, "N H W C"], orientation: int, path: pathlib.Path
+) -> Shaped[np.ndarray, "N h w C"]:
+    """Returns the pixels as the orientation tag of TIFF and Exif says to show them.
+
+    Args:
+      pixels: The pixels as stored.
+      orientation: Value of the tag: 1 is upright, as is any value above 8.
+      path: The file, for a warning that it is shown otherwise elsewhere.
+    """
+    if not 2 <= orientation <= 8:
+        return pixels
+    _log.warning(
+        "%s is turned upright, as its orientation tag says; programs that ignore the "
+        "tag show it otherwise, and a mask drawn there does not fit.",
+        path,
+    )
+    if orientation >= 5:  # the stored rows are columns
+        pixels = pixels.swapaxes(1, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[:, ::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, :, ::-1]
+    return pixels
 
 
 def as_image(pages: Pages, path: pathlib.Path) -> Shaped[np.ndarray, "N H W c"]:
     """Returns the pixels as an image, without an alpha channel that is opaque.
 
+    Palette indices become their colours, or grey values if all colours are grey.
+
     Raises:
-      ValueError: If the values are palette indices, the alpha channel is not opaque, or
-        pixels are NaN or infinite.
+      ValueError: If the alpha channel is not opaque, pixels are NaN or infinite, or a
+        colour is not in the palette.
     """
-    if pages.is_indexed:
-        raise ValueError(
-            f"{path} stores palette indices, not grey values or colours; convert it to "
-            "grey values or RGB."
-        )
+    if pages.palette is not None:
+        colours = _colours(pages.palette, pages.pixels, path)
+        return colours[..., :1] if _is_grey(pages.palette) else colours
     pixels = _without_alpha(pages, path)
     check_finite(str(path), pixels)
     return pixels
@@ -43,11 +74,22 @@ def as_image(pages: Pages, path: pathlib.Path) -> Shaped[np.ndarray, "N H W c"]:
 def as_labels(pages: Pages, path: pathlib.Path) -> Int32[np.ndarray, "N H W"]:
     """Returns an integer for each pixel; RGB with equal channels counts as grey.
 
+    Of a palette with colours the labels are the indices. A palette of grey values alone
+    is how some programs store a grey image: there the labels are the grey values.
+
     Raises:
-      ValueError: If the file is in colour, or has a value that is not an integer or
-        exceeds 32 bits with sign.
+      ValueError: If the file is in colour or its compression changes values, or it has
+        a value that is not an integer or exceeds 32 bits with sign.
     """
+    if pages.is_lossy:
+        raise ValueError(
+            f"{path} is JPEG-compressed, which changes the labels at every edge; "
+            "export the mask as .png or .tif without such compression from the program "
+            "that made it."
+        )
     pixels = _without_alpha(pages, path)
+    if pages.palette is not None and _is_grey(pages.palette):
+        pixels = _colours(pages.palette, pixels, path)[..., :1]
     if pixels.shape[-1] != 1 and (pixels != pixels[..., :1]).any():
         raise ValueError(
             f"{path} has {pixels.shape[-1]} different channels, expected one integer "
@@ -76,9 +118,27 @@ def _without_alpha(pages: Pages, path: pathlib.Path) -> Shaped[np.ndarray, "N H 
     opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
     if (alpha != opaque).any():
         raise ValueError(
-            f"{path} is partly transparent; save it without an alpha channel."
+            f"{path} is partly transparent by its last channel; save it without an "
+            "alpha channel or, if that channel is a measurement, as TIFF with axes CYX."
         )
     return pages.pixels[..., :-1]
+
+
+def _is_grey(palette: Shaped[np.ndarray, "n 3"]) -> bool:
+    return bool((palette == palette[:, :1]).all())
+
+
+def _colours(
+    palette: Shaped[np.ndarray, "n 3"],
+    indices: Shaped[np.ndarray, "N H W 1"],
+    path: pathlib.Path,
+) -> Shaped[np.ndarray, "N H W 3"]:
+    if indices.max(initial=0) >= len(palette):
+        raise ValueError(
+            f"{path} is damaged: it uses colour {indices.max()} of a palette of "
+            f"{len(palette)}; export it again."
+        )
+    return palette[indices[..., 0]]
 
 
 def _a_fraction(values: Shaped[np.ndarray, "N H W"]) -> float:

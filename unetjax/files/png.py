@@ -1,4 +1,4 @@
-"""Reading and writing of PNG and JPEG files by Pillow."""
+"""Reading of PNG, JPEG, BMP and GIF files by Pillow, and writing of PNG."""
 
 import contextlib
 import math
@@ -10,29 +10,33 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
-from unetjax.files import limits
-from unetjax.files.pages import Pages
+from unetjax.files import headers, limits
+from unetjax.files.pages import Pages, turn_upright
+
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")
 _ORIENTATION = 0x0112  # tag of Exif
 
 
 def read(path: pathlib.Path) -> Pages:
-    """Returns the one image of a PNG or JPEG with its stored values.
+    """Returns the one image of a file with its stored values, upright.
 
     Raises:
-      ValueError: If the file is damaged, too large, animated, rotated by its Exif data,
-        or of a kind that Pillow would convert (16-bit colour, CMYK).
+      ValueError: If the file is damaged, too large or animated, or of a kind that
+        Pillow would convert (16-bit colour, CMYK).
     """
+    _check_structure(path)
     depth = _verified_depth(path)
     with contextlib.ExitStack() as stack:
         with _as_value_error(path):
-            image = stack.enter_context(Image.open(path))
+            image = stack.enter_context(Image.open(path, formats=_FORMATS))
         num_samples = math.prod(image.size) * len(image.getbands())
         limits.check_size(path, num_samples * max(depth // 8, 1))
         with _as_value_error(path):
             # Exif data may follow the pixels of a PNG, so this decodes them.
             problem, pixels = _problem(image), np.asarray(image)
+            orientation = image.getexif().get(_ORIENTATION, 1)
     if problem:
         raise ValueError(f"{path} {problem}")
     mode = image.mode
@@ -42,7 +46,13 @@ def read(path: pathlib.Path) -> Pages:
         pixels = pixels.astype(np.uint8 if mode == "1" else np.uint16)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    return Pages(pixels[None], has_alpha=mode.endswith("A"), is_indexed=mode == "P")
+    colours = np.array(image.getpalette() or (), np.uint8).reshape(-1, 3)
+    return Pages(
+        turn_upright(pixels[None], orientation, path),
+        has_alpha=mode.endswith("A"),
+        palette=colours if mode == "P" else None,
+        is_lossy=image.format in ("JPEG", "MPO"),
+    )
 
 
 def write(path: pathlib.Path, image: Shaped[np.ndarray, "H W C"]) -> None:
@@ -60,15 +70,26 @@ def write(path: pathlib.Path, image: Shaped[np.ndarray, "H W C"]) -> None:
     Image.fromarray(image[..., 0] if kind[1] == 1 else image).save(path, format="PNG")
 
 
+def _check_structure(path: pathlib.Path) -> None:
+    """Refuses files in which Pillow would look for an image for hours."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        if start[:2] == b"\xff\xd8":
+            file.seek(0)
+            headers.jpeg_size(file, path)
+    if start == b"\x89PNG":
+        headers.check_png(path)
+    elif start == b"GIF8":
+        headers.check_gif(path)
+
+
 def _verified_depth(path: pathlib.Path) -> int:
     """Returns the bits of a sample, after checking every checksum of a PNG."""
-    with _as_value_error(path), Image.open(path) as image:
+    with _as_value_error(path), Image.open(path, formats=_FORMATS) as image:
         kind = image.format
         if kind == "PNG":
             image.verify()  # loading the pixels would not check their chunks
     if kind != "PNG":
-        if path.suffix.lower() == ".png":
-            raise ValueError(f"{path} is a {kind} file; rename it accordingly.")
         return 8
     with path.open("rb") as file:
         depth, colour = file.read(26)[24:]
@@ -105,11 +126,7 @@ def _problem(image: Image.Image) -> str:
             f"stores colours as {image.mode}; accepted are grey values, RGB and "
             "palettes."
         )
-    if getattr(image, "n_frames", 1) > 1:
+    # MPO: a JPEG with previews behind it.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         return "is an animation; save its images as files or as one TIFF stack."
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        return (
-            "is marked as rotated or mirrored (Exif orientation), which its mask would "
-            "not be; save it upright."
-        )
     return ""

@@ -1,6 +1,8 @@
 """Reading and writing of TIFF files by tifffile."""
 
 import contextlib
+import importlib.util
+import io
 import logging
 import math
 import pathlib
@@ -10,8 +12,16 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from unetjax.files import limits
-from unetjax.files.pages import Pages
+from unetjax.files import headers, limits
+from unetjax.files.pages import Pages, turn_upright
+
+_LOSSY = (6, 7, 34892, 33003, 33005)  # JPEG and its relatives
+# Codecs of bytes: imagecodecs is told how many to return, and ignores the rest of LZMA;
+# tifffile's own are not. Of JPEG the size is read before. Others have their own size.
+_ZLIB, _LZMA, _JPEG = (8, 32946), (34925,), (6, 7, 34892)
+_BYTE_CODECS = (1, 5, *_ZLIB, 32773, *_LZMA, 50000)
+_SLACK = 2**16  # bytes by which an incompressible segment may grow, and small ones vary
+_ORIENTATION = 274  # tag
 
 
 def read(path: pathlib.Path) -> Pages:
@@ -21,27 +31,37 @@ def read(path: pathlib.Path) -> Pages:
       ValueError: If the file is damaged, too large, compressed with a codec that is not
         installed, or holds more than channels and one sequence of images.
     """
+    headers.check_tiff(path)
     with contextlib.ExitStack() as stack:
         warnings = stack.enter_context(_collect_warnings())
         with _as_value_error(path):
             # Other files that OME metadata may refer to stay closed.
-            file = tifffile.TiffFile(path, _multifile=False)
-            series = stack.enter_context(file).series
+            file = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
+            series = file.series
         _check_header(series, path)
+        page = series[0].keyframe
+        _check_colours(page, path)
+        _check_segments(file, series[0], path)
         with _as_value_error(path):
             pixels = series[0].asarray()
+            palette = _palette(file, page)
+            orientation = page.tags.valueof(_ORIENTATION, default=1)
+            is_negative = _is_negative(file, page)
     if warnings:
         # tifffile returns what it could read of a truncated stack, and logs the rest.
         raise ValueError(
             f"{path} is damaged or truncated: {warnings[0]}; download or export it "
             "again."
         )
-    page = series[0].keyframe
+    if is_negative:
+        pixels = _inverted(pixels, page.bitspersample, path)
     pixels = _order(pixels, series[0].axes, path)
+    pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
     return Pages(
-        pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels,
+        turn_upright(pixels, orientation, path),
         has_alpha=any(sample in (1, 2) for sample in page.extrasamples),
-        is_indexed=page.photometric == tifffile.PHOTOMETRIC.PALETTE,
+        palette=palette,
+        is_lossy=page.compression in _LOSSY,
     )
 
 
@@ -89,6 +109,92 @@ def _check_header(
         )
     largest = max(math.prod(series[0].shape), math.prod(series[0].keyframe.chunks))
     limits.check_size(path, largest * dtype.itemsize)
+
+
+def _check_segments(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: pathlib.Path
+) -> None:
+    """Refuses strips and tiles that would unpack to more than the header declares."""
+    page = series.keyframe
+    if page.compression not in (*_BYTE_CODECS, *_JPEG):
+        name = getattr(page.compression, "name", page.compression)
+        raise ValueError(
+            f"{path} is compressed by {name}, whose size in memory is not known before "
+            "it is unpacked; save it with deflate or LZW."
+        )
+    expected = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+    message = (
+        f"{path} is damaged: a strip or tile is larger than its header declares; "
+        "download or export it again."
+    )
+    unbounded = _LZMA if importlib.util.find_spec("imagecodecs") else (*_LZMA, *_ZLIB)
+    for each in filter(None, series.pages):
+        for offset, count in zip(each.dataoffsets, each.databytecounts, strict=False):
+            if count > 2 * expected + _SLACK:
+                raise ValueError(message)
+            if page.compression in _JPEG:
+                file.filehandle.seek(offset)
+                segment = io.BytesIO(file.filehandle.read(count))
+                height, width, components = headers.jpeg_size(segment, path)
+                if height * width * components > 2 * expected + _SLACK:
+                    raise ValueError(message)
+            elif page.compression in unbounded:
+                file.filehandle.seek(offset)
+                headers.check_unpacked(file.filehandle.read(count), expected, path)
+
+
+def _check_colours(page: tifffile.TiffPage, path: pathlib.Path) -> None:
+    """Refuses colours that are neither grey values nor RGB nor a palette."""
+    kinds = tifffile.PHOTOMETRIC
+    accepted = {kinds.MINISWHITE, kinds.MINISBLACK, kinds.RGB, kinds.PALETTE}
+    if page.compression in _LOSSY:
+        accepted.add(kinds.YCBCR)  # tifffile converts it to RGB
+    if page.photometric in accepted:
+        return
+    name = getattr(page.photometric, "name", f"type {page.photometric}")
+    name = {"SEPARATED": "CMYK", "CFA": "a mosaic of a colour filter"}.get(name, name)
+    raise ValueError(
+        f"{path} stores colours as {name}; accepted are grey values, RGB and palettes."
+    )
+
+
+def _is_negative(file: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
+    """Returns whether 0 is white, so that the shown values are not the stored ones.
+
+    ImageJ shows and measures the stored values, and marks its masks, in which 255 is
+    foreground, with an inverting colour table.
+    """
+    declared = page.tags.valueof(262) == tifffile.PHOTOMETRIC.MINISWHITE
+    return declared and not file.is_imagej
+
+
+def _inverted(
+    pixels: Shaped[np.ndarray, "..."], bits: int, path: pathlib.Path
+) -> Shaped[np.ndarray, "..."]:
+    if pixels.dtype == np.bool_:
+        return ~pixels
+    if pixels.dtype.kind != "u":
+        raise ValueError(
+            f"{path} declares that 0 is white, which says nothing about values of type "
+            f"{pixels.dtype}; save it with 0 as black."
+        )
+    return pixels.dtype.type(2**bits - 1) - pixels
+
+
+def _palette(
+    file: tifffile.TiffFile, page: tifffile.TiffPage
+) -> Shaped[np.ndarray, "n 3"] | None:
+    """Returns the colours of palette indices; in files of ImageJ they are for display.
+
+    Colours have 16 bits; those that an 8-bit palette was widened from are uint8.
+    """
+    if page.photometric != tifffile.PHOTOMETRIC.PALETTE or file.is_imagej:
+        return None
+    colours = np.asarray(page.colormap).T
+    for factor in (257, 256):
+        if not (colours % factor).any():
+            return (colours // factor).astype(np.uint8)
+    return colours
 
 
 def _order(

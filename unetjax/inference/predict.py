@@ -19,6 +19,7 @@ from unetjax.network.forward import forward
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
 from unetjax.settings import check_range
+from unetjax.targets.target import activate
 
 Crop = Literal["same", "valid"]
 Engine = Callable[
@@ -79,6 +80,8 @@ def predict(
 ) -> Float32[np.ndarray, "h w K"]:
     """Returns the class probabilities of every pixel of an image of any size.
 
+    The maps of the network's target follow them, see `targets.target.activate`.
+
     The context missing at the border is mirrored, and the image is cut into
     overlapping tiles (paper, Sec. 2 and Fig. 2). Tiles lie on multiples of 2^depth, so
     that the result equals that of one pass over the whole mirrored image, whatever
@@ -88,7 +91,8 @@ def predict(
     Args:
       trained: A `TrainedModel`. Its input scaling is measured on the whole image.
       image: Grey values as stored, [H, W] or [H, W, C].
-      softmax: Whether to return probabilities; logits otherwise.
+      softmax: Whether to return probabilities and maps; the outputs of the network
+        otherwise.
       tta: Rotations and reflections of the image over which probabilities are averaged
         (test-time augmentation), see `tta.transforms`; `d4` needs no interpolation and
         takes 8 times as long.
@@ -152,7 +156,7 @@ def predict(
     margin = model.geometry.margin if model.padding == "SAME" else 0
 
     def run(batch: Float32[np.ndarray, "B H W C"]) -> Float[Array, "B h w K"]:
-        return _trusted(engine(batch), softmax=softmax, margin=margin)
+        return _trusted(engine(batch), model, softmax=softmax, margin=margin)
 
     def report(before: int, done: int) -> None:
         if progress is not None:
@@ -239,7 +243,7 @@ def _predict_tiles(
     todo = tiles.tiles(plan)
     size = _batch_size(batch_size, plan, features=model.features)
     result = np.empty(
-        (plan.rows.size, plan.columns.size, model.num_classes), np.float32
+        (plan.rows.size, plan.columns.size, model.num_outputs), np.float32
     )
     for start in range(0, len(todo), size):
         batch = todo[start : start + size]
@@ -265,14 +269,16 @@ def _logits(
     return forward(model, params, model_state, image)[0]
 
 
-@functools.partial(jax.jit, static_argnames=("softmax", "margin"))
+@functools.partial(jax.jit, static_argnames=("model", "softmax", "margin"))
 def _trusted(
-    logits: Float[Array, "B H W K"], *, softmax: bool, margin: int
+    logits: Float[Array, "B H W K"], model: UNet, *, softmax: bool, margin: int
 ) -> Float[Array, "B h w K"]:
     """The output of a batch of tiles without the margin that sees zeros."""
     height, width = logits.shape[1:3]
     logits = logits[:, margin : height - margin, margin : width - margin]
-    return jax.nn.softmax(logits) if softmax else logits
+    if not softmax:
+        return logits
+    return activate(logits, num_classes=model.num_classes, target=model.target)
 
 
 def _with_channels(

@@ -17,6 +17,8 @@ from unetjax.inference.predict import (
 )
 from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
+from unetjax.network.unet import UNet
+from unetjax.targets.target import REGRESSION
 
 
 class Segmentation(NamedTuple):
@@ -31,6 +33,19 @@ class Segmentation(NamedTuple):
     probs: Float[np.ndarray, "H W K"]
     label: Int[np.ndarray, "H W"]
     instances: Int[np.ndarray, "H W"]
+
+
+class Outputs(NamedTuple):
+    """What a network predicts, before any post-processing.
+
+    Attributes:
+      probs: Probability of every class, background first; borders, which are a class to
+        the network only, are background.
+      maps: The maps of its target, see `targets.target.MAPS`; None of `classes`.
+    """
+
+    probs: Float[np.ndarray, "H W k"]
+    maps: Float[np.ndarray, "H W E"] | None
 
 
 def segment(
@@ -63,6 +78,11 @@ def segment(
     for each in models:
         check_trained(each)
     for other in others:
+        if other.model.target != trained.model.target:
+            raise ValueError(
+                "models must have learned the same target to be averaged, got "
+                f"{trained.model.target} and {other.model.target}."
+            )
         if _classes(other) != _classes(trained):
             raise ValueError(
                 "models must have the same classes to be averaged, got "
@@ -73,7 +93,7 @@ def segment(
         if progress is not None:
             progress(index * total + done, len(models) * total)
 
-    probs = test_time.mean(
+    outputs = test_time.mean(
         predict(
             each,
             image,
@@ -85,8 +105,22 @@ def segment(
             zip(models, engines or [None] * len(models), strict=True)
         )
     )
-    instances = instances_from_probs(probs, trained.instances)
+    probs, maps = split(outputs, trained.model)
+    instances = instances_from_probs(
+        probs, trained.instances, maps=maps, target=trained.model.target
+    )
     return Segmentation(probs, class_map(probs), instances)
+
+
+def split(outputs: Float[np.ndarray, "H W K"], model: UNet) -> Outputs:
+    """Returns probabilities and maps of what `predict` returns."""
+    if model.num_outputs == model.num_classes:
+        return Outputs(outputs, None)
+    probs, maps = np.split(outputs, [model.num_classes], axis=-1)
+    if model.target not in REGRESSION:
+        background = probs[..., :1] + maps
+        probs = np.concatenate([background, probs[..., 1:]], axis=-1)
+    return Outputs(probs, maps)
 
 
 def _classes(trained: Network) -> Sequence[str]:

@@ -7,6 +7,7 @@ from skimage import segmentation
 
 from unetjax.instances import watershed
 from unetjax.instances.settings import InstanceSettings
+from unetjax.targets.target import TargetName
 
 
 def label_components(
@@ -63,6 +64,9 @@ def remove_small(
 def instances_from_probs(
     probs: Float[np.ndarray, "H W K"],
     settings: InstanceSettings = InstanceSettings(),
+    *,
+    maps: Float[np.ndarray, "H W E"] | None = None,
+    target: TargetName = "classes",
 ) -> Int32[np.ndarray, "H W"]:
     """Numbers the cells of a prediction, class 0 being the background.
 
@@ -73,9 +77,12 @@ def instances_from_probs(
     Args:
       probs: Probability of every class, after the softmax.
       settings: Threshold, method, size limit.
+      maps: Maps of the target, for `seeds="maps"`.
+      target: What the network learned. Of `border` the foreground is that of cells and
+        borders.
 
     Raises:
-      ValueError: If there are fewer than two classes.
+      ValueError: If there are fewer than two classes, or no maps where they are needed.
     """
     num_classes = probs.shape[-1]
     if num_classes < 2:
@@ -84,15 +91,31 @@ def instances_from_probs(
             f"axis, got {num_classes} in all."
         )
     probability = 1 - probs[..., 0]
-    foreground = probability > settings.threshold
+    of_maps = settings.method == "watershed" and settings.seeds == "maps"
+    if of_maps and (maps is None or target == "classes"):
+        raise ValueError(
+            "instances.seeds 'maps' needs a network that learned maps, got target "
+            f"{target!r}; use 'probability' or 'distance'."
+        )
+    covered = probability
+    if maps is not None and target == "border":
+        covered = probability + maps[..., 0]
+    foreground = covered > settings.threshold
     if settings.fill_holes:
         foreground = _fill_holes(foreground, connectivity=1)
+    score = height = probability
+    if of_maps and maps is not None:
+        score, height = watershed.seed_score(
+            probability, maps, target, smoothing=settings.smoothing
+        )
     best = 1 + np.argmax(probs[..., 1:], axis=-1)
     instances = np.zeros(foreground.shape, np.int32)
     for k in range(1, num_classes):
         of_class = foreground & (best == k)
         if settings.method == "components":
             cells = label_components(of_class)
+        elif of_maps:
+            cells = watershed.flood(height, score > settings.seed_threshold, of_class)
         else:
             cells = watershed.watershed_cells(
                 probability,

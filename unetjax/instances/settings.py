@@ -6,7 +6,7 @@ from typing import Literal
 from unetjax.settings import check_fields, check_range
 
 Method = Literal["components", "watershed"]
-Seeds = Literal["probability", "distance"]
+Seeds = Literal["probability", "distance", "maps"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,11 @@ class InstanceSettings:
     Attributes:
       threshold: Foreground probability, in [0, 1), above which a pixel is a cell.
       method: Whether connected components are cells, or are cut by a watershed.
-      seeds: Seeds of the watershed, see `watershed.watershed_cells`.
-      seed_threshold: Foreground probability, in [0, 1), of `probability` seeds.
+      seeds: Seeds of the watershed, see `watershed.watershed_cells`. `maps` are those
+        of the target that the network learned, and need one other than `classes`.
+      seed_threshold: Foreground probability, in [0, 1), of `probability` seeds; of
+        `maps` the score of `watershed.seed_score` above which a pixel is a seed.
+      smoothing: Standard deviation of a Gaussian filter of the maps, in pixels.
       min_size: Cells of fewer pixels become background.
       fill_holes: Whether background enclosed by cells becomes foreground.
     """
@@ -26,6 +29,7 @@ class InstanceSettings:
     method: Method = "components"
     seeds: Seeds = "probability"
     seed_threshold: float = 0.8
+    smoothing: float = 1.0
     min_size: int = 0
     fill_holes: bool = False
 
@@ -35,4 +39,5 @@ class InstanceSettings:
         for name in ("threshold", "seed_threshold"):
             hint = "it is a probability, not a grey value"
             check_range(name, getattr(self, name), at_least=0, below=1, hint=hint)
-        check_range("min_size", self.min_size, at_least=0)
+        for name in ("min_size", "smoothing"):
+            check_range(name, getattr(self, name), at_least=0)

@@ -6,6 +6,7 @@ from scipy import ndimage
 from skimage import morphology, segmentation
 
 from unetjax.instances.settings import Seeds
+from unetjax.targets.target import TargetName
 
 _SMOOTHING = 2.0  # pixels: standard deviation that evens out ragged distances
 
@@ -36,16 +37,64 @@ def watershed_cells(
       >>> watershed_cells(row, row > 0.5, seeds="probability", seed_threshold=0.8)
       array([[1, 1, 2, 2]], dtype=int32)
     """
-    if seeds == "probability":
-        height = probability
-        is_seed = foreground & (probability > seed_threshold)
-    else:
+    if seeds == "distance":
         height = ndimage.gaussian_filter(
             ndimage.distance_transform_edt(foreground), _SMOOTHING
         )
-        is_seed = foreground & morphology.local_maxima(height)
+        is_seed = morphology.local_maxima(height)
+    else:
+        height = probability
+        is_seed = probability > seed_threshold
+    return flood(height, is_seed, foreground)
+
+
+def flood(
+    height: Float[np.ndarray, "H W"],
+    is_seed: Bool[np.ndarray, "H W"],
+    foreground: Bool[np.ndarray, "H W"],
+) -> Int32[np.ndarray, "H W"]:
+    """Numbers the cells that grow from seeds downhill until they cover the foreground.
+
+    Args:
+      height: The highest pixels are flooded first.
+      is_seed: Each 4-connected component of these pixels is a cell.
+      foreground: True on the pixels of cells. A component without a seed is one cell.
+    """
+    is_seed = is_seed & foreground
     regions, count = ndimage.label(foreground)
     seeded = np.zeros(count + 1, bool)
     seeded[regions[is_seed]] = True
     markers, _ = ndimage.label(is_seed | (foreground & ~seeded[regions]))
     return segmentation.watershed(-height, markers, mask=foreground).astype(np.int32)
+
+
+def seed_score(
+    probability: Float[np.ndarray, "H W"],
+    maps: Float[np.ndarray, "H W E"],
+    target: TargetName,
+    *,
+    smoothing: float,
+) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
+    """Returns how far inside its cell each pixel is, as a seed score and as a height.
+
+    `distances`: one minus the larger of both distances, and one minus that to the
+    boundary. `neighbours`: cell distance less the tangent of the squared neighbour
+    distance, and the cell distance (Scherr et al. 2020). `border`: the probability of
+    cells without borders, for both.
+
+    Args:
+      probability: Probability of being inside a cell, without borders.
+      maps: The maps of the target, see `targets.target.MAPS`.
+      target: Which maps these are; not `classes`.
+      smoothing: Standard deviation of a Gaussian filter of the maps, in pixels.
+    """
+    if target == "border":
+        smooth = ndimage.gaussian_filter(probability, smoothing)
+        return smooth, smooth
+    first, second = ndimage.gaussian_filter(maps, (smoothing, smoothing, 0)).transpose(
+        2, 0, 1
+    )
+    if target == "distances":
+        return 1 - np.maximum(first, second), 1 - second
+    barrier = np.tan(second.clip(0, 1) ** 2).clip(0, 1)
+    return first - np.where(barrier < 0.05, 0, barrier), first

@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import shutil
-import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from jaxtyping import PyTree, Shaped
+from jaxtyping import PyTree
 
 from unetjax import settings
-from unetjax.files import manifests
+from unetjax.files import array_files, folders, json_files, manifests, names
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.network import initializers
@@ -34,8 +33,11 @@ from unetjax.network.unet import UNet, num_input_channels
 
 MODEL, WEIGHTS, README = "model.json", "weights.npz", "README.md"
 
-_FILES = {MODEL, WEIGHTS, README, manifests.MANIFEST}
+_CONTENTS = (MODEL, WEIGHTS, README)  # of a manifest
+_FILES = {*_CONTENTS, manifests.MANIFEST}
 _FORMAT = 2  # raised with every change that older code would misread; 1 is read as well
+
+_MAX_CHANNELS = 2**16  # of images; far beyond what is of use
 
 _SCORES = {  # of the provenance, with titles in the README
     "test_scores": "Scores on the test images, which took no part in any choice:",
@@ -79,7 +81,14 @@ class _ModelFile:
     def __post_init__(self) -> None:
         """Validates all fields."""
         settings.check_fields(self)
-        settings.check_range("channels", self.channels, at_least=1)
+        settings.check_range(
+            "channels", self.channels, at_least=1, at_most=_MAX_CHANNELS
+        )
+        for name in self.class_names:
+            if names.escape(name) != name or len(name.splitlines()) > 1:
+                raise ValueError(
+                    f"class_names must not have control characters, got {name!r}."
+                )
 
 
 def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
@@ -98,6 +107,7 @@ def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
         JSON data; nothing is written then.
     """
     folder = pathlib.Path(folder).resolve()  # a link stays a link
+    recover(folder)
     fields = settings.to_dict(_describe(trained))
     try:
         text = json.dumps(fields, indent=2, allow_nan=False) + "\n"
@@ -107,23 +117,48 @@ def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
         ) from error
     variables = {"params": trained.params, **trained.model_state}
     arrays = _flatten(jax.tree.map(np.asarray, variables))
-    _check_arrays(arrays, trained.model, fields["channels"])
+    expected = _expected(trained.model, fields["channels"])
+    problem = array_files.difference(arrays, expected)
+    if problem:
+        raise ValueError(
+            f"the arrays do not fit the architecture: {problem}; use the model that "
+            "they were trained with."
+        )
     _refuse_others(folder)
-    new, old = (folder.with_name(f".{folder.name}.{end}") for end in ("new", "old"))
-    _discard(new)  # left by a process that was killed
+    new, old = _temporaries(folder)
     try:
         new.mkdir(parents=True)
         (new / MODEL).write_text(text, encoding="utf-8")
         (new / README).write_text(_readme(fields, folder.name), encoding="utf-8")
-        np.savez(new / WEIGHTS, allow_pickle=False, **arrays)
+        array_files.write(new / WEIGHTS, arrays)
         manifests.write_manifest(new)
+        folders.sync_files(new)
         if folder.exists():
-            _discard(old)
             folder.rename(old)
         new.rename(folder)
+        folders.sync(folder.parent)
         _discard(old)
     finally:
         _discard(new)
+
+
+def recover(folder: str | os.PathLike[str]) -> None:
+    """Undoes a `save_model` of this folder whose process was killed."""
+    folder = pathlib.Path(folder).resolve()
+    new, old = _temporaries(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for path in (new, old):
+        _discard(path)
+
+
+def verify(folder: str | os.PathLike[str]) -> None:
+    """Checks that the files of a model folder are those that were written.
+
+    Raises:
+      CorruptFilesError: If they are not.
+    """
+    manifests.verify_manifest(folder, _CONTENTS)
 
 
 def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
@@ -144,14 +179,15 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
         raise FileNotFoundError(
             f"{folder} is not a model folder, it has no {MODEL}; name another folder."
         )
-    manifests.verify_manifest(folder)
+    verify(folder)
     trained, channels = _read(folder / MODEL)
     try:
-        with np.load(folder / WEIGHTS, allow_pickle=False) as file:
-            arrays = dict(file)
-        _check_arrays(arrays, trained.model, channels)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{folder / WEIGHTS} cannot be used: {error}") from error
+        arrays = array_files.read(folder / WEIGHTS, _expected(trained.model, channels))
+    except ValueError as error:
+        raise ValueError(
+            f"{folder / WEIGHTS} cannot be used: {str(error).rstrip('.')}; use the "
+            "arrays that were saved with it."
+        ) from error
     leaves = {name: jnp.asarray(array) for name, array in arrays.items()}
     variables = traverse_util.unflatten_dict(leaves, sep="/")
     params = variables.pop("params")
@@ -184,7 +220,7 @@ def _describe(trained: TrainedModel) -> _ModelFile:
 def _read(path: pathlib.Path) -> tuple[TrainedModel, int]:
     """The model that a model.json describes, without variables, and its channels."""
     try:
-        fields = _with_new_names(json.loads(path.read_text(encoding="utf-8")))
+        fields = _with_new_names(json_files.read(path))
         missing = settings.field_types(_ModelFile).keys() - fields.keys()
         if missing:
             raise ValueError(f"it has no {', '.join(sorted(missing))}.")
@@ -197,20 +233,22 @@ def _read(path: pathlib.Path) -> tuple[TrainedModel, int]:
             instances=file.instances,
             provenance=file.provenance,
         )
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
     return trained, file.channels
 
 
-def _with_new_names(fields: dict[str, Any]) -> dict[str, Any]:
+def _with_new_names(fields: Any) -> dict[str, Any]:  # noqa: ANN401
     """The fields of model.json in the format and the names of this version.
 
     The facts in `about` of format 1 were free to choose: those that have no field of
     their own become notes.
     """
+    if not isinstance(fields, dict):
+        raise ValueError(f"it must be a section of fields, got {fields!r:.60}.")
     fields = dict(fields)
     version = fields.get("format")
-    if version not in (1, _FORMAT):
+    if isinstance(version, bool) or version not in (1, _FORMAT):
         raise ValueError(
             f"its format is {version!r}, this version of unetjax reads 1 to {_FORMAT}; "
             "update unetjax."
@@ -248,27 +286,15 @@ def _flatten(variables: PyTree) -> dict[str, Any]:
     }
 
 
-def _check_arrays(
-    arrays: dict[str, Shaped[np.ndarray, "..."]], model: UNet, channels: int
-) -> None:
-    """Refuses arrays other than those of the architecture."""
+def _expected(model: UNet, channels: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes and types of the arrays of an architecture, by path."""
     side = model.geometry.input_size(1)
 
     def init() -> PyTree:
         image = jnp.zeros((1, side, side, channels))
         return model.init(jax.random.key(0), image, train=False)
 
-    expected, given = (
-        {name: f"{leaf.dtype} {list(leaf.shape)}" for name, leaf in leaves.items()}
-        for leaves in (_flatten(jax.eval_shape(init)), arrays)
-    )
-    for name in sorted(expected.keys() | given.keys()):
-        right, actual = (d.get(name, "nothing") for d in (expected, given))
-        if actual != right:
-            raise ValueError(
-                f"the arrays do not fit the architecture: {name} must be {right}, got "
-                f"{actual}; use the model that they were trained with."
-            )
+    return _flatten(jax.eval_shape(init))
 
 
 def _refuse_others(folder: pathlib.Path) -> None:
@@ -286,12 +312,20 @@ def _refuse_others(folder: pathlib.Path) -> None:
         )
     if names:
         try:
-            manifests.verify_manifest(folder)
+            verify(folder)
         except manifests.CorruptFilesError as error:
             raise FileExistsError(
                 f"{folder} was changed since it was written ({error}) and is not "
                 "replaced; move it away or name a new folder."
             ) from error
+
+
+def _temporaries(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """The names of a model folder while it is written and while it is replaced."""
+    return (
+        folder.with_name(f".{folder.name}.new"),
+        folder.with_name(f".{folder.name}.old"),
+    )
 
 
 def _discard(folder: pathlib.Path) -> None:

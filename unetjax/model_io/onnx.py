@@ -43,7 +43,7 @@ def to_onnx(trained: TrainedModel) -> bytes:
         [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)]
         for name, shape in {
             IMAGE: ["batch", num_input_channels(params), "height", "width"],
-            LOGITS: ["batch", model.num_classes, "output_height", "output_width"],
+            LOGITS: ["batch", model.num_outputs, "output_height", "output_width"],
         }.items()
     )
     exported = onnx.helper.make_model(

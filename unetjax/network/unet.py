@@ -18,9 +18,12 @@ from unetjax.network.blocks import ConvBlock, UpConv, activate, center_crop, max
 from unetjax.network.initializers import KernelInit
 from unetjax.network.norms import NormName
 from unetjax.settings import check_fields, check_range
+from unetjax.targets.target import MAPS, TargetName
 
 DropoutSites = Literal["bottom", "every_conv"]
 ConcatOrder = Literal["skip_first", "up_first"]
+
+_MAX_CHANNELS = 2**20  # of any layer; far beyond what is of use
 
 
 class UNet(nn.Module):
@@ -31,7 +34,9 @@ class UNet(nn.Module):
     `up_i`, `decoder_i` and `head`, level 0 being full resolution.
 
     Attributes:
-      num_classes: Number K of output channels.
+      num_classes: Number of classes, background included.
+      target: What the network learns of instances. `classes`, as in the paper, has one
+        output channel for each class; others add the channels of `targets.MAPS`.
       features: Number of channels at full resolution; doubled at every level.
       depth: Number of 2x2 max-pooling steps.
       kernel_size: Side of the block convolutions, odd.
@@ -66,6 +71,7 @@ class UNet(nn.Module):
     """
 
     num_classes: int = 2
+    target: TargetName = "classes"
     features: int = 64
     depth: int = 4
     kernel_size: int = 3
@@ -87,9 +93,10 @@ class UNet(nn.Module):
         """Refuses options out of range."""
         super().__post_init__()
         check_fields(self)
-        for name in ("num_classes", "features"):
-            check_range(name, getattr(self, name), at_least=1)
         Geometry(self.depth, self.kernel_size)  # checks both
+        check_range("num_classes", self.num_classes, at_least=1, at_most=_MAX_CHANNELS)
+        most = _MAX_CHANNELS >> self.depth
+        check_range("features", self.features, at_least=1, at_most=most)
         hint = "it is the probability to drop, not to keep"
         check_range("dropout_rate", self.dropout_rate, at_least=0, below=1, hint=hint)
         check_range("negative_slope", self.negative_slope, at_least=0)
@@ -107,11 +114,19 @@ class UNet(nn.Module):
         """Legal tile sizes and what they lose, in pixels."""
         return Geometry(self.depth, self.kernel_size, self.padding)
 
+    @property
+    def num_outputs(self) -> int:
+        """Number K of output channels: logits of the classes, then maps."""
+        return self.num_classes + len(MAPS[self.target])
+
     @nn.compact
     def __call__(
         self, image: Float[Array, "B H W C"], *, train: bool
     ) -> Float[Array, "B h w K"]:
         """Returns the activations a_k(x) of Sec. 3, before the softmax, in float32.
+
+        The channels of the target follow those of the classes, see
+        `targets.target.activate`.
 
         Args:
           image: Input tiles; H and W must be legal, see `geometry.output_size`.
@@ -149,7 +164,7 @@ class UNet(nn.Module):
             x = self._block(width, counted=2 * width, name=f"decoder_{level}")(x, train)
 
         head = nn.Conv(
-            self.num_classes,
+            self.num_outputs,
             (1, 1),
             kernel_init=self._init(counted=2 * self.features),
             bias_init=nn.initializers.constant(self.bias_init),

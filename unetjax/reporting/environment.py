@@ -2,17 +2,17 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
 import re
 import subprocess
+import warnings
 from typing import Any
 
 import jax
 
-from unetjax.files import folders
+from unetjax.files import json_files
 
 FILE = "environment.json"
 _GIT_TIMEOUT = 10  # seconds
@@ -43,15 +43,25 @@ def note_start(workdir: pathlib.Path, *, seed: int, step: int) -> None:
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     entry = {"started": now, "step": step, "seed": seed, **environment()}
-    entries = [*read_starts(workdir), entry]
-    with folders.write_atomically(workdir / FILE, replace=True) as temporary:
-        temporary.write_text(json.dumps(entries, indent=2) + "\n")
+    json_files.write(workdir / FILE, [*read_starts(workdir), entry])
 
 
 def read_starts(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the entries of a run folder in the order of starts."""
+    """Returns the entries of a run folder in the order of starts.
+
+    The file decides nothing: if it is damaged, a warning is issued and none returned.
+    """
     path = workdir / FILE
-    return json.loads(path.read_text()) if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        entries = json_files.read(path)
+        if all("step" in entry for entry in entries):
+            return [dict(entry) for entry in entries]
+    except (ValueError, TypeError):
+        pass
+    warnings.warn(f"{path} is damaged; earlier starts are forgotten.", stacklevel=2)
+    return []
 
 
 def _versions() -> dict[str, str]:

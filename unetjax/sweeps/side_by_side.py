@@ -110,7 +110,7 @@ def _train(
         programs.initial_state(run.config, run.keys.init, channels=data.image.shape[-1])
         for run in runs
     ]
-    states = _states_of_one_step(config, managers, initial)
+    states = _states_of_one_step(runs, managers, initial)
     rates = jnp.array([run.config.optimizer.learning_rate for run in runs])
     stacked, data, keys, rates = parallel.replicate(
         (_stack(states), data, _stack([run.keys for run in runs]), rates), num_devices
@@ -132,7 +132,7 @@ def _train(
 
 
 def _states_of_one_step(
-    config: ExperimentConfig,
+    runs: Sequence[Run],
     managers: Sequence[Manager],
     initial: Sequence[TrainState],
 ) -> list[TrainState]:
@@ -143,27 +143,32 @@ def _states_of_one_step(
     """
     latest = [manager.latest_step() or 0 for manager in managers]
     step = min(latest)
-    if max(latest) - step > config.evaluate_every:
+    if max(latest) - step > runs[0].config.evaluate_every:
         raise StepsDifferError(
             f"runs side by side must be at one step, got {min(latest)} to "
             f"{max(latest)}."
         )
     if step and any(step not in manager.all_steps() for manager in managers):
         raise StepsDifferError(f"not all runs have a checkpoint of step {step}.")
-    states = list(initial)
-    if step:
-        try:
-            states = [
-                checkpoints.restore(manager, step, like)
-                for manager, like in zip(managers, initial, strict=True)
-            ]
-        except checkpoints.CorruptCheckpointError as error:
-            raise StepsDifferError(str(error)) from error
-    for manager in managers:
+    try:
+        saved = [
+            checkpoints.restore(manager, step, like)
+            if step in manager.all_steps()
+            else None
+            for manager, like in zip(managers, initial, strict=True)
+        ]
+    except checkpoints.CorruptCheckpointError as error:
+        raise StepsDifferError(str(error)) from error
+    for run, manager, like, each in zip(runs, managers, initial, saved, strict=True):
         for later in manager.all_steps():
             if later > step:
                 manager.delete(later)
-    return states
+        run_folder.restore_records(run, each.origin if each else None, step)
+        run_folder.restore_model(run, manager, like)
+    return [
+        like if each is None else each.state
+        for like, each in zip(initial, saved, strict=True)
+    ]
 
 
 def _stack(trees: Sequence[PyTree]) -> PyTree:

@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax, with digests that detect damaged arrays."""
+"""Checkpoints by Orbax, with digests that detect damage of any file."""
 
 import contextlib
 import hashlib
@@ -6,115 +6,203 @@ import os
 import pathlib
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from unetjax.files import folders, json_files
 from unetjax.training.steps import TrainState
-
-Manager = ocp.CheckpointManager
 
 
 class CorruptCheckpointError(ValueError):
     """A checkpoint cannot be read, or its bytes are not those that were saved."""
 
 
-@contextlib.contextmanager
-def open_checkpoints(
-    folder: str | os.PathLike[str], *, best_metric: str
-) -> Iterator[Manager]:
-    """Opens a folder of checkpoints, one subfolder for each; closing waits for saves.
+class Origin(NamedTuple):
+    """What a checkpoint says about its run, besides the state.
 
-    The latest two checkpoints are kept, and the best one by `best_metric` (larger is
-    better). Temporary folders that a killed run left behind are removed.
+    Attributes:
+      config: Digest of the config.
+      data: Digest of the images and their split.
+      records: Contents of `records.jsonl` up to the step of the checkpoint.
     """
 
-    def metric(metrics: Mapping[str, float]) -> float:
-        return metrics[best_metric]
+    config: str
+    data: str
+    records: str
 
-    keep = checkpoint_managers.AnyPreservationPolicy(
-        [
+
+class Saved(NamedTuple):
+    """A checkpoint; one of an earlier version of unetjax has no origin."""
+
+    state: TrainState
+    origin: Origin | None
+
+
+class Manager(ocp.CheckpointManager):
+    """Keeps the latest two checkpoints, and that of the best step."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._keep = checkpoint_managers.AnyPreservationPolicy(
+            [checkpoint_managers.LatestN(2), checkpoint_managers.CustomSteps([])]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._keep, cleanup_tmp_directories=True
+        )
+        super().__init__(folder, options=options)
+
+    def keep_best(self, step: int | None) -> None:
+        """Keeps the checkpoint of a step beside the latest two, from the next save."""
+        steps = [] if step is None else [step]
+        self._keep.policies = [
             checkpoint_managers.LatestN(2),
-            checkpoint_managers.BestN(get_metric_fn=metric, n=1),
+            checkpoint_managers.CustomSteps(steps),
         ]
-    )
-    options = ocp.CheckpointManagerOptions(
-        best_fn=metric,
-        best_mode="max",
-        preservation_policy=keep,
-        cleanup_tmp_directories=True,
-    )
-    path = pathlib.Path(folder).absolute()
-    with ocp.CheckpointManager(path, options=options) as manager:
+
+
+@contextlib.contextmanager
+def open_checkpoints(folder: str | os.PathLike[str]) -> Iterator[Manager]:
+    """Opens a folder of checkpoints, one subfolder for each; closing waits for saves.
+
+    Temporary folders that a killed run left behind are removed.
+    """
+    with Manager(pathlib.Path(folder).absolute()) as manager:
         yield manager
 
 
-def save(manager: Manager, state: TrainState, metrics: Mapping[str, float]) -> None:
+def save(
+    manager: Manager, state: TrainState, origin: Origin, *, best_step: int | None
+) -> None:
     """Saves a state under its step, in the background.
 
     Args:
       manager: From `open_checkpoints`.
       state: State to save; the caller may donate it at once.
-      metrics: Scores of the state, with the best metric among them.
+      origin: The run so far.
+      best_step: The step whose checkpoint is kept for its scores; may be this one.
     """
     # Orbax keeps no checksums and restores a flipped bit silently. The digests are in
     # the same composite, so they are committed together with the arrays.
+    run = origin._asdict()
     items = ocp.args.Composite(
-        state=ocp.args.StandardSave(state), digests=ocp.args.JsonSave(digests(state))
+        state=ocp.args.StandardSave(state),
+        digests=ocp.args.JsonSave(digests(state)),
+        run=ocp.args.JsonSave({**run, "sha256": json_files.digest(run)}),
     )
-    manager.save(int(state.step), args=items, metrics=dict(metrics), force=True)
+    manager.keep_best(best_step)
+    manager.save(int(state.step), args=items, force=True)
 
 
-def restore_latest(manager: Manager, like: TrainState) -> TrainState | None:
-    """Returns the latest undamaged state, or None if nothing was saved.
+def restore_latest(
+    manager: Manager, like: TrainState, *, damaged: pathlib.Path
+) -> Saved | None:
+    """Returns the latest undamaged checkpoint, or None if nothing was saved.
 
-    A damaged checkpoint is skipped with a warning, and the one before it is tried.
+    Damaged checkpoints after it are moved away with a warning, so that their steps can
+    be saved again.
 
     Args:
       manager: From `open_checkpoints`.
       like: A state of the same shapes, on the devices on which to restore it.
+      damaged: The folder for damaged checkpoints.
 
     Raises:
       CorruptCheckpointError: If there are checkpoints and all of them are damaged.
     """
-    steps = sorted(manager.all_steps(), reverse=True)
-    for step in steps:
+    problems = dict[int, CorruptCheckpointError]()
+    for step in sorted(manager.all_steps(), reverse=True):
         try:
-            return restore(manager, step, like)
+            saved = restore(manager, step, like)
         except CorruptCheckpointError as error:
-            warnings.warn(f"{error} Trying the one before it.", stacklevel=2)
-    if steps:
+            problems[step] = error
+            continue
+        set_aside(manager, list(problems), damaged)
+        for error in problems.values():
+            warnings.warn(
+                f"{error} It was moved into {damaged}, and the run resumes from step "
+                f"{step}.",
+                stacklevel=2,
+            )
+        return saved
+    if problems:
         raise CorruptCheckpointError(
-            f"{manager.directory} holds no undamaged checkpoint; start again in "
-            "another workdir."
+            f"{manager.directory} holds no undamaged checkpoint "
+            f"({' '.join(map(str, problems.values()))}); start again in another "
+            "workdir."
         )
     return None
 
 
-def restore(manager: Manager, step: int, like: TrainState) -> TrainState:
-    """Returns the state of one step.
+def set_aside(manager: Manager, steps: Sequence[int], folder: pathlib.Path) -> None:
+    """Moves the checkpoints of some steps into a folder."""
+    for step in steps:
+        folders.set_aside(pathlib.Path(manager.directory) / str(step), folder)
+    manager.reload()
+
+
+def restore(manager: Manager, step: int, like: TrainState) -> Saved:
+    """Returns the checkpoint of one step.
 
     Raises:
       CorruptCheckpointError: If it is missing, damaged, or of another architecture.
+      OSError: If its files may not be read.
+      MemoryError: If there is too little memory.
     """
-    where = f"checkpoint {manager.directory / str(step)}"
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    items = ocp.args.Composite(
-        state=ocp.args.StandardRestore(abstract), digests=ocp.args.JsonRestore()
-    )
-    try:
-        restored = manager.restore(step, args=items)
-    except Exception as error:  # Orbax raises many types, bare Exception among them
-        reason = textwrap.shorten(str(error), 160)
-        raise CorruptCheckpointError(f"{where} cannot be read: {reason}") from error
+    items: dict[str, Any] = {
+        "state": ocp.args.StandardRestore(abstract),
+        "digests": ocp.args.JsonRestore(),
+    }
+    restored = _restore(manager, step, items)
     state = restored["state"]
     if digests(state) != restored["digests"]:
-        raise CorruptCheckpointError(f"{where} is damaged: its bytes changed on disk.")
-    return state
+        raise _damaged(manager, step, "its bytes changed on disk")
+    return Saved(state, restore_origin(manager, step))
+
+
+def restore_origin(manager: Manager, step: int) -> Origin | None:
+    """Returns the origin of a checkpoint; None for one of an earlier version.
+
+    Raises:
+      CorruptCheckpointError: If it is damaged.
+    """
+    if not (pathlib.Path(manager.directory) / str(step) / "run").exists():
+        return None
+    run = dict(_restore(manager, step, {"run": ocp.args.JsonRestore()})["run"])
+    if run.pop("sha256", None) != json_files.digest(run):
+        raise _damaged(manager, step, "its record of the run changed on disk")
+    return Origin(**run)
+
+
+def latest_origin(manager: Manager) -> Origin | None:
+    """Returns the origin of the latest checkpoint in which it is undamaged, if any."""
+    for step in sorted(manager.all_steps(), reverse=True):
+        with contextlib.suppress(CorruptCheckpointError):
+            return restore_origin(manager, step)
+    return None
+
+
+def _restore(manager: Manager, step: int, items: dict[str, Any]) -> Any:  # noqa: ANN401
+    try:
+        return manager.restore(step, args=ocp.args.Composite(**items))
+    except (PermissionError, MemoryError):
+        raise
+    except Exception as error:  # Orbax raises many types, bare Exception among them
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise MemoryError(
+                f"checkpoint {manager.directory / str(step)} does not fit into memory."
+            ) from error
+        raise _damaged(manager, step, textwrap.shorten(str(error), 160)) from error
+
+
+def _damaged(manager: Manager, step: int, reason: str) -> CorruptCheckpointError:
+    return CorruptCheckpointError(
+        f"checkpoint {manager.directory / str(step)} is damaged: {reason.rstrip('.')}."
+    )
 
 
 def digests(state: TrainState) -> dict[str, str]:
@@ -142,11 +230,3 @@ def finish(manager: Manager, step: int) -> None:
             f"the checkpoint of step {step} was not written to {manager.directory}; is "
             "the disk full?"
         )
-
-
-def as_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Returns scores as finite numbers: NaN (nothing to score) ranks below others."""
-    return {
-        name: float(value) if np.isfinite(value) else -1.0
-        for name, value in scores.items()
-    }

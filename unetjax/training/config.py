@@ -11,6 +11,7 @@ from unetjax.data.batch import Transform
 from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.open_data import DataSettings
 from unetjax.data.sampling import SamplingSettings
+from unetjax.files import json_files
 from unetjax.instances.settings import InstanceSettings
 from unetjax.losses import LossName, Reduction
 from unetjax.metrics import cells
@@ -18,6 +19,7 @@ from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting.writers import WriterName
+from unetjax.targets.target import num_logits
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
@@ -31,6 +33,7 @@ FREE_TO_CHANGE = frozenset(
         "writers",
         "num_pictures",
         "histograms",
+        "data.keep_split",
         "tune_instances",
     }
 )
@@ -134,10 +137,11 @@ class ExperimentConfig:
                 f"tile_size{str(error).removeprefix('input_size')}"
             ) from None
         balance = self.weight_map.class_balance
-        if not isinstance(balance, str) and len(balance) != num_classes:
+        expected = num_logits(num_classes, self.model.target)
+        if not isinstance(balance, str) and len(balance) != expected:
             raise ValueError(
                 "weight_map.class_balance must have one weight for each of the "
-                f"{num_classes} classes, got {len(balance)}."
+                f"{expected} classes, got {len(balance)}."
             )
 
 
@@ -243,6 +247,7 @@ def data_pipeline(
         tile_size=config.tile_size,
         output_size=output_size(config),
         num_classes=config.model.num_classes,
+        target=config.model.target,
         input_scaling=config.input_scaling,
         weight_map=config.weight_map,
         augmentation=config.augmentation,
@@ -262,3 +267,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name) and name not in FREE_TO_CHANGE
     ]
+
+
+def digest(config: ExperimentConfig) -> str:
+    """Returns a hash of the options that a resumed run may not change."""
+    flat = settings.flatten(to_dict(config))
+    return json_files.digest({k: x for k, x in flat if k not in FREE_TO_CHANGE})

@@ -26,6 +26,7 @@ from unetjax.network.flops import count_flops
 from unetjax.network.forward import forward
 from unetjax.reporting import console
 from unetjax.reporting.report import Table
+from unetjax.targets.target import MAPS, num_logits
 from unetjax.training import config as configs
 from unetjax.training import programs, run_folder
 from unetjax.training.config import ExperimentConfig
@@ -248,7 +249,8 @@ def _abstract_state(config: ExperimentConfig, channels: int) -> TrainState:
 
 def _one_tile(config: ExperimentConfig, channels: int) -> DeviceDataset:
     """A black image as large as a tile."""
-    side = config.tile_size
+    side, model = config.tile_size, config.model
+    num_maps = len(MAPS[model.target])
     image, numbers = jnp.zeros((side**2, channels)), jnp.zeros(side**2, jnp.int32)
     return DeviceDataset(
         image=image,
@@ -257,7 +259,8 @@ def _one_tile(config: ExperimentConfig, channels: int) -> DeviceDataset:
         start=jnp.zeros(1, jnp.int32),
         height=jnp.full(1, side),
         width=jnp.full(1, side),
-        class_weights=jnp.ones(config.model.num_classes),
+        class_weights=jnp.ones(num_logits(model.num_classes, model.target)),
+        maps=jnp.zeros((side**2, num_maps)) if num_maps else None,
     )
 
 

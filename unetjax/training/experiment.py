@@ -15,7 +15,7 @@ from unetjax.evaluation.score_sets import CELLS
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
 from unetjax.reporting import console
-from unetjax.training import loop, run_report, stopping
+from unetjax.training import loop, run_folder, run_report, stopping
 from unetjax.training.config import ExperimentConfig
 
 _VALIDATION = "U-Net, validation images"  # title of a column
@@ -83,6 +83,8 @@ def run(
       Exception: As `loop.train_and_evaluate`.
     """
     folder = pathlib.Path(workdir)
+    if config.data.keep_split:
+        split = run_folder.keep_split(folder, split)
     try:
         trained = loop.train_and_evaluate(config, split, folder, watch=watch)
     except stopping.EndedEarlyError as reason:

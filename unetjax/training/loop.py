@@ -5,7 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import jax
@@ -94,7 +94,7 @@ def _train(run: Run, manager: Manager) -> None:
     data = programs.load_data(run)
     state = programs.initial_state(config, run.keys.init, channels=data.image.shape[-1])
     state, data, keys = parallel.replicate((state, data, run.keys), num_devices)
-    restored = checkpoints.restore_latest(manager, state)
+    restored = run_folder.resume(run, manager, state)
     state = state if restored is None else restored
     advance = programs.compile_step(
         programs.build_step, config, transform=run.transform, num_devices=num_devices
@@ -171,8 +171,7 @@ class _Member:
 
     def save(self, state: TrainState) -> None:
         """Saves a state without scores."""
-        metric = self.run.config.best_metric
-        self._unless_diverged(_save_unscored, self.manager, state, metric)
+        self._unless_diverged(_save, self.run, self.manager, state)
 
     def _unless_diverged(self, action: Callable[..., T], *args: object) -> T | None:
         """Returns what an action returns; None if the run diverges or has done so."""
@@ -216,7 +215,7 @@ def drive(
     config = runs[0].config
     num_devices = parallel.usable_devices(config.batch_size)
     members = [
-        _Member(run, index, manager, run_folder.resume_records(run, step), step)
+        _Member(run, index, manager, run_folder.scores(run), step)
         for index, (run, manager) in enumerate(zip(runs, managers, strict=True))
     ]
     _log_start(members, step)
@@ -306,7 +305,7 @@ def evaluate_and_save(
     """
     config, step = run.config, int(state.step)
     stopping.check_finite_params(state.params, step)
-    trained = run_log.as_trained_model(run, state)
+    trained = run_folder.as_trained_model(run, state)
     metric, predictions = scoring.evaluate(
         trained, run.split.validation, keep=config.num_pictures
     )
@@ -319,18 +318,16 @@ def evaluate_and_save(
         run_log.write_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
     if value > best or not (run.workdir / "model").exists():
-        provenance = replace(
-            trained.provenance, step=step, scores=scoring.without_nan(scores)
-        )
-        model_folder.save_model(
-            run.workdir / "model", replace(trained, provenance=provenance)
-        )
-    checkpoints.save(manager, state, checkpoints.as_metrics(scores))
+        trained = run_folder.as_trained_model(run, state, scores)
+        model_folder.save_model(run.workdir / "model", trained)
+    _save(run, manager, state)
     if run.watch is not None:
         run.watch(step, scores)
     return [*earlier, value]
 
 
-def _save_unscored(manager: Manager, state: TrainState, best_metric: str) -> None:
+def _save(run: Run, manager: Manager, state: TrainState) -> None:
     stopping.check_finite_params(state.params, int(state.step))
-    checkpoints.save(manager, state, {best_metric: -1.0})
+    checkpoints.save(
+        manager, state, run_folder.origin(run), best_step=run_folder.best_step(run)
+    )

@@ -67,7 +67,9 @@ def build_step(
         optimizer=optimizers.build_optimizer(
             config.optimizer, config.num_steps, peak=rate
         ),
-        loss=losses.build_loss(config.loss.name, config.loss.reduction),
+        loss=losses.build_loss(
+            config.loss.name, config.loss.reduction, config.model.target
+        ),
         log_grad_norms=config.log_grad_norms,
     )
 

@@ -1,28 +1,37 @@
-"""The folder of a run: its lock, its config, and its records when it is resumed."""
+"""The folder of a run: its lock, config, images, records, and what damage leaves."""
 
 import contextlib
-import json
+import math
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import PRNGKeyArray
 
 from unetjax import settings
+from unetjax.data import identity
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
 from unetjax.devices import runtime
-from unetjax.files import folders
+from unetjax.evaluation import scoring
+from unetjax.files import folders, json_files
+from unetjax.inference.trained_model import Provenance, TrainedModel
+from unetjax.model_io import model_folder
 from unetjax.reporting import records, writers
 from unetjax.reporting.metric_writer import MetricWriter
 from unetjax.training import checkpoints
 from unetjax.training import config as configs
-from unetjax.training.checkpoints import Manager
+from unetjax.training.checkpoints import Manager, Origin
 from unetjax.training.config import ExperimentConfig
+from unetjax.training.steps import TrainState
 
 Path = str | os.PathLike[str]
+
+CONFIG, DATA, RECORDS = "config.json", "data.json", "records.jsonl"
+DAMAGED = "damaged"  # subfolder for what was damaged and had to make room
 
 
 class Keys(NamedTuple):
@@ -81,61 +90,281 @@ def make_run(
 
 @contextlib.contextmanager
 def open_run(run: Run) -> Iterator[Manager]:
-    """Locks the folder of a run, checks its config, and opens its checkpoints.
+    """Locks the folder of a run, checks its config and images, opens its checkpoints.
+
+    What a killed process left half-written is removed.
 
     Raises:
       FileExistsError: If the folder holds other files, or another process uses it.
-      ValueError: If it was made with another config.
+      ValueError: If it was made with another config, or with other images.
     """
     _check_folder(run.workdir)
     with folders.claim(run.workdir):
-        agree_on_config(run.workdir / "config.json", run.config, holder="a run")
-        with checkpoints.open_checkpoints(
-            run.workdir / "checkpoints", best_metric=run.config.best_metric
-        ) as manager:
+        for folder in (run.workdir, run.workdir / "pictures"):
+            folders.remove_temporaries(folder)
+        path = run.workdir / "checkpoints"
+        if not path.exists():  # without these files the folder would not be a run's
+            _agree(run, None)
+        with checkpoints.open_checkpoints(path) as manager:
+            _agree(run, checkpoints.latest_origin(manager))
             yield manager
 
 
+def _agree(run: Run, origin: Origin | None) -> None:
+    """Checks config and images of a run against its folder; writes what is missing."""
+    _agree_on_data(run, origin)  # first, as planned configs depend on the images
+    agree_on_config(
+        run.workdir / CONFIG,
+        run.config,
+        holder="a run",
+        original=origin.config if origin else None,
+    )
+
+
 def agree_on_config(
-    path: pathlib.Path, config: ExperimentConfig, *, holder: str
+    path: pathlib.Path,
+    config: ExperimentConfig,
+    *,
+    holder: str,
+    original: str | None = None,
 ) -> None:
     """Writes the config into a new folder, or compares it with that of an old one.
 
     Args:
-      path: The file, in that folder.
+      path: The file, in that folder. Where it is damaged, `original` decides.
       config: The experiment.
       holder: What the folder holds, such as "a run".
+      original: Digest of the config of the folder, if another file has it.
 
     Raises:
-      ValueError: If the file has another config, options that may change apart.
+      ValueError: If the file has another config, options that may change apart, or is
+        damaged and the config is not the original one.
     """
-    options = configs.to_dict(config)
-    if path.exists():
-        old = configs.from_saved(json.loads(path.read_text()), where=str(path))
+    options, damage = configs.to_dict(config), ""
+    is_original = configs.digest(config) == original
+    try:
+        old = configs.from_saved(json_files.read(path), where=str(path))
         changed = configs.differences(configs.to_dict(old), options)
-        if changed:
-            raise ValueError(
-                f"{path.parent} holds {holder} with another config "
-                f"({'; '.join(changed)}); use that config to resume it, or another "
-                "folder."
-            )
-    with folders.write_atomically(path, replace=True) as temporary:
-        temporary.write_text(json.dumps(options, indent=2) + "\n")
+    except FileNotFoundError:
+        changed, damage = [], f"{path} is missing." if original else ""
+    except (json_files.CorruptFilesError, AttributeError) as error:
+        changed, damage = [], str(error) or f"{path} is damaged."
+    except ValueError:  # of an option that does not exist
+        if not is_original:
+            raise
+        changed, damage = [], f"{path} is damaged."
+    if damage and original and not is_original:
+        raise ValueError(
+            f"{damage.rstrip('.')}, and the config of this command is not that of the "
+            f"checkpoints; use the config with which {path.parent} was begun."
+        )
+    if changed and is_original:
+        changed, damage = [], f"{path} is damaged."
+    if changed:
+        raise ValueError(
+            f"{path.parent} holds {holder} with another config ({'; '.join(changed)}); "
+            "use that config to resume it, or another folder."
+        )
+    if damage:
+        warnings.warn(f"{damage} It was written again.", stacklevel=2)
+    json_files.write(path, options)
 
 
-def resume_records(run: Run, step: int) -> list[float]:
-    """Drops the records of updates whose state was lost.
+def _agree_on_data(run: Run, origin: Origin | None) -> None:
+    """Writes the images of a new run, or compares them with those of an old one."""
+    path, new, damage = run.workdir / DATA, identity.describe(run.split), ""
+    is_original = origin is not None and json_files.digest(new) == origin.data
+    try:
+        changes = identity.differences(identity.check(json_files.read(path)), new)
+    except FileNotFoundError:
+        changes, damage = [], f"{path} is missing." if origin else ""
+    except (ValueError, AttributeError, TypeError) as error:
+        changes, damage = [], f"{path} is damaged: {str(error).rstrip('.')}."
+    if damage and origin and not is_original:
+        raise ValueError(
+            f"{damage.rstrip('.')}, and the images are not those of the checkpoints; "
+            f"put those back with which {run.workdir} was begun."
+        )
+    if changes and is_original:
+        changes, damage = [], f"{path} is damaged."
+    if changes:
+        raise ValueError(identity.refusal(str(run.workdir), changes))
+    if damage:
+        warnings.warn(f"{damage} It was written again.", stacklevel=2)
+    if damage or not path.exists():
+        json_files.write(path, new)
 
-    Returns:
-      The best metric of every evaluation so far.
+
+def keep_split(workdir: Path, split: Split) -> Split:
+    """Returns the images of the split with which a run was begun; all of a new run.
+
+    Raises:
+      ValueError: If its record of them is damaged, or if images are missing or changed.
     """
-    path = run.workdir / "records.jsonl"
-    records.truncate_after(path, step)
+    try:
+        old = identity.check(json_files.read(pathlib.Path(workdir) / DATA))
+    except FileNotFoundError:
+        return split
+    return identity.keep_split(old, split)
+
+
+def origin(run: Run) -> Origin:
+    """Returns what a checkpoint records of a run, as it is now."""
+    path = run.workdir / RECORDS
+    return Origin(
+        config=configs.digest(run.config),
+        data=json_files.digest(identity.describe(run.split)),
+        records=path.read_text(encoding="utf-8") if path.exists() else "",
+    )
+
+
+def best_step(run: Run) -> int | None:
+    """Returns the step of the first of the best scores in the records, if any."""
+    best = max(_scores(run), key=lambda score: score[1], default=None)
+    return None if best is None else best[0]
+
+
+def resume(run: Run, manager: Manager, like: TrainState) -> TrainState | None:
+    """Returns the latest sound state, None for a new run; mends the folder of the run.
+
+    Records return to what they were at that step. A missing or damaged model is written
+    again from the checkpoint of its step.
+
+    Args:
+      run: The run.
+      manager: Its checkpoints.
+      like: A state of the same shapes, on the devices on which to restore it.
+
+    Raises:
+      CorruptCheckpointError: If there are checkpoints and all of them are damaged, or
+        if the model is, and the checkpoint of its step as well.
+    """
+    damaged = run.workdir / DAMAGED
+    saved = checkpoints.restore_latest(manager, like, damaged=damaged)
+    step = 0 if saved is None else int(saved.state.step)
+    restore_records(run, saved.origin if saved else None, step)
+    restore_model(run, manager, like)
+    return None if saved is None else saved.state
+
+
+def restore_records(run: Run, origin: Origin | None, step: int) -> None:
+    """Returns the records to what they were when a step was saved.
+
+    Args:
+      run: The run.
+      origin: That of the checkpoint; without one, records of later steps are dropped.
+      step: The step of the checkpoint; 0 without one.
+    """
+    path = run.workdir / RECORDS
+    if origin is None:
+        if step:
+            records.truncate_after(path, step)
+        else:
+            path.unlink(missing_ok=True)
+        return
+    content = origin.records.encode()
+    present = path.read_bytes() if path.exists() else b""
+    if present == content:
+        return
+    if not present.startswith(content):
+        warnings.warn(
+            f"{path} is damaged; it was restored from the checkpoint of step {step}.",
+            stacklevel=2,
+        )
+    with folders.write_atomically(path, replace=True) as temporary:
+        temporary.write_bytes(content)
+
+
+def restore_model(run: Run, manager: Manager, like: TrainState) -> None:
+    """Writes the best model again from its checkpoint, if it is missing or damaged.
+
+    Args:
+      run: The run.
+      manager: Its checkpoints.
+      like: See `resume`.
+
+    Raises:
+      CorruptCheckpointError: If that checkpoint is missing or damaged as well.
+    """
+    folder, problem = run.workdir / "model", ""
+    model_folder.recover(folder)
+    if folder.exists():
+        try:
+            model_folder.verify(folder)
+        except json_files.CorruptFilesError as error:
+            target = folders.set_aside(folder, run.workdir / DAMAGED)
+            problem = f"{str(error).partition(':')[0]}; {folder} was moved to {target}"
+    step = best_step(run)
+    if folder.exists() or step is None:
+        if problem:
+            warnings.warn(f"{problem}.", stacklevel=2)
+        return
+    try:
+        state = checkpoints.restore(manager, step, like).state
+    except checkpoints.CorruptCheckpointError as error:
+        raise checkpoints.CorruptCheckpointError(
+            f"{problem or f'{folder} is missing'}, and cannot be made again: {error} "
+            "Start again in another workdir."
+        ) from None
+    scores = next(
+        record.values
+        for record in records.read(run.workdir / RECORDS)
+        if record.step == step and record.kind == "validation"
+    )
+    model_folder.save_model(folder, as_trained_model(run, state, scores))
+    warnings.warn(
+        f"{problem or f'{folder} is missing'}; it was written again from the "
+        f"checkpoint of step {step}.",
+        stacklevel=2,
+    )
+
+
+def as_trained_model(
+    run: Run, state: TrainState, scores: Mapping[str, Any] | None = None
+) -> TrainedModel:
+    """Returns the network of a state with all that its use requires.
+
+    Args:
+      run: The run.
+      state: The state.
+      scores: Its scores on the validation images, if it has been evaluated.
+    """
+    config, train = run.config, run.split.train
+    return TrainedModel(
+        model=config.model,
+        params=state.params,
+        model_state=state.model_state,
+        input_scaling=config.input_scaling,
+        class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
+        instances=config.instances,
+        provenance=Provenance(
+            step=None if scores is None else int(state.step),
+            scores=scoring.without_nan(scores or {}),
+            num_train_images=len(train),
+            image_dtype=str(train[0].image.dtype),
+            config=configs.to_dict(config),
+        ),
+    )
+
+
+def scores(run: Run) -> list[float]:
+    """Returns the best metric of every evaluation so far."""
     return [
         float(record.values[run.config.best_metric])
-        for record in records.read(path)
+        for record in records.read(run.workdir / RECORDS)
         if record.kind == "validation"
     ]
+
+
+def _scores(run: Run) -> list[tuple[int, float]]:
+    """Returns step and best metric of every evaluation in which it is finite."""
+    metric = run.config.best_metric
+    scores = [
+        (record.step, float(record.values[metric]))
+        for record in records.read(run.workdir / RECORDS)
+        if record.kind == "validation"
+    ]
+    return [(step, score) for step, score in scores if math.isfinite(score)]
 
 
 def open_writers(
@@ -151,7 +380,8 @@ def open_writers(
 def _check_folder(workdir: pathlib.Path) -> None:
     """Refuses a folder with files that are not of a run."""
     if workdir.is_dir():
-        if not (workdir / "config.json").exists() and not folders.is_unused(workdir):
+        is_run = any((workdir / name).exists() for name in (CONFIG, DATA))
+        if not is_run and not folders.is_unused(workdir):
             raise FileExistsError(
                 f"{workdir} holds files and no run of unetjax; nothing of it was "
                 "touched. Name a new or empty folder."

@@ -15,14 +15,12 @@ from unetjax.data import sampling
 from unetjax.evaluation import panels
 from unetjax.inference import tiles
 from unetjax.inference.segment import Segmentation, segment
-from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.metrics.cells import CellMetric
 from unetjax.network.forward import activations
 from unetjax.network.input_scaling import scale
 from unetjax.reporting import pictures
 from unetjax.reporting.records import Record
-from unetjax.training import config as configs
-from unetjax.training import optimizers, steps, stopping
+from unetjax.training import optimizers, run_folder, steps, stopping
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.run_folder import Run
 
@@ -99,7 +97,7 @@ def image_names(run: Run, step: int) -> list[str]:
 
 def draw_untrained(run: Run, state: steps.TrainState) -> None:
     """Draws the predictions of the untrained network on some validation images."""
-    trained = as_trained_model(run, state)
+    trained = run_folder.as_trained_model(run, state)
     shown = run.split.validation[: run.config.num_pictures]
     draw_predictions(run, 0, [segment(trained, example.image) for example in shown])
 
@@ -147,24 +145,6 @@ def warn_of_collapse(
     if text:
         _log.warning("%s", text)
         run.writer.write_record(Record(step, "warning", {"text": text}))
-
-
-def as_trained_model(run: Run, state: steps.TrainState) -> TrainedModel:
-    """Returns the network of a state with all that its use requires."""
-    config, train = run.config, run.split.train
-    return TrainedModel(
-        model=config.model,
-        params=state.params,
-        model_state=state.model_state,
-        input_scaling=config.input_scaling,
-        class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
-        instances=config.instances,
-        provenance=Provenance(
-            num_train_images=len(train),
-            image_dtype=str(train[0].image.dtype),
-            config=configs.to_dict(config),
-        ),
-    )
 
 
 def _learning_rate(config: ExperimentConfig, step: int) -> float:

@@ -111,10 +111,12 @@ def train_step(
         key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
     def local_sums(params: PyTree) -> tuple[PyTree, tuple[Array, dict[str, Any]]]:
-        logits, model_state = forward(
+        outputs, model_state = forward(
             model, params, state.model_state, batch["image"], key=key
         )
-        sums = loss.sums(logits, batch["label"], batch["weight"])  # checks the labels
+        maps = [batch["maps"]] if loss.num_maps else []
+        sums = loss.sums(outputs, batch["label"], batch["weight"], *maps)  # checks them
+        logits = outputs[..., : outputs.shape[-1] - loss.num_maps]
         return sums, (_count_hits(logits, batch["label"]), model_state)
 
     params = state.params

@@ -1,0 +1,1 @@
+"""What a network learns of instances: classes alone, distances, or borders."""
