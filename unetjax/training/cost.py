@@ -197,7 +197,9 @@ def largest_that_fits(
     limit = memory.limit() if limit is None else limit
 
     def of_size(size: int) -> ExperimentConfig:
-        return replace(config, **{f"{what}_size": size})
+        if what == "tile":
+            return replace(config, tile_size=size)
+        return replace(config, batch_size=size)
 
     def is_too_large(size: int) -> bool:
         plan = step_memory(of_size(size), channels=channels)
