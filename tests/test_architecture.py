@@ -31,7 +31,7 @@ HOME = {  # libraries that may be named in some places only
     "tifffile": ("files",),
     "PIL": ("files", "reporting"),
     "scipy": ("weight_maps.reference", "metrics", "instances", "targets"),
-    "skimage": ("instances", "data", "targets", "reporting.pictures"),
+    "skimage": ("instances", "inference", "data", "targets", "reporting.pictures"),
     "argparse": ("cli",),
     "mlflow": ("reporting",),
     "onnx": ("model_io.onnx",),

@@ -181,7 +181,7 @@ def test_numbers_given_as_text(trained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": -1}, "depth must be at least 0, got -1."),
+        ({"depth": -1}, "depth must be at least 0 and at most 16, got -1."),
         ({"kernel_size": 4}, "kernel_size must be odd, got 4: an even one would shift"),
         ({"padding": "FULL"}, "padding must be one of VALID, SAME, got 'FULL'"),
     ],

@@ -78,6 +78,7 @@ def test_commands():
             "--instances",
             "--out",
             "--probabilities",
+            "--scale",
             "--tta",
             "--with",
             "input",

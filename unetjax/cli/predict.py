@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import functools
 import pathlib
+from typing import Literal
 
 from unetjax.cli.command import ArgumentParser
 
@@ -40,6 +41,14 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         default="none",
         help="test-time augmentation: average over rotations and reflections; d4 is "
         "best and takes 8 times as long, rot90 4 times (default none)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=_scale,
+        default=1.0,
+        metavar="FACTOR",
+        help="enlarge images by this factor before, and the result back; auto: the "
+        "factor that gives cells the size of those of the training images (default 1)",
     )
     parser.add_argument(
         "--instances",
@@ -93,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
         trained,
         others=others,
         tta=options.tta,
+        scale=options.scale,
         engines=engines,
     )
     paths = _images(options.input)
@@ -106,6 +116,21 @@ def run(options: argparse.Namespace) -> int:
     )
     print(f"{len(inputs)} images segmented into {options.out}")
     return 0
+
+
+def _scale(text: str) -> "float | Literal['auto']":
+    """Returns the value of --scale."""
+    if text == "auto":
+        return "auto"
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 1 / 16 <= factor <= 16:
+        raise argparse.ArgumentTypeError(
+            f"must be auto or a factor from 1/16 to 16, got {text!r}"
+        )
+    return factor
 
 
 def _images(paths: list[pathlib.Path]) -> list[pathlib.Path]:

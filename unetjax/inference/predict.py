@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
 
-from unetjax.inference import tiles
+from unetjax.inference import magnification, tiles
 from unetjax.inference import tta as test_time
 from unetjax.inference.tiles import Mirror, TilePlan
 from unetjax.inference.tta import TTA
@@ -60,6 +60,11 @@ class Network(Protocol):
         ...
 
     @property
+    def object_diameter(self) -> float | None:
+        """Median diameter of the objects it was trained on, in pixels, if known."""
+        ...
+
+    @property
     def instances(self) -> InstanceSettings:
         """Post-processing from probabilities to instances."""
         ...
@@ -71,6 +76,7 @@ def predict(
     *,
     softmax: bool = True,
     tta: TTA = "none",
+    scale: float = 1.0,
     tile_size: int | None = None,
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
@@ -96,6 +102,8 @@ def predict(
       tta: Rotations and reflections of the image over which probabilities are averaged
         (test-time augmentation), see `tta.transforms`; `d4` needs no interpolation and
         takes 8 times as long.
+      scale: Factor by which the image is enlarged before; the result has the size of
+        the image again. For images of another magnification than those of training.
       tile_size: Side of square input tiles, in pixels. By default the size with the
         least computation within a bound on memory.
       batch_size: Number of tiles computed at once; by default as many as fit.
@@ -127,7 +135,13 @@ def predict(
     check_trained(trained)
     model = trained.model
     pixels = _with_channels(np.asarray(image), trained.params)
-    height, width = _result_size(model, pixels.shape[:2], crop)
+    check_range("scale", scale, above=0)
+    if scale != 1 and crop == "valid":
+        raise ValueError(
+            f"scale {scale:g} needs crop 'same', got 'valid'; resize the image instead."
+        )
+    size = _result_size(model, pixels.shape[:2], crop)
+    height, width = magnification.scaled_shape(size, scale)
     transforms = test_time.transforms(tta)
     _check_tta(tta, softmax=softmax, crop=crop)
     plans = [
@@ -141,6 +155,8 @@ def predict(
     ]
     # Over the whole image: tiles scaled each for itself would not fit together.
     pixels = input_scaling.scale(pixels, trained.input_scaling)
+    if scale != 1:
+        pixels = magnification.resize(pixels, (height, width))
     counts = [plan.rows.count * plan.columns.count for plan in plans]
     if max(counts) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
         warnings.warn(
@@ -177,7 +193,8 @@ def predict(
             before += count
             yield test_time.invert(transform, result, height, width)
 
-    return test_time.mean(predictions())
+    result = test_time.mean(predictions())
+    return result if scale == 1 else magnification.resize(result, size)
 
 
 def check_trained(trained: object) -> None:

@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from unetjax.inference import magnification
 from unetjax.inference import tta as test_time
 from unetjax.inference.predict import (
     Engine,
@@ -19,6 +20,8 @@ from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
 from unetjax.network.unet import UNet
 from unetjax.targets.target import REGRESSION
+
+_RESCALES = 2  # of an image until its objects have the size of those of training
 
 
 class Segmentation(NamedTuple):
@@ -54,6 +57,7 @@ def segment(
     *,
     others: Sequence[Network] = (),
     tta: TTA = "none",
+    scale: float | Literal["auto"] = 1.0,
     engines: Sequence[Engine] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Segmentation:
@@ -66,6 +70,9 @@ def segment(
         probabilities of all are averaged.
       tta: Rotations and reflections over which the probabilities of each model are
         averaged, see `predict`.
+      scale: Factor by which the image is enlarged before, see `predict`. `auto`: that
+        gives the objects found the median size of those of the training images, in at
+        most three passes.
       engines: The `engine` of the first model and of each of the others, see
         `predict`; JAX by default.
       progress: Called with the number of tiles done and of all; the total assumes that
@@ -74,6 +81,13 @@ def segment(
     Raises:
       ValueError: If the networks have different classes, or the image does not fit one.
     """
+    if scale == "auto":
+        again = functools.partial(
+            segment, trained, image, others=others, tta=tta, engines=engines
+        )
+        return _segment_to_size(
+            functools.partial(again, progress=progress), trained.object_diameter
+        )
     models = (trained, *others)
     for each in models:
         check_trained(each)
@@ -98,6 +112,7 @@ def segment(
             each,
             image,
             tta=tta,
+            scale=scale,
             engine=engine,
             progress=functools.partial(report, index),
         )
@@ -106,8 +121,9 @@ def segment(
         )
     )
     probs, maps = split(outputs, trained.model)
+    settings = magnification.scaled_settings(trained.instances, scale)
     instances = instances_from_probs(
-        probs, trained.instances, maps=maps, target=trained.model.target
+        probs, settings, maps=maps, target=trained.model.target
     )
     return Segmentation(probs, class_map(probs), instances)
 
@@ -121,6 +137,26 @@ def split(outputs: Float[np.ndarray, "H W K"], model: UNet) -> Outputs:
         background = probs[..., :1] + maps
         probs = np.concatenate([background, probs[..., 1:]], axis=-1)
     return Outputs(probs, maps)
+
+
+def _segment_to_size(
+    segment_at: Callable[..., Segmentation], learned: float | None
+) -> Segmentation:
+    """Returns the segmentation at the scale that gives objects their learned size."""
+    if learned is None:
+        raise ValueError(
+            "scale 'auto' needs the object size of the training images, which this "
+            "model does not know; give a number."
+        )
+    scale, result = 1.0, segment_at(scale=1.0)
+    for _ in range(_RESCALES):
+        found = magnification.object_diameter(result.instances)
+        ratio = magnification.proposed_scale(found and found * scale, learned)
+        if ratio == 1:
+            break
+        scale *= ratio
+        result = segment_at(scale=scale)
+    return result
 
 
 def _classes(trained: Network) -> Sequence[str]:

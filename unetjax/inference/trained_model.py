@@ -11,7 +11,7 @@ from unetjax.instances.settings import InstanceSettings
 from unetjax.network.forward import check_variables
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
-from unetjax.settings import check_fields
+from unetjax.settings import check_fields, check_range
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class TrainedModel:
       input_scaling: From grey values as stored to network input.
       class_names: Name of every class, background first; empty if they have none.
       instances: Post-processing from probabilities to instances.
+      object_diameter: Median diameter of the objects it was trained on, in pixels; None
+        if it is unknown. `segment(..., scale="auto")` needs it.
       provenance: What it was trained on, and its scores.
 
     Raises:
@@ -71,12 +73,15 @@ class TrainedModel:
     input_scaling: InputScaling = InputScaling("none")
     class_names: tuple[str, ...] = ()
     instances: InstanceSettings = InstanceSettings()
+    object_diameter: float | None = None
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
         """Validates all fields."""
         check_fields(self)
         check_variables(self.params, self.model_state)
+        if self.object_diameter is not None:
+            check_range("object_diameter", self.object_diameter, above=0)
         if self.class_names and len(self.class_names) != self.model.num_classes:
             raise ValueError(
                 f"class_names must name all {self.model.num_classes} classes or none, "

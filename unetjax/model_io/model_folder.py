@@ -76,6 +76,7 @@ class _ModelFile:
     input_scaling: InputScaling
     class_names: tuple[str, ...]
     instances: InstanceSettings
+    object_diameter: float | None
     provenance: Provenance
 
     def __post_init__(self) -> None:
@@ -213,6 +214,7 @@ def _describe(trained: TrainedModel) -> _ModelFile:
         input_scaling=trained.input_scaling,
         class_names=trained.class_names,
         instances=trained.instances,
+        object_diameter=trained.object_diameter,
         provenance=trained.provenance,
     )
 
@@ -231,6 +233,7 @@ def _read(path: pathlib.Path) -> tuple[TrainedModel, int]:
             input_scaling=file.input_scaling,
             class_names=file.class_names,
             instances=file.instances,
+            object_diameter=file.object_diameter,
             provenance=file.provenance,
         )
     except (OSError, ValueError, TypeError) as error:
@@ -253,6 +256,7 @@ def _with_new_names(fields: Any) -> dict[str, Any]:  # noqa: ANN401
             f"its format is {version!r}, this version of unetjax reads 1 to {_FORMAT}; "
             "update unetjax."
         )
+    fields.setdefault("object_diameter", None)  # not known to earlier versions
     if version == 1:
         about = fields.pop("about", {})
         if not isinstance(about, dict):

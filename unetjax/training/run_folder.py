@@ -18,6 +18,7 @@ from unetjax.data.splits import Split
 from unetjax.devices import runtime
 from unetjax.evaluation import scoring
 from unetjax.files import folders, json_files
+from unetjax.inference.magnification import object_diameter
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.model_io import model_folder
 from unetjax.reporting import records, writers
@@ -337,6 +338,7 @@ def as_trained_model(
         input_scaling=config.input_scaling,
         class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
         instances=config.instances,
+        object_diameter=object_diameter(*(e.instances for e in train)),
         provenance=Provenance(
             step=None if scores is None else int(state.step),
             scores=scoring.without_nan(scores or {}),
