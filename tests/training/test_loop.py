@@ -158,17 +158,17 @@ def test_a_collapse_is_logged_and_recorded(tmp_path, caplog):
 
 
 def test_it_learns(tmp_path):
-    """Bright squares on dark ground, in seconds."""
+    """Bright squares on dark ground, in images of the sizes in `make_split`."""
     rng = np.random.default_rng(0)
-    instances = np.zeros((40, 40), np.int32)
+    instances = np.zeros((40, 48), np.int32)
     for i, (y, x) in enumerate([(3, 4), (5, 20), (22, 8), (25, 25)]):
         instances[y : y + 9, x : x + 9] = i + 1
-    noise = rng.integers(0, 20, (40, 40, 1))
+    noise = rng.integers(0, 20, (40, 48, 1))
     image = (60 + 120 * (instances[..., None] > 0) + noise).astype(np.uint8)
     example = from_instances(image, instances, "squares")
     config = replace(CONFIG, num_steps=120, evaluate_every=120)
     trained = loop.train_and_evaluate(
-        config, Split([example], [example]), tmp_path / "r"
+        config, Split([example, example], [example]), tmp_path / "r"
     )
     lines = records.read(tmp_path / "r" / "records.jsonl")
     losses = [r.values["loss"] for r in lines if r.kind == "train"]
