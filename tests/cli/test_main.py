@@ -302,7 +302,7 @@ def test_grey_values_may_be_stored_as_colours(tmp_path, model):
 def test_numbered_cells_are_written_by_default_if_they_were_learned(tmp_path, model):
     """What is written is what was scored."""
     trained = model_folder.load_model(model)
-    provenance = Provenance(config={"data": {"mask_type": "instances"}})
+    provenance = Provenance(config={"tune_instances": True})
     other = replace(trained, provenance=provenance)
     model_folder.save_model(tmp_path / "cells", other)
     (tmp_path / "i").mkdir()

@@ -1,7 +1,6 @@
 """unetjax demo: train on one part of a micrograph and segment the other."""
 
 import argparse
-import dataclasses
 import pathlib
 
 from unetjax.cli import terminal
@@ -34,7 +33,6 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores and the path of the report."""
     from unetjax.data import demo_image, splits
-    from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
     from unetjax.training import experiment, planning
 
@@ -51,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         f"{_GUARD} pixels"
     )
     outcome = experiment.run(
-        dataclasses.replace(plan.config, data=DataSettings(mask_type="instances")),
+        plan.config,
         split,
         options.out,
         title="unetjax demo: nuclei from one annotated micrograph",

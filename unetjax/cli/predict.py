@@ -173,9 +173,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _numbers_cells(trained: "TrainedModel") -> bool:
-    """Returns whether a model was trained, and therefore scored, on numbered cells."""
-    data = trained.provenance.config.get("data", {})
-    return trained.model.num_classes == 2 and data.get("mask_type") == "instances"
+    """Returns whether a model was scored by the cells that it finds."""
+    tuned = trained.provenance.config.get("tune_instances", False)
+    return trained.model.num_classes == 2 and bool(tuned)
 
 
 def _read(path: pathlib.Path, num_channels: int, *, is_stack: bool) -> "Images":

@@ -34,7 +34,6 @@ FREE_TO_CHANGE = frozenset(
         "num_pictures",
         "histograms",
         "data.keep_split",
-        "data.mask_type",  # the identity of the images covers what it changes
         "tune_instances",
     }
 )
