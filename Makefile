@@ -34,13 +34,14 @@ demo: setup
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/unetjax demo
 
 # Linters first: they take seconds. One process per core, since compilation, which takes most
-# of the time, uses one core. Tests of a file share compiled programs, so they stay together.
+# of the time, uses one core. Tests of a file share compiled programs, so they stay together;
+# the last files are small ones, so no core waits long for the other.
 test: lint
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 # Also those marked slow: real training and long studies.
 test-all: lint
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile -m "slow or not slow"
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder -m "slow or not slow"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -12,19 +12,20 @@ import pytest
 
 from unetjax.devices import runtime
 
-# Equal programs are compiled once, also by the processes that tests start.
+# Equal programs, small ones included, are compiled once, also by the processes that
+# tests start.
 CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compilation takes nearly all of the time, and the arrays are small: without LLVM's
 # optimisations the suite takes a third of it. XLA_FLAGS="" tests as users compile.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 runtime.set_compiler_flags()
 jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

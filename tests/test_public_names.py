@@ -56,11 +56,13 @@ def test_commands():
     }
     assert options == {
         "demo": ["--out", "--steps"],
-        "check": ["--mask-type", "images", "masks"],
+        "check": ["--image-suffix", "--mask-suffix", "--mask-type", "images", "masks"],
         "train": [
             "--features",
             "--holdout",
+            "--image-suffix",
             "--keep-split",
+            "--mask-suffix",
             "--mask-type",
             "--out",
             "--seed",

@@ -74,7 +74,7 @@ def test_test_images_may_have_their_own_folder(start, folders):
     config, names, command, _ = start("--test-images", images, "--test-masks", masks)
     assert sizes(names) == [4, 1, 2]
     assert names[2] == {"5.tif", "6.tif"}
-    assert config.data.test_images == images
+    assert config.data.test_images == str(pathlib.Path(images).resolve())
     assert shlex.split(command)[-4:] == ["--test-images", images, "--test-masks", masks]
 
 
@@ -94,16 +94,24 @@ def test_the_command_in_the_report_repeats_the_split(start):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--test", "1.5"], "test_fraction must be at least 0 and below 1, got 1.5"),
-        (["--validation", "0"], "validation_fraction must be above 0 and below 1"),
-        (["--test-images", "."], "test_images and test_masks must be given together"),
-        (["--test", "0.5", "--test-images", ".", "--test-masks", "."], "in one way"),
+        (["--test", "1.5"], "--test: must be a fraction of at least 0 and below 1, go"),
+        (["--validation", "0"], "--validation must be above 0: the best step is chos"),
+        (["--validation", "half"], "--validation: must be a fraction of at least 0 a"),
+        (["--test-images", "."], "--test-images and --test-masks must be given togeth"),
+        (["--test", "0.5", "--test-images", ".", "--test-masks", "."], "one of both"),
+        (["--steps", "-5"], "--steps: must be an integer from 1 on, got '-5'"),
+        (["--steps", "0"], "--steps: must be an integer from 1 on, got '0'"),
+        (["--features", "1.5"], "--features: must be an integer from 1 on, got '1.5'"),
+        (["--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
+        (["--out", ""], "--out: a path must not be empty"),
+        (["--out", "~nobody-of-this-name/a"], "a user who does not exist; write ./~"),
     ],
 )
 def test_messages(args, message, folders, tmp_path, capsys):
     argv = ["train", *folders[0], "--out", str(tmp_path / "m"), *args]
     assert main.main(argv) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
 
 
 def test_training_images_are_refused_as_test_images(folders, tmp_path, capsys):
@@ -113,3 +121,46 @@ def test_training_images_are_refused_as_test_images(folders, tmp_path, capsys):
     assert main.main(argv) == 2
     error = capsys.readouterr().err
     assert "training, validation and test images must differ, but by content" in error
+
+
+def test_the_home_folder_is_meant_by_a_tilde(start, folders, monkeypatch):
+    """A shell expands it at the beginning of a word only, not after =."""
+    home = pathlib.Path(folders[1][0]).parent
+    monkeypatch.setenv("HOME", str(home))
+    config, *_ = start("--test-images=~/images", "--test-masks=~/masks")
+    assert config.data.test_images == str((home / "images").resolve())
+
+
+def test_a_run_does_not_depend_on_the_working_folder(start, folders, monkeypatch):
+    images, masks = folders[1]
+    words = ("--test-images", images, "--test-masks", masks)
+    config, *_ = start(*words)
+    monkeypatch.chdir(pathlib.Path(images).parent)
+    again, *_ = start("--test-images", "images", "--test-masks", "masks")
+    assert again == config
+
+
+@pytest.mark.parametrize("side", [24, 64])
+def test_a_small_single_image_is_cut_with_a_narrower_band(
+    tmp_path, capsys, monkeypatch, side
+):
+    splits = []
+    monkeypatch.setattr(
+        experiment,
+        "run",
+        lambda config, split, workdir, **_: (
+            splits.append((config, split))
+            or types.SimpleNamespace(text="", report=pathlib.Path(workdir))
+        ),
+    )
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    cells = synthetic.touching_cells(0, size=(side, side), num_cells=3, radius=4.0)
+    images.write_image(tmp_path / "images" / "a.tif", cells.image)
+    images.write_labels(tmp_path / "masks" / "a.tif", cells.instances)
+    argv = ["train", str(tmp_path / "images"), str(tmp_path / "masks")]
+    assert main.main([*argv, "--out", str(tmp_path / "m"), "--test", "0.2"]) == 0
+    ((config, split),) = splits
+    assert config.data.guard == side // 8
+    assert all(len(part) == 1 and min(part[0].label.shape) > 0 for part in split)
+    assert f"only {side // 8} pixels lie between its parts" in capsys.readouterr().out

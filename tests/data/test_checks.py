@@ -10,7 +10,9 @@ CELLS[1:3, 1:3] = 1
 CELLS[5:7, 5:7] = 2
 
 
-def example(name, *, cells=CELLS, dtype=np.uint8, channels=1):
+def example(name, *, cells=None, dtype=np.uint8, channels=1):
+    if cells is None:  # elsewhere in each image
+        cells = np.roll(CELLS, (len(name) % 2, len(name) // 2), axis=(0, 1))
     image = np.random.default_rng(len(name)).integers(0, 99, (8, 9, channels))
     return from_instances(image.astype(dtype), cells, name)
 
@@ -43,11 +45,6 @@ def test_no_images_at_all():
             "convert all to grey or all to RGB.",
         ),
         (
-            example("dddd", dtype=np.uint16),
-            "Types of the grey values differ: 3 of 4 images have uint8, but not dddd "
-            "(uint16); save all images in one type.",
-        ),
-        (
             example("dddd")._replace(label=CELLS[:4, :4]),
             "dddd is 8x9 but its mask 4x4; both must have the same size: export the "
             "mask without scaling or cropping.",
@@ -74,6 +71,13 @@ def test_nan_and_infinite_pixels_are_counted():
     )
 
 
+def test_values_beyond_float32_are_refused():
+    huge = [example(each.name, dtype=np.float64) for each in GOOD]
+    huge[1].image[2, 2] = -1e39
+    text = only(checks.check(huge), "error")
+    assert text.startswith("bb has values up to 1e+39, beyond the range of float32")
+
+
 @pytest.mark.parametrize(
     ("odd", "text"),
     [
@@ -85,6 +89,27 @@ def test_nan_and_infinite_pixels_are_counted():
             GOOD[0]._replace(name="again"),
             "a, again are the same image; keep one, or validation and test scores come "
             "out too high.",
+        ),
+        (
+            example("dddd", dtype=np.uint16),
+            "Types of the grey values differ: 3 of 4 images have uint8, but not dddd "
+            "(uint16); their input scaling must make them alike, or save all in one "
+            "type.",
+        ),
+        (
+            example("dddd", cells=GOOD[0].instances),
+            "a, dddd are different images with the same mask; check that each has its "
+            "own.",
+        ),
+        (
+            example("dddd", cells=np.ones_like(CELLS)),
+            "1 of 4 masks have no background: dddd; export the masks again if "
+            "background is not missing in these images.",
+        ),
+        (
+            example("dddd")._replace(image=np.full((8, 9, 1), 7, np.uint8)),
+            "1 of 4 images have one grey value everywhere: dddd; export them again, or "
+            "remove them and their masks.",
         ),
         (
             example("dddd", cells=(CELLS > 0) * np.int32(7)),

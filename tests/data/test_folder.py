@@ -52,6 +52,10 @@ def tree(tmp_path, monkeypatch):
         "a_masks.tif",
         "a_label.png",
         "a_labels.tif",
+        "a_cp_masks.png",
+        "a_seg.tif",
+        "a_Mask.png",
+        "A.tif",
     ],
 )
 def test_masks_are_found_by_name(tree, mask):
@@ -116,11 +120,72 @@ def test_every_missing_mask_is_named_at_once(tree):
         folder.pair("images", "masks")
     assert str(error.value).splitlines() == [
         "images/01.tif has no mask: looked for masks/01.tif, masks/01_mask.tif, "
-        "masks/01_masks.tif, masks/01_label.tif, masks/01_labels.tif.",
+        "masks/01_masks.tif and 4 more; or give --mask-suffix.",
         "images/02.tif has no mask: looked for masks/02.tif, masks/02_mask.tif, "
-        "masks/02_masks.tif, masks/02_label.tif, masks/02_labels.tif. 2 of 4 images "
-        "are paired.",
+        "masks/02_masks.tif and 4 more; or give --mask-suffix. 2 of 4 images are "
+        "paired.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a_img.tif", "a_masks.tif"),
+        ("a_IMG.tif", "a.png"),
+        ("Zelle_\u00e9.tif", "Zelle_e\u0301.tif"),
+        ("Zelle_e\u0301.tif", "Zelle_\u00e9_mask.png"),
+    ],
+)
+def test_names_of_other_programs_and_systems(tree, image, mask):
+    tree([f"i/{image}"], [f"m/{mask}"])
+    (pair,) = folder.pair("i", "m")
+    assert (pair.image.name, pair.mask.name) == (image, mask)
+
+
+def test_a_name_that_only_looks_like_that_of_a_mask(tree):
+    """In one folder: the image no_label.tif with its mask, and a mask without image."""
+    tree(["no_label.tif", "b_mask.tif"], ["no_label_mask.tif", "b_mask_mask.tif"])
+    assert [(p.image.name, p.mask.name) for p in folder.pair(".", ".")] == [
+        ("b_mask.tif", "b_mask_mask.tif"),
+        ("no_label.tif", "no_label_mask.tif"),
+    ]
+    tree([], ["c_mask.tif"])
+    pairs = folder.pair(".", ".")
+    assert len(pairs) == 2
+    texts = [problem.text for problem in folder.read(".", ".").problems]
+    assert any("1 of 3 masks have no image" in text for text in texts)
+
+
+def test_masks_alone_are_not_images(tree):
+    tree([], ["a_mask.tif", "b_labels.tif"])
+    with pytest.raises(ValueError, match=r"no images beside masks.*a_mask.tif, b_lab"):
+        folder.pair(".", ".")
+
+
+def test_files_that_are_not_read_are_named(tree):
+    tree(["i/a.tif"], ["m/a.tif"])
+    for name in ("i/b.czi", "m/b.geojson", "i/notes", "i/.DS_Store", "m/Thumbs.db"):
+        pathlib.Path(name).write_bytes(b"x")
+    (warning,) = folder.read("i", "m").problems
+    assert warning.severity == "warning"
+    assert warning.text == (
+        "3 files are not read: b.czi (a microscope's own format: export it as TIFF), "
+        "notes, b.geojson (annotations of QuPath: export a label image from there)."
+    )
+
+
+def test_a_folder_without_images_says_what_it_holds(tree):
+    tree(["i/day1/a.tif", "i/day2/a.tif"], ["m/a.tif"])
+    with pytest.raises(
+        ValueError, match=r"i holds no images itself, but .*: day1, day2;"
+    ):
+        folder.pair("i", "m")
+    pathlib.Path("r").mkdir()
+    pathlib.Path("r/RoiSet.zip").touch()
+    with pytest.raises(
+        ValueError, match=r"r holds no images, but RoiSet.zip .regions o"
+    ):
+        folder.pair("m", "r")
 
 
 def test_pairs_are_unique(tree):
@@ -148,7 +213,9 @@ def test_folders_without_images_are_named(tree):
     pathlib.Path("empty").mkdir()
     pathlib.Path("empty/notes.txt").touch()
     assert len(folder.list_images("images")) == 1
-    with pytest.raises(ValueError, match=r"empty holds no images; accepted are \.tif,"):
+    with pytest.raises(
+        ValueError, match=r"empty holds no images, but notes.txt; accepted are \.tif,"
+    ):
         folder.pair("images", "empty")
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         folder.pair("nowhere", "images")

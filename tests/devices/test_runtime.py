@@ -10,7 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import launch
 from unetjax.devices import runtime
+
+SMOKE = "--config=ml_collections_configs/smoke.py"
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 STARTED = """
 import sys
@@ -36,9 +40,22 @@ def flags_of(*words, flags=""):
 
 def test_the_config_reaches_the_compiler():
     """The launcher reads it before JAX starts, and XLA knows the flag."""
-    flag = "--xla_gpu_deterministic_ops=true"
-    assert flag in flags_of("--config.deterministic=True")
-    assert flag not in flags_of()
+    assert DETERMINISTIC in flags_of("--config.deterministic=True")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], False), (["--config.deterministic=True"], True)]
+)
+def test_only_a_config_that_asks_is_deterministic(words, expected, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    seen = []
+
+    def run(_):
+        seen.extend(os.environ["XLA_FLAGS"].split())
+
+    parser = launch.make_parser("x", None)
+    assert launch.launch(run, parser, [SMOKE, *words]) == 0
+    assert (DETERMINISTIC in seen) == expected
 
 
 def test_what_the_user_has_set_stays(monkeypatch):

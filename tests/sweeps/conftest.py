@@ -26,6 +26,7 @@ def base(tmp_path_factory):
             "model": {"features": 2, "depth": 1},
             "optimizer": {"name": "adam", "learning_rate": 0.01},
             "augmentation": {"elastic_sigma": 0.0},
+            "weight_map": {"w0": 0.0},
             "data": {
                 "images": str(folder / "images"),
                 "masks": str(folder / "masks"),

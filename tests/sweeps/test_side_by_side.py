@@ -19,8 +19,9 @@ from unetjax.training import loop, run_folder, stopping
 TOLERANCE = 1e-5
 
 
-def make_runs(base, folder, split=None):
-    grid = [("optimizer.learning_rate", ["0.01", "0.003"])]
+def make_runs(base, folder, split=None, rates=("0.01", "0.003")):
+    """Runs that share one compiled step, whatever their rates and seeds."""
+    grid = [("optimizer.learning_rate", list(rates))]
     split = split or open_data.open_split(base.data)
     return [
         run_folder.make_run(trial.config, split, folder / trial.name)
@@ -118,14 +119,8 @@ def test_runs_at_steps_far_apart_are_refused(base, tmp_path):
         side_by_side.train_side_by_side(runs)
 
 
-def test_a_run_that_diverges_leaves_the_others_alone(base, tmp_path, monkeypatch):
-    grid = [("optimizer.learning_rate", ["1e38", "0.01"])]
-    sgd = trials.override(base, {"optimizer.name": "sgd"})
-    split = open_data.open_split(base.data)
-    runs = [
-        run_folder.make_run(t.config, split, tmp_path / t.name)
-        for t in trials.expand(sgd, grid=grid)
-    ]
+def test_runs_that_diverge_leave_the_others_alone(base, tmp_path, monkeypatch):
+    runs = make_runs(base, tmp_path, rates=("1e38", "0.01"))
     closed, open_writers = {}, run_folder.open_writers
 
     @contextlib.contextmanager
@@ -136,12 +131,18 @@ def test_a_run_that_diverges_leaves_the_others_alone(base, tmp_path, monkeypatch
         closed[run.workdir] = "finished"
 
     monkeypatch.setattr(run_folder, "open_writers", watched)
-    bad, good = side_by_side.train_side_by_side(runs)
-    assert [closed[run.workdir] for run in runs] == ["failed", "finished"]
-    assert isinstance(bad, stopping.NotFiniteError)
-    assert good is None
-    assert not (runs[0].workdir / "model").exists()
-    assert records.read(runs[1].workdir / "records.jsonl")[-1].step == 4
+    results = side_by_side.train_side_by_side(runs)
+    assert [run.config.optimizer.learning_rate for run in runs] == [
+        *[1e38] * 2,
+        *[0.01] * 2,
+    ]
+    assert [closed[run.workdir] for run in runs] == ["failed"] * 2 + ["finished"] * 2
+    for run, bad in zip(runs[:2], results[:2], strict=True):
+        assert isinstance(bad, stopping.NotFiniteError)
+        assert not (run.workdir / "model").exists()
+    assert results[2:] == [None] * 2
+    for run in runs[2:]:
+        assert records.read(run.workdir / "records.jsonl")[-1].step == 4
 
 
 def test_without_updates_the_initial_networks_are_scored(base, tmp_path):

@@ -2,6 +2,7 @@
 
 import pathlib
 import signal
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -23,6 +24,12 @@ CONFIG = configs.from_dict(
         "optimizer": {"name": "adam", "learning_rate": 0.01},
         "augmentation": {"elastic_sigma": 1.0},
     }
+)
+# Compiled faster, for tests whose steps no other test shares.
+PLAIN = replace(
+    CONFIG,
+    augmentation=replace(CONFIG.augmentation, elastic_sigma=0.0),
+    weight_map=replace(CONFIG.weight_map, w0=0.0),
 )
 
 

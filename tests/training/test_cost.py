@@ -19,10 +19,17 @@ CONFIG = configs.from_dict(
         "num_steps": 10_000,
         "tile_size": 20,
         "model": {"features": 2, "depth": 1},
-        "augmentation": {"elastic_sigma": 0.0},
+        "augmentation": {
+            "rotation": 0,
+            "flip": False,
+            "elastic_sigma": 0,
+            "contrast": 0,
+        },
         "weight_map": {"w0": 0.0},
     }
 )
+# Compiled in a third of the time, for tests that compile several steps.
+FLAT = replace(CONFIG, batch_size=2, model=replace(CONFIG.model, depth=0))
 
 
 def test_it_says_what_a_training_would_take():
@@ -50,10 +57,10 @@ def test_it_says_what_a_training_would_take():
 
 def test_memory_grows_with_the_tiles_on_a_device():
     one, two = (
-        cost.step_memory(replace(CONFIG, batch_size=b), channels=1) for b in (2, 4)
+        cost.step_memory(replace(FLAT, batch_size=b), channels=1) for b in (2, 4)
     )
     assert two.temporaries > 1.3 * one.temporaries
-    state = cost._abstract_state(CONFIG, 1)
+    state = cost._abstract_state(FLAT, 1)
     size = sum(4 * leaf.size for leaf in jax.tree.leaves(state))
     data = 20 * 20 * (4 + 4 + 4)
     assert one.arguments == pytest.approx(size + data, abs=200)
@@ -99,9 +106,6 @@ def test_the_compiler_is_silenced_for_as_long_as_it_works(capfd):
     assert capfd.readouterr().err == "error"
 
 
-SMALL = replace(CONFIG, batch_size=2)
-
-
 @pytest.fixture(scope="module")
 def train():
     image, cells = np.zeros((8, 7, 1), np.uint8), np.eye(8, 7, dtype=np.int32)
@@ -115,31 +119,31 @@ def room_for(config, train):
 
 
 def test_the_largest_tile_that_fits(train):
-    wanted = replace(SMALL, tile_size=22)
+    wanted = replace(FLAT, tile_size=7)
     limit = room_for(wanted, train)
-    assert cost.largest_that_fits(SMALL, train, what="tile", limit=limit) == wanted
-    smaller = cost.largest_that_fits(SMALL, train, what="tile", limit=limit - 1)
-    assert smaller == replace(SMALL, tile_size=20)
+    assert cost.largest_that_fits(FLAT, train, what="tile", limit=limit) == wanted
+    smaller = cost.largest_that_fits(FLAT, train, what="tile", limit=limit - 1)
+    assert smaller == replace(FLAT, tile_size=6)
 
 
 def test_no_tile_is_larger_than_it_takes_to_hold_an_image(train):
-    found = cost.largest_that_fits(SMALL, train, what="tile", limit=10**12)
+    found = cost.largest_that_fits(FLAT, train, what="tile", limit=10**12)
     assert configs.output_size(found) == 8
 
 
 def test_the_most_tiles_that_fit(train):
     num_devices = jax.local_device_count()
-    wanted = replace(SMALL, batch_size=3 * num_devices)
+    wanted = replace(FLAT, batch_size=3 * num_devices)
     limit = room_for(wanted, train)
-    assert cost.largest_that_fits(SMALL, train, what="batch", limit=limit) == wanted
-    fewer = cost.largest_that_fits(SMALL, train, what="batch", limit=limit - 1)
-    assert fewer == replace(SMALL, batch_size=2 * num_devices)
+    assert cost.largest_that_fits(FLAT, train, what="batch", limit=limit) == wanted
+    fewer = cost.largest_that_fits(FLAT, train, what="batch", limit=limit - 1)
+    assert fewer == replace(FLAT, batch_size=2 * num_devices)
 
 
 @pytest.mark.parametrize("what", ["tile", "batch"])
 def test_where_nothing_fits_it_says_what_to_lower(what, train):
     with pytest.raises(ValueError, match=r"not fit into 0\.000 GB .* lower batch"):
-        cost.largest_that_fits(SMALL, train, what=what, limit=20_000)
+        cost.largest_that_fits(FLAT, train, what=what, limit=2_000)
 
 
 def test_the_limit_is_half_of_the_memory_of_this_machine():

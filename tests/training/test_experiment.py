@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training.runs import CONFIG, Alarm, make_split
+from tests.training.runs import CONFIG, PLAIN, Alarm, make_split
 from unetjax.data import synthetic
 from unetjax.evaluation import scoring
 from unetjax.evaluation.comparison import MODEL
@@ -112,7 +112,7 @@ def test_an_interrupted_run_has_a_report_until_it_is_finished(tmp_path):
 
 def test_the_report_of_a_diverged_run_gives_the_reason(tmp_path):
     config = replace(
-        CONFIG, optimizer=replace(CONFIG.optimizer, name="sgd", learning_rate=1e38)
+        PLAIN, optimizer=replace(PLAIN.optimizer, name="sgd", learning_rate=1e38)
     )
     with pytest.raises(stopping.NotFiniteError):
         experiment.run(config, make_split(), tmp_path, **TITLES)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.training.runs import (
     CONFIG,
+    PLAIN,
     Alarm,
     assert_equal_runs,
     final_state,
@@ -25,11 +26,11 @@ from unetjax.training import config as configs
 from unetjax.training import loop, stopping
 
 STANDSTILL = replace(
-    CONFIG,
+    PLAIN,
     num_steps=8,
     evaluate_every=1,
     patience=2,
-    optimizer=replace(CONFIG.optimizer, learning_rate=0.0),
+    optimizer=replace(PLAIN.optimizer, learning_rate=0.0),
 )
 
 
@@ -90,10 +91,10 @@ def test_without_updates_the_initial_network_is_scored_once(tmp_path):
 def test_a_run_that_diverges_stops_and_saves_nothing(reduction, message, tmp_path):
     """No broken state becomes a checkpoint or the best model."""
     diverging = replace(
-        CONFIG,
+        PLAIN,
         evaluate_every=1 if reduction == "sum" else 6,
-        loss=replace(CONFIG.loss, reduction=reduction),
-        optimizer=replace(CONFIG.optimizer, name="sgd", learning_rate=1e38),
+        loss=replace(PLAIN.loss, reduction=reduction),
+        optimizer=replace(PLAIN.optimizer, name="sgd", learning_rate=1e38),
     )
     with pytest.raises(stopping.NotFiniteError, match=message):
         loop.train_and_evaluate(diverging, make_split(), tmp_path / "r")
@@ -120,7 +121,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_keeps_the_last_save(tmp_
 
     workdir = tmp_path / "r"
     config = replace(
-        CONFIG,
+        PLAIN,
         input_scaling=InputScaling("unit"),
         batch_size=1,
         evaluate_every=1,
@@ -157,17 +158,17 @@ def test_a_collapse_is_logged_and_recorded(tmp_path, caplog):
 
 
 def test_it_learns(tmp_path):
-    """Bright squares on dark ground, in seconds."""
+    """Bright squares on dark ground, in images of the sizes in `make_split`."""
     rng = np.random.default_rng(0)
-    instances = np.zeros((40, 40), np.int32)
+    instances = np.zeros((40, 48), np.int32)
     for i, (y, x) in enumerate([(3, 4), (5, 20), (22, 8), (25, 25)]):
         instances[y : y + 9, x : x + 9] = i + 1
-    noise = rng.integers(0, 20, (40, 40, 1))
+    noise = rng.integers(0, 20, (40, 48, 1))
     image = (60 + 120 * (instances[..., None] > 0) + noise).astype(np.uint8)
     example = from_instances(image, instances, "squares")
     config = replace(CONFIG, num_steps=120, evaluate_every=120)
     trained = loop.train_and_evaluate(
-        config, Split([example], [example]), tmp_path / "r"
+        config, Split([example, example], [example]), tmp_path / "r"
     )
     lines = records.read(tmp_path / "r" / "records.jsonl")
     losses = [r.values["loss"] for r in lines if r.kind == "train"]
@@ -181,7 +182,7 @@ def test_a_transform_and_gradient_norms_reach_the_step(tmp_path):
     def ignore(image, label, weight, key):
         return image, label, 0 * weight
 
-    config = replace(CONFIG, num_steps=1, log_grad_norms=True)
+    config = replace(PLAIN, num_steps=1, log_grad_norms=True)
     loop.train_and_evaluate(config, make_split(), tmp_path / "a", transform=ignore)
     train = next(
         r for r in records.read(tmp_path / "a" / "records.jsonl") if r.kind == "train"

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training.runs import CONFIG, Alarm, assert_equal_runs, make_split
+from tests.training.runs import CONFIG, PLAIN, Alarm, assert_equal_runs, make_split
 from unetjax.inference.segment import segment
 from unetjax.model_io import model_folder
 from unetjax.reporting import environment, metric_writer, records
@@ -159,7 +159,7 @@ def test_a_resumed_run_is_one_run_in_tensorboard(tmp_path):
             reason="tensorboard, which reads event files, is not installed",
         )
     config = replace(
-        CONFIG, writers=("tensorboard",), histograms=True, log_grad_norms=True
+        PLAIN, writers=("tensorboard",), histograms=True, log_grad_norms=True
     )
     workdir = tmp_path / "r"
     with pytest.raises(stopping.Interrupted):

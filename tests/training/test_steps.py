@@ -12,7 +12,8 @@ from unetjax.devices import parallel
 from unetjax.network.unet import UNet
 from unetjax.training import steps
 
-MODEL = UNet(features=2, depth=1, dropout_rate=0.0)
+# No pooling, as compilation takes nearly all of the time and the step is the same.
+MODEL = UNet(features=2, depth=0, dropout_rate=0.0)
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 STEP = functools.partial(steps.train_step, model=MODEL, optimizer=OPTIMIZER)
 
@@ -20,7 +21,7 @@ STEP = functools.partial(steps.train_step, model=MODEL, optimizer=OPTIMIZER)
 def make_batch(key, size):
     image, label, weight = jax.random.split(key, 3)
     return Batch(
-        image=jax.random.normal(image, (size, 20, 20, 1)),
+        image=jax.random.normal(image, (size, 8, 8, 1)),
         label=jax.random.randint(label, (size, 4, 4), 0, 2),
         weight=jax.random.uniform(weight, (size, 4, 4), minval=1.0, maxval=11.0),
     )
@@ -61,7 +62,7 @@ def test_two_devices_take_the_step_of_one(key, batch, state, loss):
 def test_shard_map_takes_the_step_of_one_device(key, batch, check_vma):
     """Also with its default checks, under which JAX sums gradients by itself."""
     batch["weight"] = batch["weight"].at[2:].multiply(0.1)  # uneven shards
-    model = UNet(features=2, depth=1, dropout_rate=0.0, norm="batch")
+    model = MODEL.clone(norm="batch")
     state = init_state(model, key, batch)
     step = functools.partial(steps.train_step, model=model, optimizer=OPTIMIZER)
     spec = jax.sharding.PartitionSpec
@@ -153,7 +154,7 @@ def test_batch_norm_statistics_are_updated(key, batch):
         parallel.replicate(state), parallel.shard(batch, 2), key
     )
     changed = jax.tree.map(lambda a, b: (a != b).any(), before, after.model_state)
-    assert len(jax.tree.leaves(changed)) == 12
+    assert len(jax.tree.leaves(changed)) == 4  # of two convolutions
     assert any(jax.tree.leaves(changed))
 
 

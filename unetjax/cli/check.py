@@ -2,8 +2,12 @@
 
 import argparse
 import pathlib
+from typing import TYPE_CHECKING
 
-from unetjax.cli.command import ArgumentParser
+from unetjax.cli.command import ArgumentParser, path
+
+if TYPE_CHECKING:
+    from unetjax.data.folder import FolderReport
 
 
 def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
@@ -21,16 +25,37 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `check` and `train` that name annotated images."""
-    parser.add_argument(
-        "images", type=pathlib.Path, help="folder of images, or one file"
-    )
+    parser.add_argument("images", type=path, help="folder of images, or one file")
     parser.add_argument(
         "masks",
-        type=pathlib.Path,
-        help="folder of their masks, or one file; that of a.tif is a.tif, a_mask.tif "
-        "or a_labels.tif",
+        type=path,
+        help="folder of their masks, or one file; that of a.tif is a.tif, a_mask.tif, "
+        "a_labels.tif or a_cp_masks.tif",
+    )
+    parser.add_argument(
+        "--image-suffix",
+        default="",
+        metavar="ENDING",
+        help="how the names of images end, such as _img.tif (default: any)",
+    )
+    parser.add_argument(
+        "--mask-suffix",
+        default="",
+        metavar="ENDING",
+        help="how the names of their masks end instead, such as _seg.png (default: as "
+        "above)",
     )
     add_mask_type(parser)
+
+
+def read_data(
+    images: pathlib.Path, masks: pathlib.Path, options: argparse.Namespace
+) -> "FolderReport":
+    """Reads images and masks as the options say."""
+    from unetjax.data import folder
+
+    naming = folder.FileNaming(options.image_suffix, options.mask_suffix)
+    return folder.read(images, masks, mask_type=options.mask_type, naming=naming)
 
 
 def add_mask_type(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +71,7 @@ def add_mask_type(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints summary and problems; returns 2 if there are errors, else 0."""
-    from unetjax.data import folder
-
-    _, summary, problems = folder.read(
-        options.images, options.masks, mask_type=options.mask_type
-    )
+    _, summary, problems = read_data(options.images, options.masks, options)
     if summary is not None:
         print(summary)
     for problem in problems:

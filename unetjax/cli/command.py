@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import logging
 import os
+import pathlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,48 @@ def parse_args(
         kind = "option" if name.startswith("-") else "argument"
         parser.error(f"unexpected {kind} {name!r}; --help lists what is accepted")
     return options
+
+
+def path(text: str) -> pathlib.Path:
+    """Returns the path that an argument names; ~ is the home folder, also after =.
+
+    Raises:
+      ArgumentTypeError: If the text is empty, or names no user.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("a path must not be empty")
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} begins with a user who does not exist; write ./{text} for a "
+            "file of that name"
+        ) from None
+
+
+def count(text: str) -> int:
+    """Returns an integer of at least 1.
+
+    Raises:
+      ArgumentTypeError: If the text is anything else.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 on, got {text!r}")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """Returns a number of at least 0 and below 1.
+
+    Raises:
+      ArgumentTypeError: If the text is anything else.
+    """
+    with contextlib.suppress(ValueError):
+        if 0 <= (number := float(text)) < 1:
+            return number
+    raise argparse.ArgumentTypeError(
+        f"must be a fraction of at least 0 and below 1, got {text!r}"
+    )
 
 
 def run_command(command: Callable[[], int | None]) -> int:

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 
 from unetjax.cli import terminal
-from unetjax.cli.command import ArgumentParser
+from unetjax.cli.command import ArgumentParser, count, path
 
 _GUARD = 48  # pixels between the two parts: half of what the network sees
 
@@ -20,12 +20,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     )
     parser.add_argument(
         "--out",
-        type=pathlib.Path,
+        type=path,
         default=pathlib.Path("demo"),
         help="folder of the run (default: demo)",
     )
     parser.add_argument(
-        "--steps", type=int, default=1500, help="number of updates (default 1500)"
+        "--steps", type=count, default=1500, help="number of updates (default 1500)"
     )
     parser.set_defaults(run=run)
 

@@ -2,11 +2,10 @@
 
 import argparse
 import functools
-import pathlib
 from typing import TYPE_CHECKING
 
 from unetjax.cli.check import add_mask_type
-from unetjax.cli.command import ArgumentParser
+from unetjax.cli.command import ArgumentParser, path
 
 if TYPE_CHECKING:
     from unetjax.evaluation.scored_files import ReadAs
@@ -36,11 +35,9 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "predicted", type=pathlib.Path, help="folder of predictions, or one file"
+        "predicted", type=path, help="folder of predictions, or one file"
     )
-    parser.add_argument(
-        "truth", type=pathlib.Path, help="folder of true masks, or one file"
-    )
+    parser.add_argument("truth", type=path, help="folder of true masks, or one file")
     parser.add_argument(
         "--scores",
         choices=("cells", "pixels", "em", "tracking"),
@@ -60,7 +57,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     )
     parser.add_argument(
         "--within",
-        type=pathlib.Path,
+        type=path,
         metavar="PATH",
         help="folder of masks of the field of view, or one file; pixels that are 0 "
         "there do not count",

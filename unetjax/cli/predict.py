@@ -6,7 +6,7 @@ import functools
 import pathlib
 from typing import Literal
 
-from unetjax.cli.command import ArgumentParser
+from unetjax.cli.command import ArgumentParser, path
 
 
 def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
@@ -18,18 +18,18 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "a_overlay.png to look at and a_mask.png (0 and 255, or the class), or with "
         "--instances a_labels.tif (numbered cells).",
     )
-    parser.add_argument("model", type=pathlib.Path, help="folder of a trained model")
+    parser.add_argument("model", type=path, help="folder of a trained model")
     parser.add_argument(
-        "input", type=pathlib.Path, nargs="+", help="images, or folders of images"
+        "input", type=path, nargs="+", help="images, or folders of images"
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, required=True, help="folder for the results"
+        "--out", type=path, required=True, help="folder for the results"
     )
     parser.add_argument(
         "--with",
         dest="others",
         metavar="MODEL",
-        type=pathlib.Path,
+        type=path,
         action="append",
         default=[],
         help="average with another model; repeat for each",
@@ -153,12 +153,12 @@ def _images(paths: list[pathlib.Path]) -> list[pathlib.Path]:
     from unetjax.files import images
 
     found = list[pathlib.Path]()
-    for path in paths:
-        inside = [path]
-        if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if images.is_image(p)]
-        if not inside or not path.exists():
-            raise FileNotFoundError(f"{path} holds no image; name images or folders.")
+    for given in paths:
+        inside = [given]
+        if given.is_dir():
+            inside = [p for p in sorted(given.iterdir()) if images.is_image(p)]
+        if not inside or not given.exists():
+            raise FileNotFoundError(f"{given} holds no image; name images or folders.")
         found += inside
     return found
 

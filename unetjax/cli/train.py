@@ -4,9 +4,13 @@ import argparse
 import dataclasses
 import pathlib
 import shlex
+from typing import TYPE_CHECKING
 
 from unetjax.cli import check, terminal
-from unetjax.cli.command import ArgumentParser
+from unetjax.cli.command import ArgumentParser, count, fraction, path
+
+if TYPE_CHECKING:
+    from unetjax.data.open_data import DataSettings
 
 _DESCRIPTION = """\
 Train a model on annotated images; one is enough. The settings are derived from the
@@ -35,48 +39,48 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     check.add_data_arguments(parser)
     parser.add_argument(
         "--out",
-        type=pathlib.Path,
+        type=path,
         required=True,
         help="new folder for the model, or that of an interrupted training",
     )
     parser.add_argument(
-        "--steps", type=int, default=1500, help="number of updates (default 1500)"
+        "--steps", type=count, default=1500, help="number of updates (default 1500)"
     )
     parser.add_argument(
         "--features",
-        type=int,
+        type=count,
         default=16,
         help="channels at full resolution; more are slower and can learn more "
         "(default 16)",
     )
     parser.add_argument(
         "--validation",
-        type=float,
+        type=fraction,
         default=0.2,
         metavar="FRACTION",
         help="fraction of the images, or of a single one, for validation (default 0.2)",
     )
     parser.add_argument(  # as --validation was called
         "--holdout",
-        type=float,
+        type=fraction,
         dest="validation",
         default=argparse.SUPPRESS,
         help=argparse.SUPPRESS,
     )
     parser.add_argument(
         "--test",
-        type=float,
+        type=fraction,
         default=0.0,
         metavar="FRACTION",
         help="fraction of the images, or of a single one, for testing (default 0)",
     )
     parser.add_argument(
         "--test-images",
+        type=path,
         metavar="PATH",
-        default="",
         help="test images, instead of --test",
     )
-    parser.add_argument("--test-masks", metavar="PATH", default="", help="their masks")
+    parser.add_argument("--test-masks", type=path, metavar="PATH", help="their masks")
     parser.add_argument(
         "--seed",
         type=int,
@@ -94,36 +98,41 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores."""
-    from unetjax.data import checks, folder, open_data, splits
+    from unetjax.data import checks, open_data, splits
     from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
     from unetjax.training import experiment, planning, run_folder
 
     runtime.prepare()
+    _check_options(options)
     settings = DataSettings(
-        images=str(options.images),
-        masks=str(options.masks),
+        images=str(options.images.resolve()),
+        masks=str(options.masks.resolve()),
+        image_suffix=options.image_suffix,
+        mask_suffix=options.mask_suffix,
         mask_type=options.mask_type,
         validation_fraction=options.validation,
         test_fraction=options.test,
-        test_images=options.test_images,
-        test_masks=options.test_masks,
+        test_images=_resolved(options.test_images),
+        test_masks=_resolved(options.test_masks),
         seed=options.seed,
         keep_split=options.keep_split,
     )
-    examples, summary, problems = folder.read(
-        options.images, options.masks, mask_type=options.mask_type
+    examples, summary, problems = check.read_data(
+        options.images, options.masks, options
     )
     test = None
     if options.test_images:
-        test, _, more = folder.read(
-            options.test_images, options.test_masks, mask_type=options.mask_type
+        test, _, more = check.read_data(
+            options.test_images, options.test_masks, options
         )
         problems += more
     checks.raise_errors(problems)
     print(summary)
     for problem in problems:
         print(f"warning: {problem.text}")
+    if len(examples) == 1:
+        settings = _fit_guard(settings, max(examples[0].label.shape))
     split = open_data.draw_split(examples, settings, test=test)
     splits.check_disjoint(split)
     if options.keep_split:
@@ -147,11 +156,47 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuses options that contradict each other, before anything is read."""
+    if options.validation == 0:
+        raise ValueError(
+            "--validation must be above 0: the best step is chosen on these images."
+        )
+    if not 0 <= options.seed < 2**32:
+        raise ValueError(f"--seed must be from 0 to {2**32 - 1}, got {options.seed}.")
+    if bool(options.test_images) != bool(options.test_masks):
+        raise ValueError("--test-images and --test-masks must be given together.")
+    if options.test and options.test_images:
+        raise ValueError(
+            "--test draws test images, and --test-images names them; give one of both."
+        )
+
+
+def _resolved(path: pathlib.Path | None) -> str:
+    """Returns a path as it is compared when a run is resumed from another folder."""
+    return "" if path is None else str(path.resolve())
+
+
+def _fit_guard(settings: "DataSettings", length: int) -> "DataSettings":
+    """Narrows the band between the parts of a single image that is small."""
+    guard = min(settings.guard, length // 8)
+    if guard < settings.guard:
+        print(
+            f"warning: the image is small: only {guard} pixels lie between its parts, "
+            f"not {settings.guard}, and the network sees across them; its scores come "
+            "out too high."
+        )
+    return dataclasses.replace(settings, guard=guard)
+
+
 def _command(options: argparse.Namespace) -> str:
     """Returns the command line that repeats the training."""
     args = ["unetjax", "train", options.images, options.masks, "--out", options.out]
     for name in ("mask_type", "steps", "features", "validation", "test", "seed"):
         args += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    for name in ("image_suffix", "mask_suffix"):
+        if value := getattr(options, name):
+            args += [f"--{name.replace('_', '-')}={value}"]
     if options.test_images:
         args += ["--test-images", options.test_images]
         args += ["--test-masks", options.test_masks]

@@ -7,12 +7,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from unetjax.data.examples import IGNORED, Example, content_hash
+from unetjax.data.examples import IGNORED, Example, annotation_hash, content_hash
 from unetjax.settings import check_finite
 
 # Fraction of pixels equal to their right neighbour: larger in label images, smaller in
 # photographs.
 _FLAT = 0.85
+
+
+Severity = Literal["error", "warning"]
 
 
 class Problem(NamedTuple):
@@ -23,7 +26,7 @@ class Problem(NamedTuple):
       text: The problem, what is accepted, and a remedy.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     text: str
 
 
@@ -67,10 +70,14 @@ def check(
             examples,
             [example.image.dtype.name for example in examples],
             "Types of the grey values",
-            "save all images in one type",
+            "their input scaling must make them alike, or save all in one type",
+            severity="warning",
         ),
         *_empty(examples),
+        *_without_background(examples),
+        *_constant(examples),
         *_duplicates(examples),
+        *_shared_masks(examples),
         *_split(examples),
     ]
     for example in examples:
@@ -163,7 +170,12 @@ def _warning(text: str) -> list[Problem]:
 
 
 def _differing(
-    examples: Sequence[Example], values: Sequence[object], noun: str, remedy: str
+    examples: Sequence[Example],
+    values: Sequence[object],
+    noun: str,
+    remedy: str,
+    *,
+    severity: Severity = "error",
 ) -> list[Problem]:
     """Returns the problem of images whose value is not that of the majority."""
     usual, count = collections.Counter(values).most_common(1)[0]
@@ -174,10 +186,11 @@ def _differing(
     ]
     if not odd:
         return []
-    return _error(
+    text = (
         f"{noun} differ: {count} of {len(examples)} images have {usual}, but not "
         f"{listed(odd)}; {remedy}."
     )
+    return [Problem(severity, text)]
 
 
 def _empty(examples: Sequence[Example]) -> list[Problem]:
@@ -192,6 +205,56 @@ def _empty(examples: Sequence[Example]) -> list[Problem]:
             "images that are not annotated."
         )
     return []
+
+
+def _without_background(examples: Sequence[Example]) -> list[Problem]:
+    """Returns the problem of masks with one class everywhere that is not background."""
+    full = [
+        example.name
+        for example in examples
+        if len(classes := np.unique(example.label[example.label != IGNORED])) == 1
+        and classes[0] > 0
+    ]
+    if not full:
+        return []
+    return _warning(
+        f"{len(full)} of {len(examples)} masks have no background: {listed(full)}; "
+        "export the masks again if background is not missing in these images."
+    )
+
+
+def _constant(examples: Sequence[Example]) -> list[Problem]:
+    constant = [
+        example.name
+        for example in examples
+        if (example.image == example.image.flat[0]).all()
+    ]
+    if not constant:
+        return []
+    return _warning(
+        f"{len(constant)} of {len(examples)} images have one grey value everywhere: "
+        f"{listed(constant)}; export them again, or remove them and their masks."
+    )
+
+
+def _shared_masks(examples: Sequence[Example]) -> list[Problem]:
+    """Returns the problem of different images with one and the same mask."""
+    same: dict[str, dict[str, str]] = {}
+    for example in examples:
+        # Sizes may differ, which is another problem.
+        fits = example.label.shape == example.instances.shape
+        if fits and (example.label > 0).any():
+            group = same.setdefault(annotation_hash(example), {})
+            group.setdefault(content_hash(example), example.name)
+    return [
+        Problem(
+            "warning",
+            f"{listed(list(group.values()))} are different images with the same mask; "
+            "check that each has its own.",
+        )
+        for group in same.values()
+        if len(group) > 1
+    ]
 
 
 def _duplicates(examples: Sequence[Example]) -> list[Problem]:
@@ -214,6 +277,14 @@ def _finite(example: Example) -> list[Problem]:
         check_finite(example.name, example.image)
     except ValueError as error:
         return _error(str(error))
+    if example.image.dtype.kind != "f" or not example.image.size:
+        return []
+    highest = float(np.abs(example.image).max())
+    if highest > float(np.finfo(np.float32).max):
+        return _error(
+            f"{example.name} has values up to {highest:.3g}, beyond the range of "
+            "float32, in which networks compute (3.4e38); divide the grey values."
+        )
     return []
 
 

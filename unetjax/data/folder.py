@@ -17,7 +17,7 @@ from unetjax.files import names
 
 Path = str | os.PathLike[str]
 
-MASK_SUFFIXES = ("", "_mask", "_masks", "_label", "_labels")  # in this order
+MASK_SUFFIXES = ("", *names.MASK_ENDINGS)  # in this order
 
 
 class Pair(NamedTuple):
@@ -160,9 +160,10 @@ def read(
 def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]:
     """Returns the image files of a folder, each with the file of its mask.
 
-    The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif or a_labels.tif, in
-    this order and in any format that can be read; that of t000.tif may be
-    man_seg000.tif, and vice versa, as in the Cell Tracking Challenge. Both kinds of
+    The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif, a_labels.tif,
+    a_cp_masks.tif or a_seg.tif, in this order, in any format that can be read and in
+    any case of letters; that of a_img.tif may be called likewise. That of t000.tif may
+    be man_seg000.tif, and vice versa, as in the Cell Tracking Challenge. Both kinds of
     files may be in one folder, and two files are one pair. Other names need a `naming`.
 
     Raises:
@@ -187,13 +188,27 @@ def list_images(folder: Path) -> list[pathlib.Path]:
     paths = [
         path
         for path in sorted(folder.iterdir())
-        if image_files.is_image(path) and not path.name.startswith(".")
+        if image_files.is_image(path) and not names.is_hidden(path)
     ]
     names.check_names(paths)
     if not paths:
         accepted = ", ".join(image_files.SUFFIXES)
-        raise ValueError(f"{folder} holds no images; accepted are {accepted}.")
+        raise ValueError(
+            f"{folder} holds no images{_instead(folder)}; accepted are {accepted}."
+        )
     return paths
+
+
+def list_unread(folder: Path) -> list[str]:
+    """Returns the other files of a folder, each with the reason why it is not read.
+
+    Hidden files and those of operating systems are left out.
+    """
+    return [
+        image_files.explain_unread(path)
+        for path in sorted(pathlib.Path(folder).iterdir())
+        if path.is_file() and not (image_files.is_image(path) or names.is_hidden(path))
+    ]
 
 
 def summarize(examples: Sequence[Example], mask_format: MaskFormat) -> DatasetSummary:
@@ -224,9 +239,8 @@ def _match(
     if images.is_file() and masks.is_file():
         return [Pair(images, masks)], []
     files, mask_files = list_images(images), list_images(masks)
-    if images.resolve() == masks.resolve():
-        mask_files = [path for path in files if _is_mask(_stem(path), naming)]
-        mask_files = files if naming.mask_suffix else mask_files
+    if images.resolve() == masks.resolve() and not naming.mask_suffix:
+        mask_files = _masks_beside_images(files, naming)
     mask_files = [path for path in mask_files if path.name.endswith(naming.mask_suffix)]
     files = [
         path
@@ -234,8 +248,14 @@ def _match(
         if path.name.endswith(naming.image_suffix) and path not in mask_files
     ]
     if not files:
+        if naming.image_suffix:
+            raise ValueError(
+                f"{images} holds no image whose name ends in {naming.image_suffix!r}."
+            )
+        listed = checks.listed([path.name for path in mask_files])
         raise ValueError(
-            f"{images} holds no image whose name ends in {naming.image_suffix!r}."
+            f"{images} holds no images beside masks, by their names ({listed}); call "
+            "an image a.tif and its mask a_mask.tif."
         )
     candidates = {image: _candidates(image, mask_files, naming) for image in files}
     pairs = [
@@ -257,6 +277,12 @@ def _match(
             f"{checks.listed(unused)}; name them after their images."
         )
         problems.append(Problem("warning", text))
+    unread = [
+        text for each in dict.fromkeys((images, masks)) for text in list_unread(each)
+    ]
+    if unread:
+        text = f"{len(unread)} files are not read: {checks.listed(unread)}."
+        problems.append(Problem("warning", text))
     return pairs, problems
 
 
@@ -266,18 +292,53 @@ def _candidates(
     """Returns the masks that match an image, all with the first name that occurs."""
     stem = _image_stem(image, naming)
     if naming.mask_suffix:
-        return [path for path in mask_files if path.name == stem + naming.mask_suffix]
+        return [
+            path
+            for path in mask_files
+            if names.normalize(path.name) == stem + names.normalize(naming.mask_suffix)
+        ]
     for mask_stem in _mask_stems(stem, naming):
-        matches = [path for path in mask_files if _stem(path) == mask_stem]
+        matches = [path for path in mask_files if names.stem(path) == mask_stem]
+        matches = matches or [
+            path
+            for path in mask_files
+            if names.stem(path).casefold() == mask_stem.casefold()
+        ]
         if matches:
             return matches
     return []
 
 
-def _is_mask(stem: str, naming: FileNaming) -> bool:
-    """Returns whether a file in a folder of images and masks has the name of a mask."""
-    endings = tuple(filter(None, naming.endings))
-    return stem.endswith(endings) or bool(re.fullmatch(r"man_seg\d+", stem))
+def _masks_beside_images(
+    files: Sequence[pathlib.Path], naming: FileNaming
+) -> list[pathlib.Path]:
+    """Returns the masks in a folder of both: files named after another one.
+
+    Files with the name of a mask without an image are masks as well, unless they have a
+    mask themselves.
+    """
+    stems = [names.stem(path) for path in files]
+    named = {
+        mask_stem.casefold()
+        for stem in stems
+        for mask_stem in _mask_stems(stem, naming)
+        if mask_stem != stem
+    }
+    has_mask = {
+        stem
+        for stem in stems
+        if any(
+            other != stem and other.casefold() == mask_stem.casefold()
+            for other in stems
+            for mask_stem in _mask_stems(stem, naming)
+        )
+    }
+    return [
+        path
+        for path, stem in zip(files, stems, strict=True)
+        if names.is_mask(stem, naming.endings)
+        and (stem.casefold() in named or stem not in has_mask)
+    ]
 
 
 def _mask_stems(stem: str, naming: FileNaming) -> list[str]:
@@ -286,6 +347,9 @@ def _mask_stems(stem: str, naming: FileNaming) -> list[str]:
     In the Cell Tracking Challenge the mask of frame t000 is man_seg000.
     """
     stems = [stem]
+    for ending in names.IMAGE_ENDINGS:
+        if stem.lower().endswith(ending):
+            stems.append(stem[: -len(ending)])
     if frame := re.fullmatch(r"t(\d+)", stem):
         stems.append(f"man_seg{frame[1]}")
     elif frame := re.fullmatch(r"man_seg(\d+)", stem):
@@ -304,18 +368,33 @@ def _describe_unpaired(
         return f"{image} has several masks, {several}; keep one."
     stem = _image_stem(image, naming)
     if naming.mask_suffix:
-        names = [stem + naming.mask_suffix]
+        expected = [stem + naming.mask_suffix]
     else:
-        names = [f"{each}{image.suffix}" for each in _mask_stems(stem, naming)]
-    expected = [str(masks / name) for name in names]
-    return f"{image} has no mask: looked for {', '.join(expected)}."
+        expected = [f"{each}{image.suffix}" for each in _mask_stems(stem, naming)]
+    listed = checks.listed([str(masks / name) for name in expected], most=3)
+    return f"{image} has no mask: looked for {listed}; or give --mask-suffix."
+
+
+def _instead(folder: pathlib.Path) -> str:
+    """Returns what a folder without images holds: folders of images, other files."""
+    inside = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and any(map(image_files.is_image, path.iterdir()))
+    ]
+    if inside:
+        listed = checks.listed([path.name for path in inside])
+        return f" itself, but folders of images: {listed}; name one of these"
+    unread = list_unread(folder)
+    return f", but {checks.listed(unread)}" if unread else ""
 
 
 def _image_stem(image: pathlib.Path, naming: FileNaming) -> str:
     """Returns the part of an image's name that its mask shares."""
     if naming.image_suffix:
-        return image.name.removesuffix(naming.image_suffix)
-    return _stem(image)
+        name, ending = map(names.normalize, (image.name, naming.image_suffix))
+        return name.removesuffix(ending)
+    return names.stem(image)
 
 
 def _describe_shared(pairs: Sequence[Pair]) -> list[str]:
@@ -367,8 +446,3 @@ def _examples(content: _Content, mask_format: MaskFormat) -> list[Example]:
             zip(content.images, content.masks, strict=True)
         )
     ]
-
-
-def _stem(path: pathlib.Path) -> str:
-    """Returns the name of a file without its extension, which may be .ome.tif."""
-    return path.stem[:-4] if path.stem.lower().endswith(".ome") else path.stem

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 MASK_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_cp_masks", "_seg")
 IMAGE_ENDINGS = ("_img", "_image")  # what may stand there in the name of the image
 
+_OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 _FRAME = re.compile(r"(?:t|man_seg|mask)(\d+)")  # of the Cell Tracking Challenge
 
 _MOST = 5  # names in a message
@@ -57,32 +58,49 @@ def stem(path: str | os.PathLike[str]) -> str:
       >>> stem("images/a.OME.tif"), stem("e\u0301.png") == stem("\u00e9.png")
       ('a', True)
     """
-    name = unicodedata.normalize("NFC", pathlib.Path(path).stem)
+    name = normalize(pathlib.Path(path).stem)
     return name[:-4] if name.lower().endswith(".ome") else name
 
 
-def is_mask(name: str) -> bool:
+def normalize(name: str) -> str:
+    """Returns a name with composed letters."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_hidden(path: pathlib.Path) -> bool:
+    """Returns whether an operating system has made a file for itself.
+
+    Example:
+      >>> is_hidden(pathlib.Path("._a.tif")), is_hidden(pathlib.Path("Thumbs.db"))
+      (True, True)
+    """
+    return path.name.startswith(".") or path.name.lower() in _OF_SYSTEMS
+
+
+def is_mask(name: str, endings: Iterable[str] = MASK_ENDINGS) -> bool:
     """Returns whether a stem is that of a mask in a folder with its image.
 
     Example:
       >>> is_mask("a_Masks"), is_mask("man_seg000"), is_mask("t000")
       (True, True, False)
     """
-    return name.lower().endswith(MASK_ENDINGS) or name.startswith("man_seg")
+    is_frame = re.fullmatch(r"man_seg\d+", name) is not None
+    return is_frame or name.lower().endswith(tuple(filter(None, endings)))
 
 
 def common(name: str) -> str:
     """Returns what the stems of an image, its mask and its prediction have in common.
 
     Example:
-      >>> common("a_labels"), common("A_img"), common("man_seg007") == common("t007")
-      ('a', 'a', True)
+      >>> common("A_img_labels"), common("man_seg007") == common("t007")
+      ('a', True)
     """
     name = name.casefold()
-    for ending in sorted((*MASK_ENDINGS, *IMAGE_ENDINGS), key=len, reverse=True):
-        if name.endswith(ending) and name != ending:
-            name = name.removesuffix(ending)
-            break
+    for endings in (MASK_ENDINGS, IMAGE_ENDINGS):
+        for ending in sorted(endings, key=len, reverse=True):
+            if name.endswith(ending) and name != ending:
+                name = name.removesuffix(ending)
+                break
     frame = _FRAME.fullmatch(name)
     return f"t{frame[1]}" if frame else name
 

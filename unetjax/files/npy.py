@@ -20,10 +20,11 @@ def read(path: pathlib.Path) -> Pages:
     try:
         stored = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError, EOFError) as error:
-        cause = "it holds Python objects" if "object" in str(error) else str(error)
+        objects = "it holds Python objects, as the _seg.npy of Cellpose does"
+        cause = objects if "object" in str(error) else str(error)
         raise ValueError(
-            f"{path} cannot be read as an array ({cause}); save the image or the label "
-            "image as .tif."
+            f"{path} cannot be read as an array ({cause}); save the image or the masks "
+            "as TIFF or PNG."
         ) from error
     limits.check_size(path, stored.nbytes)
     if stored.dtype.kind not in "buif":

@@ -196,8 +196,13 @@ def largest_that_fits(
     )
     limit = memory.limit() if limit is None else limit
 
-    def is_too_large(candidate: ExperimentConfig) -> bool:
-        plan = step_memory(candidate, channels=channels)
+    def of_size(size: int) -> ExperimentConfig:
+        if what == "tile":
+            return replace(config, tile_size=size)
+        return replace(config, batch_size=size)
+
+    def is_too_large(size: int) -> bool:
+        plan = step_memory(of_size(size), channels=channels)
         if plan is None:
             raise ValueError(
                 "this device does not say how much memory a program takes; choose "
@@ -206,43 +211,37 @@ def largest_that_fits(
         return plan.total + data > limit
 
     longest = max(max(shape[:2]) for shape in shapes)
-    candidates = _tiles(config, longest) if what == "tile" else _batches(config)
-    count = _count_fitting(candidates, is_too_large)
+    sizes = _tile_sizes(config, longest) if what == "tile" else _batch_sizes()
+    count = _count_fitting(sizes, is_too_large)
     if not count:
-        least = candidates[0]
+        least = of_size(sizes[0])
         raise ValueError(
             f"a step of {least.batch_size} tiles of {least.tile_size} pixels, the "
             f"least that could be chosen, does not fit into {limit / 1e9:.3f} GB "
             f"beside {data / 1e9:.3f} GB of images; lower batch_size, tile_size, "
             "model.features or model.depth, or set model.remat=True."
         )
-    return candidates[count - 1]
+    return of_size(sizes[count - 1])
 
 
-def _tiles(config: ExperimentConfig, longest: int) -> list[ExperimentConfig]:
+def _tile_sizes(config: ExperimentConfig, longest: int) -> range:
     geometry = config.model.geometry
     smallest, last = (geometry.input_size(side) for side in (1, longest))
-    sizes = range(smallest, last + 1, geometry.period)
-    return [replace(config, tile_size=size) for size in sizes]
+    return range(smallest, last + 1, geometry.period)
 
 
-def _batches(config: ExperimentConfig) -> list[ExperimentConfig]:
+def _batch_sizes() -> range:
     num_devices = jax.local_device_count()
-    return [
-        replace(config, batch_size=n * num_devices) for n in range(1, _MOST_TILES + 1)
-    ]
+    return range(num_devices, _MOST_TILES * num_devices + 1, num_devices)
 
 
-def _count_fitting(
-    candidates: Sequence[ExperimentConfig],
-    is_too_large: Callable[[ExperimentConfig], bool],
-) -> int:
+def _count_fitting(sizes: range, is_too_large: Callable[[int], bool]) -> int:
     """How many of these fit, compiling few of them: twice as many, then bisection."""
     end = 1
-    while end <= len(candidates) and not is_too_large(candidates[end - 1]):
+    while end <= len(sizes) and not is_too_large(sizes[end - 1]):
         end *= 2
-    last = min(end - 1, len(candidates))
-    return bisect.bisect_left(candidates, True, end // 2, last, key=is_too_large)
+    last = min(end - 1, len(sizes))
+    return bisect.bisect_left(sizes, True, end // 2, last, key=is_too_large)
 
 
 def _abstract_state(config: ExperimentConfig, channels: int) -> TrainState:
