@@ -64,6 +64,7 @@ def test_commands():
             "--keep-split",
             "--mask-suffix",
             "--mask-type",
+            "--minutes",
             "--out",
             "--seed",
             "--steps",

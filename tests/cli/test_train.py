@@ -1,15 +1,18 @@
 """The options of `unetjax train` that split the images."""
 
+import json
 import pathlib
 import shlex
 import types
 
 import pytest
 
+from tests.training import runs
 from unetjax.cli import main
 from unetjax.data import synthetic
 from unetjax.files import images
-from unetjax.training import experiment
+from unetjax.training import config as configs
+from unetjax.training import cost, experiment
 
 
 def write_cells(folder, indices):
@@ -46,7 +49,10 @@ def start(folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiment, "run", run)
 
     def start(*args):
-        assert main.main(["train", *folders[0], "--out", str(tmp_path), *args]) == 0
+        if "--minutes" not in args:
+            args = ("--steps", "1500", *args)
+        out = ["--out", str(tmp_path / "out")]
+        assert main.main(["train", *folders[0], *out, *args]) == 0
         return *calls[-1], capsys.readouterr().out
 
     return start
@@ -121,6 +127,34 @@ def test_training_images_are_refused_as_test_images(folders, tmp_path, capsys):
     assert main.main(argv) == 2
     error = capsys.readouterr().err
     assert "training, validation and test images must differ, but by content" in error
+
+
+def test_the_number_of_steps_follows_from_the_minutes_and_this_machine(
+    start, monkeypatch
+):
+    monkeypatch.setattr(cost, "step_seconds", lambda *args, **options: 0.25)
+    config, _, command, printed = start("--minutes", "2")
+    assert config.num_steps == 2 * 60 * 4
+    assert config.evaluate_every == 48
+    assert "480 updates" in printed
+    assert "--minutes 2.0" in command
+
+
+def test_a_resumed_run_keeps_its_number_of_steps(start, tmp_path):
+    """Whatever the speed of the machine is now."""
+    (tmp_path / "out").mkdir()
+    saved = configs.to_dict(runs.CONFIG)
+    (tmp_path / "out" / "config.json").write_text(json.dumps(saved))
+    config, *_ = start("--minutes", "100000")
+    assert config.num_steps == runs.CONFIG.num_steps
+
+
+def test_minutes_and_steps_exclude_each_other(folders, tmp_path, capsys):
+    command = ["train", *folders[0], "--out", str(tmp_path / "out")]
+    assert main.main([*command, "--minutes", "2", "--steps", "3"]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+    assert main.main([*command, "--minutes", "0"]) != 0
+    assert "--minutes must be above 0, got 0.0" in capsys.readouterr().err
 
 
 def test_the_home_folder_is_meant_by_a_tilde(start, folders, monkeypatch):

@@ -24,7 +24,9 @@ def test_the_receptive_field_holds_two_cells(diameter, depth):
     proposal = plan_training([cells_of(diameter, 6 * diameter)])
     assert proposal.config.model.depth == depth
     assert Geometry(depth).offset >= 2 * 0.95 * diameter
-    (reported,) = re.findall(r"cells are about (\d+) pixels", proposal.reasons[0])
+    (reported,) = re.findall(
+        r"objects are about (\d+) pixels", "\n".join(proposal.reasons)
+    )
     assert abs(int(reported) - diameter) <= 2
 
 
@@ -45,8 +47,34 @@ def test_classes_without_any_cell():
 
 
 def test_three_classes():
+    """No cells are counted, and their border costs nothing."""
     label = np.repeat(np.arange(3), 20)[None].repeat(60, 0)
     config = plan_training(
-        [from_labels(np.zeros((60, 60, 1), np.uint8), label, "a")]
+        [from_labels(np.zeros((60, 60, 1), np.uint8), label, "a")], numbered=False
     ).config
     assert config.model.num_classes == 3
+    assert config.best_metric == "mean_iou"
+    assert config.weight_map.w0 == 0
+    assert not config.tune_instances
+
+
+def test_thin_structures_get_no_border_term_and_are_chosen_by_dice():
+    label = np.zeros((90, 90), np.int32)
+    label[::15], label[:, 40:42] = 1, 1
+    vessels = from_labels(np.zeros((90, 90, 3), np.uint8), label, "vessels")
+    plan = plan_training([vessels], numbered=False)
+    config = plan.config
+    assert config.best_metric == "dice_1"
+    assert (config.weight_map.w0, config.weight_map.class_balance) == (0.0, "none")
+    assert config.weight_map.separation_border == "none"
+    assert config.instances.min_size == 0
+    assert not config.tune_instances
+    assert "thin structures" in plan.reasons[0]
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_compact_objects_are_kept_apart_whether_numbered_or_not(numbered):
+    plan = plan_training([cells_of(15)], numbered=numbered)
+    assert plan.config.best_metric == "mean_ap_pooled"
+    assert plan.config.weight_map.w0 == 10
+    assert plan.config.tune_instances

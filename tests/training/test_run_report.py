@@ -47,7 +47,7 @@ def page(comparison, tmp_path_factory):
         folder,
         CONFIG,
         comparison,
-        comparison.scores(CELLS),
+        CELLS.table(comparison.scores(CELLS)),
         title="a run",
         summary="A sentence.",
         class_names=("ground", "cell"),

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 import shlex
 from typing import TYPE_CHECKING
@@ -43,8 +44,16 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         required=True,
         help="new folder for the model, or that of an interrupted training",
     )
-    parser.add_argument(
-        "--steps", type=count, default=1500, help="number of updates (default 1500)"
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--minutes",
+        type=float,
+        default=5.0,
+        help="time for training, without evaluations; the speed of this machine is "
+        "measured first (default 5)",
+    )
+    length.add_argument(
+        "--steps", type=count, help="number of updates, instead of --minutes"
     )
     parser.add_argument(
         "--features",
@@ -101,7 +110,8 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.data import checks, open_data, splits
     from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
-    from unetjax.training import experiment, planning, run_folder
+    from unetjax.settings import check_range
+    from unetjax.training import cost, experiment, planning, run_folder
 
     runtime.prepare()
     _check_options(options)
@@ -138,9 +148,23 @@ def run(options: argparse.Namespace) -> int:
     if options.keep_split:
         split = run_folder.keep_split(options.out, split)
     print(experiment.describe(split))
-    plan = planning.plan_training(
-        split.train, num_steps=options.steps, features=options.features
+    propose = functools.partial(
+        planning.plan_training,
+        split.train,
+        numbered=summary is None or summary.masks.mask_type == "instances",
+        features=options.features,
     )
+    check_range("--minutes", options.minutes, above=0)
+    num_steps = options.steps
+    if num_steps is None:  # a resumed run keeps the steps for which it was planned
+        num_steps = run_folder.planned_steps(options.out)
+    if num_steps is None:
+        print("measuring the speed of a step on this machine ...", flush=True)
+        channels = split.train[0].image.shape[-1]
+        num_steps = cost.steps_within(
+            propose().config, options.minutes, channels=channels
+        )
+    plan = propose(num_steps=num_steps)
     for reason in plan.reasons:
         print(f"  {reason}")
     outcome = experiment.run(
@@ -152,7 +176,8 @@ def run(options: argparse.Namespace) -> int:
     )
     print(outcome.text)
     terminal.show_file("report", outcome.report)
-    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER --instances")
+    instances = " --instances" if plan.config.tune_instances else ""
+    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER{instances}")
     return 0
 
 
@@ -192,8 +217,10 @@ def _fit_guard(settings: "DataSettings", length: int) -> "DataSettings":
 def _command(options: argparse.Namespace) -> str:
     """Returns the command line that repeats the training."""
     args = ["unetjax", "train", options.images, options.masks, "--out", options.out]
-    for name in ("mask_type", "steps", "features", "validation", "test", "seed"):
+    for name in ("mask_type", "features", "validation", "test", "seed"):
         args += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    length = "minutes" if options.steps is None else "steps"
+    args += [f"--{length}", getattr(options, length)]
     for name in ("image_suffix", "mask_suffix"):
         if value := getattr(options, name):
             args += [f"--{name.replace('_', '-')}={value}"]

@@ -89,6 +89,21 @@ PIXELS = ScoreSet(
     },
 )
 
+# Scores of one foreground class; where one of them chooses the model, no cells count.
+_OF_FOREGROUND = ("iou_1", "dice_1")
+
+
+def suiting(best_metric: str, *, num_classes: int) -> ScoreSet:
+    """Returns the family of scores to report where a score chooses the model.
+
+    Example:
+      >>> suiting("dice_1", num_classes=2) is PIXELS
+      True
+    """
+    is_foreground = num_classes == 2 and best_metric in _OF_FOREGROUND
+    return PIXELS if is_foreground else CELLS
+
+
 SCORE_SETS = {
     "cells": CELLS,
     "pixels": PIXELS,

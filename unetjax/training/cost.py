@@ -137,6 +137,21 @@ def step_seconds(config: ExperimentConfig, step: Compiled, *, channels: int) -> 
     return statistics.median(times[1:])
 
 
+def steps_within(config: ExperimentConfig, minutes: float, *, channels: int) -> int:
+    """Returns how many steps this machine computes in a time, at least one.
+
+    The step is compiled and timed; evaluations are not counted.
+
+    Args:
+      config: The experiment; its `num_steps` does not matter.
+      minutes: The time.
+      channels: Number of channels of the images.
+    """
+    step = compile_step(config, channels=channels)
+    seconds = step_seconds(config, step, channels=channels)
+    return max(int(60 * minutes / seconds), 1)
+
+
 def tile_table(config: ExperimentConfig, *, channels: int) -> Table:
     """Returns the legal tile sizes around the configured one, and what each costs."""
     rows = []

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from unetjax.data import open_data
 from unetjax.data.splits import Split
 from unetjax.evaluation import comparison as comparisons
-from unetjax.evaluation import scoring
+from unetjax.evaluation import score_sets, scoring
 from unetjax.evaluation.comparison import MODEL, Comparison
-from unetjax.evaluation.score_sets import CELLS
+from unetjax.inference.segment import segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
 from unetjax.reporting import console
@@ -93,10 +93,13 @@ def run(
         )
         raise
     comparison = comparisons.compare(trained, split)
-    scores = comparison.scores(CELLS)
+    suiting = score_sets.suiting(
+        config.best_metric, num_classes=config.model.num_classes
+    )
+    scores = comparison.scores(suiting)
     if comparison.part == "test":
-        metric, _ = scoring.evaluate(trained, split.validation)
-        scores[_VALIDATION] = metric.compute()
+        predictions = [segment(trained, e.image) for e in split.validation]
+        scores[_VALIDATION] = suiting.compute(split.validation, predictions)
         trained = _store_test_scores(folder / "model", trained, scores[MODEL])
     remark = comparisons.remark(comparison.part, split, trained)
     chosen = trained.provenance.instances_chosen
@@ -104,7 +107,7 @@ def run(
         folder,
         config,
         comparison,
-        scores,
+        suiting.table(scores),
         title=title,
         summary=f"The best model by {config.best_metric} is that of step "
         f"{trained.provenance.step} of {config.num_steps}. {remark}"
@@ -112,7 +115,7 @@ def run(
         class_names=trained.class_names,
         command=command,
     )
-    table = CELLS.table(scores)
+    table = suiting.table(scores)
     text = f"{console.table(table.rows, table.columns)}\n{remark}"
     return Outcome(trained, comparison, text, report)
 

@@ -1,6 +1,7 @@
 """Training plan: a configuration derived from the annotated images, with reasons."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,10 @@ import numpy as np
 from unetjax.augmentation.augment import AugmentationSettings
 from unetjax.data.examples import Example
 from unetjax.geometry import Geometry
+from unetjax.inference.magnification import object_diameter
+from unetjax.instances import structures
 from unetjax.instances.settings import InstanceSettings
+from unetjax.instances.structures import Structure
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.training.config import ExperimentConfig
@@ -20,6 +24,35 @@ _LARGEST_OUTPUT = 132  # pixels; more updates on small tiles beat fewer on large
 # displacements of 10 pixels would fold the image over itself.
 _FOLDS_BELOW = 188
 
+# Structures of which objects are counted, and touching ones kept apart.
+_COUNTED = frozenset[Structure]({"cells", "foreground"})
+_BEST_METRIC: dict[Structure, str] = {
+    "cells": "mean_ap_pooled",
+    "foreground": "mean_ap_pooled",
+    "classes": "mean_iou",
+    "thin": "dice_1",
+}
+# The border of one pixel that the one-sided rule makes is hard to learn.
+_APART = WeightMapSettings(separation_border="two_sided")
+# Weights of rare classes and of borders make thin structures thick.
+_PLAIN = WeightMapSettings(w0=0.0, separation_border="none", class_balance="none")
+_WEIGHT_MAPS: dict[Structure, WeightMapSettings] = {
+    "cells": _APART,
+    "foreground": _APART,
+    "classes": replace(_PLAIN, class_balance="sqrt_inverse"),
+    "thin": _PLAIN,
+}
+_MEANING: dict[Structure, str] = {
+    "cells": "masks number their objects: touching ones are kept apart, and the "
+    "average precision of objects chooses the model",
+    "foreground": "masks have one class of compact objects: touching ones are kept "
+    "apart, and the average precision of objects chooses the model",
+    "classes": "masks have several classes: the mean IoU of the classes chooses the "
+    "model, and no objects are counted",
+    "thin": "masks have one class of thin structures, such as vessels or cracks: their "
+    "Dice chooses the model, and no objects are counted",
+}
+
 
 class TrainingPlan(NamedTuple):
     """A configuration, and the reasons for its values, one line each."""
@@ -29,26 +62,40 @@ class TrainingPlan(NamedTuple):
 
 
 def plan_training(
-    examples: Sequence[Example], *, num_steps: int = 1500, features: int = 16
+    examples: Sequence[Example],
+    *,
+    numbered: bool = True,
+    num_steps: int = 1500,
+    features: int = 16,
 ) -> TrainingPlan:
     """Returns a configuration for an unknown data set.
 
     All rules are ours: a network whose receptive field holds two neighbouring cells,
     tiles as large as the images allow, input scaling that tolerates different
-    exposures, and Adam, whose learning rate needs no tuning.
+    exposures, and Adam, whose learning rate needs no tuning. Loss, weights, the score
+    that chooses the model, and post-processing depend on what the masks show, see
+    `instances.structures.structure`.
 
     Args:
       examples: At least one training image.
+      numbered: Whether the masks number their objects, or else name classes.
       num_steps: Number of updates.
       features: Channels at full resolution.
     """
-    areas = np.concatenate([_areas(example) for example in examples])
-    diameter = 2 * np.sqrt(np.median(areas) / np.pi) if areas.size else 20.0
+    instances = [example.instances for example in examples]
+    kind = structures.structure(
+        [example.label for example in examples], instances, numbered=numbered
+    )
+    counted = kind in _COUNTED
+    known = object_diameter(*instances)
+    diameter = known if known and kind != "thin" else 20.0
     depth = 3 if diameter <= 40 else 4
     shortest = min(min(example.label.shape) for example in examples)
     geometry = Geometry(depth)
     tile_size = geometry.input_size(min(shortest, _LARGEST_OUTPUT))
     num_classes = max(2, 1 + max(int(example.label.max()) for example in examples))
+    areas = np.concatenate([_areas(example) for example in examples])
+    min_size = int(np.percentile(areas, 5) / 4) if areas.size and counted else 0
     config = ExperimentConfig(
         num_steps=num_steps,
         batch_size=1,
@@ -56,36 +103,40 @@ def plan_training(
         input_scaling=InputScaling("percentile"),
         log_every=10,
         evaluate_every=max(num_steps // 10, 1),
-        best_metric="mean_ap_pooled" if areas.size else "mean_iou",
-        tune_instances=True,
+        best_metric=_BEST_METRIC[kind] if areas.size else "mean_iou",
+        tune_instances=counted,
         model=UNet(
             num_classes=num_classes, features=features, depth=depth, dropout_rate=0.2
         ),
         optimizer=OptimizerSettings(
             name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=20
         ),
-        # The border of one pixel that the one-sided rule makes is hard to learn.
-        weight_map=WeightMapSettings(separation_border="two_sided"),
+        weight_map=_WEIGHT_MAPS[kind],
         augmentation=AugmentationSettings(
             elastic_sigma=min(10.0, 10.0 * tile_size / _FOLDS_BELOW)
         ),
-        instances=InstanceSettings(
-            min_size=int(np.percentile(areas, 5) / 4) if areas.size else 0
-        ),
+        instances=InstanceSettings(min_size=min_size),
     )
     field = geometry.offset + 4
-    reasons = [
-        f"cells are about {diameter:.0f} pixels wide: a network of depth {depth}, "
-        f"whose receptive field is {field} pixels",
+    reasons = [_MEANING[kind]]
+    if counted and known:
+        reasons.append(f"objects are about {known:.0f} pixels wide")
+    reasons += [
+        f"a network of depth {depth}, whose receptive field is {field} pixels",
         f"the shortest side is {shortest} pixels: tiles of {tile_size} pixels, which "
         f"give outputs of {tile_size - geometry.offset}",
-        f"components of fewer than {config.instances.min_size} pixels are removed: the "
-        "smallest annotated cells are four times as large",
-        "after training, the threshold, method and size limit that score best on the "
-        "validation images are stored with the model",
-        f"{num_steps} updates of one tile each, {features} features; change them with "
-        "--steps and --features",
     ]
+    if counted:
+        reasons += [
+            f"components of fewer than {min_size} pixels are removed: the smallest "
+            "annotated objects are four times as large",
+            "after training, the threshold, method and size limit that score best on "
+            "the validation images are stored with the model",
+        ]
+    reasons.append(
+        f"{num_steps} updates of one tile each, {features} features; change them with "
+        "--steps and --features"
+    )
     return TrainingPlan(config, reasons)
 
 

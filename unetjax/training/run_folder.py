@@ -196,6 +196,18 @@ def _agree_on_data(run: Run, origin: Origin | None) -> None:
         json_files.write(path, new)
 
 
+def planned_steps(workdir: Path) -> int | None:
+    """Returns for how many steps a run was begun; None of a new one.
+
+    None as well where its config is damaged: resuming the run says what to do.
+    """
+    path = pathlib.Path(workdir) / CONFIG
+    try:
+        return configs.from_saved(json_files.read(path), where=str(path)).num_steps
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def keep_split(workdir: Path, split: Split) -> Split:
     """Returns the images of the split with which a run was begun; all of a new run.
 

@@ -1,7 +1,7 @@
 """The HTML report of a run: scores, curves, confusion, cell sizes, pictures."""
 
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def write(
     folder: pathlib.Path,
     config: ExperimentConfig,
     comparison: Comparison,
-    scores: Mapping[str, Mapping[str, float]],
+    scores: Table,
     *,
     title: str,
     summary: str,
@@ -45,24 +45,25 @@ def write(
       folder: The run folder, with its records.
       config: The experiment.
       comparison: Predictions for the images whose scores are reported.
-      scores: All scores of the model and of others, by the title of their column.
+      scores: Scores of the model and of others.
       title: What was run, on which data.
       summary: The result in a few sentences; an empty line starts a paragraph.
       class_names: Names of the classes, background first.
       command: Command line that repeats the run.
     """
-    part, ours = comparison.part, scores[MODEL]
+    part = comparison.part
     predictions = comparison.predictions[MODEL]
     metrics = list(map(measure_cells, comparison.examples, predictions))
-    table = CELLS.table(
-        scores,
-        f"{part.capitalize()} images: {ours['num_images']:.0f}, with "
-        f"{ours['num_cells']:.0f} cells, {ours['num_touching']:.0f} pairs that touch "
-        f"and {ours['num_close']:.0f} pairs within 5 pixels.",
+    merged = merge_all(metrics)
+    counts = merged.compute()
+    caption = (
+        f"{part.capitalize()} images: {counts['num_images']:.0f}, with "
+        f"{counts['num_cells']:.0f} cells, {counts['num_touching']:.0f} pairs that "
+        f"touch and {counts['num_close']:.0f} pairs within 5 pixels."
     )
     confusion = Matrix(
         class_names,
-        merge_all(metrics).confusion,
+        merged.confusion,
         f"Predicted classes of the pixels of each true class, {part} images",
     )
     return _write(
@@ -70,7 +71,7 @@ def write(
         config,
         title=title,
         summary=summary,
-        tables=[table, confusion],
+        tables=[scores._replace(caption=caption), confusion],
         histograms=[_cell_sizes(comparison)],
         cases=_cases(comparison.examples, predictions, metrics, config),
         command=command,
