@@ -70,6 +70,19 @@ def test_the_second_signal_kills_a_command():
     assert command.run_command(run) == 0
 
 
+def test_a_deferred_signal_is_raised_at_the_end_of_the_block():
+    done = []
+
+    def run():
+        with signals.deferred():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("block")
+        done.append("after it")
+
+    assert command.run_command(run) == 143
+    assert done == ["block"]
+
+
 def test_a_thread_leaves_signals_alone():
     results = []
 

@@ -65,6 +65,15 @@ def first_signal() -> Iterator[list[int]]:
         yield received
 
 
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Raises `StoppedError` for a signal when the block has ended, not in it."""
+    with first_signal() as received:
+        yield
+    if received:
+        raise StoppedError(received[0])
+
+
 def _stop(signum: int, frame: FrameType | None) -> None:
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_DFL)

@@ -12,9 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from unetjax import signals
+from unetjax.files import limits
 from unetjax.files.names import escape
 from unetjax.suggestions import suggest
 from unetjax.training.stopping import Interrupted
+
+_LEAST_MEMORY = 5 << 29  # bytes of addresses: JAX with its threads, a small network
+_TOO_LITTLE = (
+    "there is too little memory; use smaller images, or in training a smaller "
+    "tile_size or batch_size, or close other programs."
+)
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -132,6 +139,7 @@ def run_command(command: Callable[[], int | None]) -> int:
 def _run(command: Callable[[], int | None]) -> int:
     try:
         with signals.raise_on_signal(), _plain_log_lines():
+            _check_memory()
             return command() or 0
     except SystemExit as stop:  # of argparse, which has printed its message
         return int(stop.code or 0)
@@ -139,6 +147,12 @@ def _run(command: Callable[[], int | None]) -> int:
         raise
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {escape(_sentence(error))}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:  # that of JAX is a RuntimeError
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        text = str(error) if isinstance(error, MemoryError) else ""
+        print(f"error: {text or _TOO_LITTLE}", file=sys.stderr)
         return 2
     except Interrupted as stop:
         print(stop, file=sys.stderr)
@@ -149,6 +163,16 @@ def _run(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         return 130
+
+
+def _check_memory() -> None:
+    """Refuses a limit of memory under which JAX cannot be imported."""
+    limit = limits.address_space()
+    if limit is not None and limit < _LEAST_MEMORY:
+        raise MemoryError(
+            f"this process may use {limits.format_bytes(limit)} of memory, and needs "
+            f"{limits.format_bytes(_LEAST_MEMORY)}; raise the limit (ulimit -v)."
+        )
 
 
 class _Lines(logging.Handler):
