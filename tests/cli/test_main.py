@@ -276,12 +276,17 @@ def test_one_broken_file_stops_nothing(capsys, tmp_path, model):
 
 def test_a_stack_is_segmented_section_by_section(capsys, tmp_path, model):
     stack = np.random.default_rng(0).integers(0, 99, (2, 3, 24, 28), np.uint8)
-    how = {"imagej": True, "metadata": {"axes": "TZYX"}}
+    how = {"imagej": True, "metadata": {"axes": "TZYX", "unit": "um"}}
+    how["resolution"] = (4, 4)
     tifffile.imwrite(tmp_path / "s.tif", stack, **how)
     tifffile.imwrite(tmp_path / "p.tif", stack[1, 0])
     status, found = predict_all(model, tmp_path, "--instances", "--probabilities")
     assert status == 0
     assert found["s_labels.tif"].shape == (6, 24, 28)
+    with tifffile.TiffFile(tmp_path / "out" / "s_labels.tif") as file:
+        assert file.series[0].axes == "TZYX"
+        assert file.imagej_metadata["unit"] == "um"
+        assert file.pages[0].tags[282].value == (4, 1)
     np.testing.assert_array_equal(found["s_labels.tif"][3], found["p_labels.tif"][0])
     assert images.read_stack(tmp_path / "out" / "s_probs.tif").shape == (6, 24, 28, 2)
     assert images.read_stack(tmp_path / "out" / "s_overlay.tif").shape[-1] == 3

@@ -1,5 +1,6 @@
 import struct
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -48,7 +49,54 @@ def test_a_hyperstack_is_a_sequence_in_the_order_of_its_axes(tmp_path):
     stack = np.arange(2 * 3 * 8 * 9, dtype=np.uint16).reshape(2, 3, 8, 9)
     pages = read(tmp_path, stack, imagej=True, metadata={"axes": "TZYX"})
     np.testing.assert_array_equal(pages.pixels[..., 0], stack.reshape(6, 8, 9))
-    assert tiff.count(tmp_path / "a.tif") == 6
+    metadata = tiff.read_metadata(tmp_path / "a.tif")
+    assert (metadata.axes, metadata.shape) == ("TZ", (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("how", "size", "unit"),
+    [
+        ({"imagej": True, "metadata": {"unit": "um"}}, (0.5, 0.25), "um"),
+        ({"imagej": True, "metadata": {"unit": "\\u00B5m"}}, (0.5, 0.25), "um"),
+        ({"resolutionunit": "CENTIMETER"}, (0.5, 0.25), "cm"),
+        ({"resolutionunit": "INCH"}, (0.5, 0.25), "inch"),
+        ({"resolutionunit": "NONE"}, None, ""),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.float32])
+def test_pixel_size_and_axes_are_kept(tmp_path, how, size, unit, dtype):
+    stack = np.zeros((2, 3, 8, 9), np.uint16)
+    how = {"resolution": (4, 2), **how}
+    how["metadata"] = {"axes": "TZYX", **how.get("metadata", {})}
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", **how)
+    metadata = tiff.read_metadata(tmp_path / "a.tif")
+    assert (metadata.axes, metadata.shape) == ("TZ", (2, 3))
+    assert (metadata.pixel_size, metadata.unit) == (size, unit)
+    path = tmp_path / "b.tif"
+    images.write_image(path, np.zeros((6, 8, 9, 1), dtype), metadata)
+    with tifffile.TiffFile(path) as file:
+        assert file.series[0].axes == "TZYX"
+        assert file.series[0].shape == (2, 3, 8, 9)
+        if unit == "um" and dtype != np.uint32:
+            assert file.imagej_metadata["unit"] == "um"
+        if size:
+            y, x = (Fraction(*file.pages[0].tags[tag].value) for tag in (283, 282))
+            assert x == 2 * y
+    again = tiff.read_metadata(path)
+    assert again.axes == "TZ"
+    if unit == "um" and dtype == np.uint32:  # not in ImageJ's format
+        assert again.unit == "cm"
+        np.testing.assert_allclose(np.array(again.pixel_size) * 1e4, size)
+    else:
+        assert again == metadata
+
+
+def test_the_pixel_size_of_ome_is_read(tmp_path):
+    how = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "axes": "ZYX"}
+    how |= {"PhysicalSizeXUnit": "\u00b5m", "PhysicalSizeYUnit": "\u00b5m"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", COLOURS, metadata=how, **GREY)
+    metadata = tiff.read_metadata(tmp_path / "a.ome.tif")
+    assert metadata == ("Z", (3,), (0.5, 0.25), "um")
 
 
 def test_two_axes_of_channels_are_refused(tmp_path):

@@ -138,13 +138,13 @@ def run(options: argparse.Namespace) -> int:
     inputs = [
         prediction_files.Input(
             name,
-            functools.partial(_read, path, num_channels, is_stack=is_stack),
-            is_stack,
+            functools.partial(_read, path, num_channels, metadata.is_stack),
+            metadata,
         )
         for name, path in zip(
             prediction_inputs.unique_names(found.paths), found.paths, strict=True
         )
-        for is_stack in [images.count_images(path) > 1]
+        for metadata in [images.read_metadata(path)]
     ]
     folders = (options.model, *options.others)
     written = prediction_files.write_all(
@@ -178,7 +178,7 @@ def _numbers_cells(trained: "TrainedModel") -> bool:
     return trained.model.num_classes == 2 and bool(tuned)
 
 
-def _read(path: pathlib.Path, num_channels: int, *, is_stack: bool) -> "Images":
+def _read(path: pathlib.Path, num_channels: int, is_stack: bool) -> "Images":
     """Reads the images of a file with the channels that a model reads."""
     from unetjax.evaluation import prediction_inputs
     from unetjax.files import images

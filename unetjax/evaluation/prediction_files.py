@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 from unetjax import signals
 from unetjax.evaluation.prediction_record import PredictionRecord, hash_of
 from unetjax.files import folders, images
+from unetjax.files.pages import Metadata
 from unetjax.inference.segment import Segmentation
 from unetjax.reporting import console, pictures
 
@@ -24,12 +25,12 @@ class Input(NamedTuple):
     Attributes:
       name: What the names of its results begin with.
       image: The image, or a stack of images, or a function that reads it.
-      is_stack: Whether it is a stack.
+      metadata: What its file says about it; results keep pixel size and axes.
     """
 
     name: str
     image: Images | Callable[[], Images]
-    is_stack: bool = False
+    metadata: Metadata = Metadata()
 
 
 class Written(NamedTuple):
@@ -109,7 +110,8 @@ def write_all(
             ),
             folder / f"{name}_probs.tif" if probabilities else None,
         )
-        for name, _, is_stack in inputs
+        for name, _, metadata in inputs
+        for is_stack in [metadata.is_stack]
     }
     origin = {**origin, "instances": instances, "probabilities": probabilities}
     record = PredictionRecord(folder, origin)
@@ -123,7 +125,7 @@ def write_all(
         console.progress("segmenting", total=len(inputs), unit="image") as bar,
     ):
         try:
-            for name, image, is_stack in inputs:
+            for name, image, metadata in inputs:
                 try:
                     pixels = image() if callable(image) else image
                 except (ValueError, OSError) as error:
@@ -134,7 +136,7 @@ def write_all(
                 if not overwrite and record.has(name, digest):
                     num_skipped += 1
                 else:
-                    pages = pixels if is_stack else pixels[np.newaxis]
+                    pages = pixels if metadata.is_stack else pixels[np.newaxis]
                     try:
                         predictions = [segment(page) for page in pages]
                     except ValueError as error:
@@ -150,7 +152,7 @@ def write_all(
                         predictions,
                         outputs[name],
                         instances=instances,
-                        is_stack=is_stack,
+                        metadata=metadata,
                     )
                     record.end(name)
                     cells = {"cells": sum(int(p.instances.max()) for p in predictions)}
@@ -173,10 +175,10 @@ def _write(
     files: _Files,
     *,
     instances: bool,
-    is_stack: bool,
+    metadata: Metadata,
 ) -> None:
     def collect(values: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack(values) if is_stack else values[0]
+        return np.stack(values) if metadata.is_stack else values[0]
 
     overlays = [
         pictures.outlines(pictures.grey(page), prediction.instances)
@@ -184,14 +186,16 @@ def _write(
     ]
     for path in filter(None, files):
         path.unlink(missing_ok=True)  # of this record, or to be overwritten
-    images.write_image(files.overlay, collect(overlays))
+    images.write_image(files.overlay, collect(overlays), metadata)
     if instances:
-        images.write_labels(files.result, collect([p.instances for p in predictions]))
+        labels = collect([prediction.instances for prediction in predictions])
+        images.write_labels(files.result, labels, metadata)
     else:
-        masks = [_mask(prediction) for prediction in predictions]
-        images.write_image(files.result, collect(masks))
+        masks = collect([_mask(prediction) for prediction in predictions])
+        images.write_image(files.result, masks, metadata)
     if files.probs is not None:
-        images.write_image(files.probs, collect([p.probs for p in predictions]))
+        probs = collect([prediction.probs for prediction in predictions])
+        images.write_image(files.probs, probs, metadata)
 
 
 def _mask(prediction: Segmentation) -> Shaped[np.ndarray, "H W 1"]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int32, Integer, Shaped
 
 from unetjax.files import folders, limits, names, npy, pages, png, tiff
+from unetjax.files.pages import Metadata
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".npy")
 _TIFF = (".tif", ".tiff")
@@ -91,20 +92,22 @@ def explain_unread(path: pathlib.Path) -> str:
     return path.name
 
 
-def count_images(path: Path) -> int:
-    """Returns how many images a file declares to hold; 1 if it cannot be read.
+def read_metadata(path: Path) -> Metadata:
+    """Returns what a file declares about its images, without reading the pixels.
 
-    The pixels are not read.
+    Of a file that cannot be read nothing is known; `read_stack` says why.
     """
     path = pathlib.Path(path)
     try:
         with path.open("rb") as file:
             reader = _reader(path, file.read(8))
         if reader is tiff.read:
-            return tiff.count(path)
-        return len(_read(path).pixels) if reader is npy.read else 1
+            return tiff.read_metadata(path)
+        if reader is npy.read and (count := len(_read(path).pixels)) > 1:
+            return Metadata("T", (count,))
     except (ValueError, OSError):
-        return 1
+        pass
+    return Metadata()
 
 
 def read_image(path: Path) -> Shaped[np.ndarray, "H W C"]:
@@ -147,10 +150,14 @@ def read_label_stack(path: Path) -> Int32[np.ndarray, "N H W"]:
     return pages.as_labels(_read(path), path)
 
 
-def write_image(path: Path, image: Shaped[np.ndarray, "*N H W C"]) -> None:
+def write_image(
+    path: Path,
+    image: Shaped[np.ndarray, "*N H W C"],
+    metadata: Metadata = Metadata(),
+) -> None:
     """Writes an image as compressed TIFF or PNG, by suffix; booleans become uint8.
 
-    A stack [N, H, W, C] becomes a TIFF of N pages.
+    A stack [N, H, W, C] becomes a TIFF of N pages. A TIFF keeps the metadata.
 
     Raises:
       FileExistsError: If the file exists.
@@ -172,14 +179,18 @@ def write_image(path: Path, image: Shaped[np.ndarray, "*N H W C"]) -> None:
     with folders.write_atomically(path) as temporary:
         if suffix in _TIFF:
             ome = path.stem.lower().endswith(".ome")
-            tiff.write(temporary, image, ome=ome)
+            tiff.write(temporary, image, ome=ome, metadata=metadata)
         elif image.ndim == 4:
             raise ValueError(f"{path} cannot hold a stack; write .tif instead.")
         else:
             png.write(temporary, image)
 
 
-def write_labels(path: Path, instances: Integer[np.ndarray, "*N H W"]) -> None:
+def write_labels(
+    path: Path,
+    instances: Integer[np.ndarray, "*N H W"],
+    metadata: Metadata = Metadata(),
+) -> None:
     """Writes instance numbers in the smallest of uint8, uint16 and uint32.
 
     A stack [N, H, W] becomes a TIFF of N pages.
@@ -202,7 +213,7 @@ def write_labels(path: Path, instances: Integer[np.ndarray, "*N H W"]) -> None:
             f"{path} cannot hold instance number {high}, PNG holds up to 65,535; write "
             ".tif instead."
         )
-    write_image(path, instances.astype(dtype)[..., None])
+    write_image(path, instances.astype(dtype)[..., None], metadata)
 
 
 def _read(path: pathlib.Path) -> pages.Pages:

@@ -1,6 +1,7 @@
 """Interpretation of the pixels of a file: as an image, or as labels."""
 
 import logging
+import math
 import pathlib
 from typing import NamedTuple
 
@@ -26,6 +27,27 @@ class Pages(NamedTuple):
     has_alpha: bool = False
     palette: Shaped[np.ndarray, "n 3"] | None = None
     is_lossy: bool = False
+
+
+class Metadata(NamedTuple):
+    """What a file says about its images, besides their values.
+
+    Attributes:
+      axes: The axes of a sequence of images, such as "TZ"; "" for one image.
+      shape: Their lengths.
+      pixel_size: Height and width of a pixel; None if unknown.
+      unit: Unit of these, such as "um", "inch" or "cm".
+    """
+
+    axes: str = ""
+    shape: tuple[int, ...] = ()
+    pixel_size: tuple[float, float] | None = None
+    unit: str = ""
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether there are several images."""
+        return math.prod(self.shape) > 1
 
 
 def turn_upright(

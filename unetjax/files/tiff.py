@@ -7,13 +7,14 @@ import logging
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
 from unetjax.files import headers, limits
-from unetjax.files.pages import Pages, turn_upright
+from unetjax.files.pages import Metadata, Pages, turn_upright
 
 _LOSSY = (6, 7, 34892, 33003, 33005)  # JPEG and its relatives
 # Codecs of bytes: imagecodecs is told how many to return, and ignores the rest of LZMA;
@@ -66,8 +67,8 @@ def read(path: pathlib.Path) -> Pages:
     )
 
 
-def count(path: pathlib.Path) -> int:
-    """Returns how many images the header declares.
+def read_metadata(path: pathlib.Path) -> Metadata:
+    """Returns what the header declares about sequence and pixel size.
 
     Raises:
       ValueError: If the file is damaged.
@@ -79,14 +80,32 @@ def count(path: pathlib.Path) -> int:
         tifffile.TiffFile(path, _multifile=False) as file,
     ):
         series = file.series[0]
-        sizes = zip(series.axes, series.shape, strict=True)
-        return math.prod(size for axis, size in sizes if axis not in "CSYX")
+        sizes = dict(zip(series.axes, series.shape, strict=True))
+        sequence = {a: n for a, n in sizes.items() if a not in "CSYX" and n > 1}
+        pixel_size, unit = _pixel_size(file)
+        orientation = series.keyframe.tags.valueof(_ORIENTATION, default=1)
+        if pixel_size and 5 <= orientation <= 8:  # rows are shown as columns
+            pixel_size = pixel_size[::-1]
+        return Metadata("".join(sequence), tuple(sequence.values()), pixel_size, unit)
 
 
 def write(
-    path: pathlib.Path, image: Shaped[np.ndarray, "*N H W C"], *, ome: bool
+    path: pathlib.Path,
+    image: Shaped[np.ndarray, "*N H W C"],
+    *,
+    ome: bool,
+    metadata: Metadata = Metadata(),
 ) -> None:
     """Writes a compressed TIFF that declares its axes: grey, RGB or channels as pages.
+
+    Where the pixel size has a unit that the tags of TIFF lack, such as micrometres, the
+    file is one of ImageJ, if that has such values.
+
+    Args:
+      path: The file.
+      image: An image, or a stack of images.
+      ome: Whether to write OME metadata, without the pixel size.
+      metadata: Axes of the stack and pixel size.
 
     Raises:
       ValueError: If OME metadata have no name for the dtype.
@@ -102,16 +121,70 @@ def write(
         axes, image = "YX", image[..., 0]
     else:
         axes, image = "CYX", np.moveaxis(image, -1, -3)
-    axes = "T" * (image.ndim - len(axes)) + axes
+    if image.ndim > len(axes):
+        is_known = metadata.axes in ("T", "Z", "TZ") and (
+            math.prod(metadata.shape) == len(image)
+        )
+        axes = (metadata.axes if is_known else "T") + axes
+        if is_known:
+            image = image.reshape(*metadata.shape, *image.shape[1:])
+    can_be_imagej = image.dtype in (np.uint8, np.uint16, np.float32) and not (
+        ome or (is_rgb and image.dtype != np.uint8)
+    )
+    scale = _scale(metadata, can_be_imagej=can_be_imagej)
     tifffile.imwrite(
         path,
         image,
         ome=ome,
+        **scale,
         bigtiff=image.nbytes >= 2**31,  # offsets of 32 bits end at 4 GiB
         photometric="rgb" if is_rgb else "minisblack",
         compression="zlib",
-        metadata={"axes": axes},
+        metadata={"axes": axes, "unit": metadata.unit}
+        if "imagej" in scale
+        else {"axes": axes},
     )
+
+
+def _pixel_size(file: tifffile.TiffFile) -> tuple[tuple[float, float] | None, str]:
+    """Returns height and width of a pixel, and their unit, as far as they are known."""
+    if file.is_ome and file.ome_metadata:
+        image = tifffile.xml2dict(file.ome_metadata)["OME"].get("Image", {})
+        image = image[0] if isinstance(image, list) else image
+        found = image.get("Pixels", {})
+        size = [found.get(f"PhysicalSize{axis}") for axis in "YX"]
+        unit = found.get("PhysicalSizeXUnit", "\u00b5m")
+        if all(size) and unit == found.get("PhysicalSizeYUnit", "\u00b5m"):
+            return (float(size[0]), float(size[1])), unit.replace("\u00b5", "u")
+        return None, ""
+    tags = file.pages.first.tags
+    ratios = [tags.valueof(tag) for tag in (283, 282)]  # pixels per unit, y and x
+    if not all(ratio and ratio[0] and ratio[1] for ratio in ratios):
+        return None, ""
+    size = (ratios[0][1] / ratios[0][0], ratios[1][1] / ratios[1][0])
+    if file.is_imagej:
+        unit = str((file.imagej_metadata or {}).get("unit", ""))
+        unit = unit.replace("\\u00B5", "u").replace("\u00b5", "u")
+        return (size, unit) if unit and unit != "pixel" else (None, "")
+    unit = {2: "inch", 3: "cm"}.get(tags.valueof(296, default=2), "")
+    return (size, unit) if unit else (None, "")
+
+
+def _scale(metadata: Metadata, *, can_be_imagej: bool) -> dict[str, Any]:
+    """Returns the options by which tifffile writes the pixel size."""
+    if metadata.pixel_size is None:
+        return {}
+    height, width = metadata.pixel_size
+    if metadata.unit not in ("inch", "cm") and can_be_imagej:
+        return {"imagej": True, "resolution": (1 / width, 1 / height)}
+    factor = {"um": 1e-4, "micron": 1e-4, "nm": 1e-7, "mm": 0.1, "cm": 1, "inch": 1}
+    if metadata.unit not in factor:
+        return {}
+    to_tag = factor[metadata.unit]
+    return {
+        "resolution": (1 / (to_tag * width), 1 / (to_tag * height)),
+        "resolutionunit": "INCH" if metadata.unit == "inch" else "CENTIMETER",
+    }
 
 
 def _check_header(
