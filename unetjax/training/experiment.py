@@ -120,9 +120,8 @@ def run(
         command=command,
     )
     table = suiting.table(scores)
-    text = f"{console.table(table.rows, table.columns)}\n{remark}"
-    if verdict:
-        text += f"\n\n{verdict}"
+    paragraphs = [console.table(table.rows, table.columns), verdict, remark]
+    text = "\n".join(filter(None, paragraphs))
     return Outcome(trained, comparison, text, verdict, report)
 
 
