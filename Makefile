@@ -1,10 +1,10 @@
-# make setup | demo | test | test-all | lint | lock.  PYTHON=python3.13 make test uses another interpreter.
+# make setup | demo | test | test-all | faults | lint | lock.  PYTHON=python3.13 make test uses another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.unetjax-$(notdir $(PYTHON))
 
-.PHONY: setup demo test test-all lint lock
+.PHONY: setup demo test test-all faults lint lock
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -42,6 +42,10 @@ test: lint
 # Also those marked slow: real training and long studies.
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder -m "slow or not slow"
+
+# The tests of every fault of docs/reliability.md, long ones included, and their table.
+faults: setup
+	$(BIN)/python -m tests.faults
 
 lint: setup
 	$(BIN)/ruff check .

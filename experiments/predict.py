@@ -17,6 +17,7 @@ from experiments import model_flags
 from experiments.launch import Invocation, launch
 from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison, prediction_files
+from unetjax.model_io import model_folder
 from unetjax.training import experiment
 
 
@@ -26,6 +27,11 @@ def make_parser() -> ArgumentParser:
     model_flags.add_arguments(parser)
     parser.add_argument(
         "--out", required=True, type=pathlib.Path, help="folder of the results, new"
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results that the folder has (default: resume)",
     )
     return parser
 
@@ -38,7 +44,19 @@ def run(invocation: Invocation) -> None:
     part, examples = comparison.select(split, options.split)
     images = [(pathlib.Path(e.name).stem, e.image) for e in examples]
     prediction_files.write_all(
-        segment, images, options.out, instances=True, probabilities=True
+        segment,
+        images,
+        options.out,
+        instances=True,
+        probabilities=True,
+        origin={
+            "models": [
+                model_folder.fingerprint(each)
+                for each in (options.workdir, *options.others)
+            ],
+            "tta": options.tta,
+        },
+        overwrite=options.overwrite,
     )
     print(f"predictions of {len(images)} {part} images: {options.out}")
 

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
 FLOORS = (
     {"suggestions"},
-    {"geometry", "settings"},
+    {"geometry", "settings", "signals"},
     {"targets"},
     {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},
     {"files"},

@@ -80,6 +80,7 @@ def test_commands():
             "--engine",
             "--instances",
             "--out",
+            "--overwrite",
             "--probabilities",
             "--scale",
             "--tta",

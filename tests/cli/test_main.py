@@ -145,7 +145,11 @@ def test_predictions_are_never_overwritten(capsys, annotated, model):
     words = ("predict", model, annotated / "images", "--out", annotated / "out")
     assert main.main([str(word) for word in words]) == 0
     assert "0_mask.png" in {path.name for path in (annotated / "out").iterdir()}
-    message = refused(capsys, annotated, *words)
+    message = refused(capsys, annotated, *words, "--tta", "d4")
+    assert "out has results of another model or of other options (tta: " in message
+    (annotated / "mine").mkdir()
+    (annotated / "mine" / "0_overlay.png").write_text("mine")
+    message = refused(capsys, annotated, *words[:-1], annotated / "mine")
     assert "0_overlay.png exists and is not overwritten; name another" in message
 
 

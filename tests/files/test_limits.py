@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from unetjax.files import limits
@@ -41,3 +44,26 @@ def test_the_memory_of_this_machine_is_plausible():
 )
 def test_sizes_have_binary_units(num_bytes, text):
     assert limits.format_bytes(num_bytes) == text
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+from unetjax.cli import command
+from unetjax.files import limits
+assert limits.installed_memory() == limits.address_space() == 2**30
+raise SystemExit(command.run_command(lambda: print("never")))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="ulimit")
+def test_a_limit_of_the_process_counts_and_too_low_a_one_is_refused():
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stdout == ""
+    assert ended.stderr == (
+        "error: this process may use 1.0 GiB of memory, and needs 2.5 GiB; raise the "
+        "limit (ulimit -v).\n"
+    )

@@ -291,3 +291,46 @@ def test_clipping_is_part_of_the_scaling(make_variables):
     np.testing.assert_array_equal(
         predict(clipping, image), predict(minmax, np.minimum(image, 0.5))
     )
+
+
+def too_large(limit):
+    """An engine with memory for so many pixels, and the pixels that it was given."""
+    sizes = []
+
+    def engine(batch):
+        sizes.append(batch.shape[0] * batch.shape[1] * batch.shape[2])
+        if sizes[-1] > limit:
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+        margin = MODEL.geometry.margin
+        inner = batch[:, margin:-margin, margin:-margin]
+        return np.concatenate([inner, 2 * inner], axis=-1)
+
+    return engine, sizes
+
+
+MODEL = UNet(features=2, depth=1)
+
+
+def test_too_little_memory_halves_the_tiles_and_changes_nothing(make_variables):
+    trained = TrainedModel(MODEL, make_variables(MODEL)["params"])
+    image = np.random.default_rng(0).random((300, 200), np.float32)
+    unbounded, _ = too_large(np.inf)
+    expected = predict(trained, image, engine=unbounded)
+    engine, sizes = too_large(2**14)
+    with pytest.warns(UserWarning, match="did not fit into memory; it is tried again"):
+        probs = predict(trained, image, engine=engine)
+    np.testing.assert_array_equal(probs, expected)
+    assert max(sizes) > 2**14 >= sizes[-1]
+
+
+def test_an_image_that_never_fits_ends_in_one_sentence(make_variables):
+    trained = TrainedModel(MODEL, make_variables(MODEL)["params"])
+    engine, _ = too_large(0)
+    image = np.zeros((60, 60), np.float32)
+    with (
+        pytest.warns(UserWarning, match="did not fit"),
+        pytest.raises(MemoryError, match="does not fit into memory; use a smaller"),
+    ):
+        predict(trained, image, engine=engine)
+    with pytest.raises(MemoryError, match="does not fit into memory"):
+        predict(trained, image, engine=engine, tile_size=44, batch_size=1)

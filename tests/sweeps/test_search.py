@@ -129,8 +129,8 @@ workers.run(sweep, search.Search(sweep, space, num_trials=1))
 """
 
 
-def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path):
-    """Its run is resumed, and the journal counts it once."""
+def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path, searched):
+    """Its run is resumed, the journal counts it once, and later ones are the same."""
     (tmp_path / "base.json").write_text(json.dumps(configs.to_dict(base)))
     args = [str(tmp_path / "s"), str(tmp_path / "base.json"), os.getcwd()]
     code = subprocess.run(
@@ -149,6 +149,13 @@ def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path):
     workdir = tmp_path / "s" / taken.user_attrs["folder"]
     starts = [start["step"] for start in environment.read_starts(workdir)]
     assert starts in ([0, 2], [0, 0])  # killed after or before the save arrived
+    study_of(tmp_path / "s").ask()  # as a worker that dies while it asks
+    run_search(make_sweep(tmp_path / "s", base), SPACE, num_trials=2)
+    outcomes = [
+        sorted((each.name, each.scores["mean_iou"]) for each in found)[:2]
+        for found in map(results.read_outcomes, (tmp_path / "s", searched))
+    ]
+    assert outcomes[0] == outcomes[1]
 
 
 def test_a_trial_below_the_median_is_pruned(base, tmp_path):

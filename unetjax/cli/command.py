@@ -9,11 +9,19 @@ import pathlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from unetjax import signals
+from unetjax.files import limits
 from unetjax.files.names import escape
 from unetjax.suggestions import suggest
 from unetjax.training.stopping import Interrupted
+
+_LEAST_MEMORY = 5 << 29  # bytes of addresses: JAX with its threads, a small network
+_TOO_LITTLE = (
+    "there is too little memory; use smaller images, or in training a smaller "
+    "tile_size or batch_size, or close other programs."
+)
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -23,6 +31,10 @@ class ArgumentParser(argparse.ArgumentParser):
     def options(self) -> list[str]:
         """The names of all options, such as "--help"."""
         return [name for name in self._option_string_actions if name.startswith("--")]
+
+    def _print_message(self, message: str, file: Any = None) -> None:  # noqa: ANN401
+        # argparse would hide that the reader of the output has gone.
+        print(message, end="", file=file or sys.stderr)
 
     def error(self, message: str) -> NoReturn:
         """Exits with status 2 and the message on standard error."""
@@ -114,23 +126,53 @@ def run_command(command: Callable[[], int | None]) -> int:
       command: Parses arguments and does the work; None counts as 0.
     """
     try:
-        with _plain_log_lines():
-            return command() or 0
-    except SystemExit as stop:  # of argparse, which has printed its message
-        return int(stop.code or 0)
+        status = _run(command)
+        if sys.stdout is not None:  # closed by the shell
+            sys.stdout.flush()
+        return status
     except BrokenPipeError:
         # Python would complain again when it flushes standard output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _run(command: Callable[[], int | None]) -> int:
+    try:
+        with signals.raise_on_signal(), _plain_log_lines():
+            _check_memory()
+            return command() or 0
+    except SystemExit as stop:  # of argparse, which has printed its message
+        return int(stop.code or 0)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {escape(_sentence(error))}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:  # that of JAX is a RuntimeError
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        text = str(error) if isinstance(error, MemoryError) else ""
+        print(f"error: {text or _TOO_LITTLE}", file=sys.stderr)
+        return 2
     except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.signum
+    except signals.StoppedError as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.signum
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         return 130
+
+
+def _check_memory() -> None:
+    """Refuses a limit of memory under which JAX cannot be imported."""
+    limit = limits.address_space()
+    if limit is not None and limit < _LEAST_MEMORY:
+        raise MemoryError(
+            f"this process may use {limits.format_bytes(limit)} of memory, and needs "
+            f"{limits.format_bytes(_LEAST_MEMORY)}; raise the limit (ulimit -v)."
+        )
 
 
 class _Lines(logging.Handler):

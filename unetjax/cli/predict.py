@@ -75,6 +75,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "three times as fast on GPUs, and on recent CPUs with openvino (default: as "
         "trained)",
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results that the folder has of these images (default: resume an "
+        "interrupted prediction, and refuse results of other models or options)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -107,14 +113,23 @@ def run(options: argparse.Namespace) -> int:
     )
     paths = _images(options.input)
     inputs = [(_stem(p), functools.partial(images.read_image, p)) for p in paths]
-    prediction_files.write_all(
+    folders = (options.model, *options.others)
+    num_skipped = prediction_files.write_all(
         segment_image,
         inputs,
         options.out,
         instances=options.instances,
         probabilities=options.probabilities,
+        origin={
+            "models": list(map(model_folder.fingerprint, folders)),
+            "tta": options.tta,
+            "engine": options.engine,
+            "dtype": options.dtype,
+        },
+        overwrite=options.overwrite,
     )
-    print(f"{len(inputs)} images segmented into {options.out}")
+    earlier = f", {num_skipped} of them before" if num_skipped else ""
+    print(f"{len(inputs)} images segmented into {options.out}{earlier}")
     return 0
 
 

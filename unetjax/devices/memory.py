@@ -62,3 +62,8 @@ def limit() -> int:
             "batch_size by hand."
         )
     return installed // 2
+
+
+def is_exhausted(error: Exception) -> bool:
+    """Returns whether an error says that memory was too little, on host or device."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

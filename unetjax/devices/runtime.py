@@ -46,6 +46,9 @@ def set_compiler_flags(*, deterministic: bool = False) -> None:
 @contextlib.contextmanager
 def silent_compiler() -> Iterator[None]:
     """Discards what XLA logs, such as that a compilation is slow; errors are raised."""
+    if sys.stderr is None:  # closed by the shell
+        yield
+        return
     sys.stderr.flush()
     stderr = os.dup(2)  # XLA knows the file descriptor only
     try:
@@ -87,8 +90,12 @@ def keep_compiled_programs() -> None:
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    folder = pathlib.Path(home) / "unetjax" / f"xla-{_processor()}"
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        cache = pathlib.Path(home).expanduser()
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        return
+    folder = cache / "unetjax" / f"xla-{_processor()}"
     if _make_private(folder):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)

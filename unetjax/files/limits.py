@@ -1,9 +1,12 @@
 """Size limits of image files, checked before memory is allocated."""
 
+import contextlib
 import math
 import os
 import pathlib
 import stat
+
+_CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")
 
 MAX_RATIO = 10_000  # decoded bytes for each byte of the file; deflate reaches 1,032
 
@@ -53,11 +56,28 @@ def check_regular(path: pathlib.Path) -> int:
 
 
 def installed_memory() -> int | None:
-    """Returns the memory of this machine in bytes; None if it is unknown."""
+    """Returns the memory that this process may use, in bytes; None if it is unknown.
+
+    That is the memory of the machine, or a lower limit of the process or its container.
+    """
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError):  # no sysconf on Windows
         return None
+    bounds = [installed, address_space()]
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        bounds.append(int(_CONTAINER.read_text()))
+    return min(bound for bound in bounds if bound is not None)
+
+
+def address_space() -> int | None:
+    """Returns the limit of the addresses of this process, `ulimit -v`, in bytes."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def format_bytes(num_bytes: int) -> str:

@@ -1,5 +1,6 @@
 """Tiled prediction: class probabilities of every pixel of an image of any size."""
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PyTree, Shaped
 
+from unetjax.devices import memory
 from unetjax.inference import magnification, tiles
 from unetjax.inference import tta as test_time
 from unetjax.inference.tiles import Mirror, TilePlan
@@ -28,6 +30,8 @@ Engine = Callable[
 
 # Pixels times features of one batch of tiles: about 2 GB of activations in float32.
 _BATCH_VALUES = 2**26
+_LEAST_VALUES = 2**14
+_BYTES_A_VALUE = 32  # of memory while a batch is computed
 
 
 @runtime_checkable
@@ -122,6 +126,7 @@ def predict(
       TypeError: If `trained` is no trained model, or an option has a wrong type.
       ValueError: If the image has another number of channels than the network, is empty
         or not finite, or if an option is out of range.
+      MemoryError: If it does not fit into memory, even by the smallest tiles.
 
     Example:
       >>> import jax.numpy as jnp
@@ -141,60 +146,100 @@ def predict(
             f"scale {scale:g} needs crop 'same', got 'valid'; resize the image instead."
         )
     size = _result_size(model, pixels.shape[:2], crop)
-    height, width = magnification.scaled_shape(size, scale)
+    height, width = size if scale == 1 else magnification.scaled_shape(size, scale)
     transforms = test_time.transforms(tta)
     _check_tta(tta, softmax=softmax, crop=crop)
-    plans = [
-        tiles.plan(
-            *test_time.transformed_shape(transform, height, width),
-            model.geometry,
-            tile_size=tile_size,
-            max_pixels=_BATCH_VALUES // model.features,
-        )
-        for transform in transforms
-    ]
-    # Over the whole image: tiles scaled each for itself would not fit together.
-    pixels = input_scaling.scale(pixels, trained.input_scaling)
-    if scale != 1:
-        pixels = magnification.resize(pixels, (height, width))
-    counts = [plan.rows.count * plan.columns.count for plan in plans]
-    if max(counts) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
-        warnings.warn(
-            f"norm {model.norm!r} takes its statistics over the tile, so the result "
-            f"depends on the {max(counts)} tiles; a larger tile_size lessens this.",
-            stacklevel=2,
-        )
     if engine is None:
         # Copied to the device once, not with every batch.
         variables = jax.device_put((trained.params, dict(trained.model_state)))
         engine = functools.partial(_logits, model, *variables)
-    # The output of `SAME` networks has a margin that sees the zeros beyond the tile.
-    margin = model.geometry.margin if model.padding == "SAME" else 0
 
-    def run(batch: Float32[np.ndarray, "B H W C"]) -> Float[Array, "B h w K"]:
-        return _trusted(engine(batch), model, softmax=softmax, margin=margin)
-
-    def report(before: int, done: int) -> None:
-        if progress is not None:
-            progress(before + done, sum(counts))
-
-    def predictions() -> Iterator[Float32[np.ndarray, "h w K"]]:
-        before = 0
-        for transform, plan, count in zip(transforms, plans, counts, strict=True):
-            result = _predict_tiles(
-                run,
-                test_time.apply(transform, pixels),
-                plan,
-                model=model,
-                batch_size=batch_size,
-                mirror=mirror,
-                progress=functools.partial(report, before),
+    def attempt(bound: int) -> Float32[np.ndarray, "h w K"]:
+        plans = [
+            tiles.plan(
+                *test_time.transformed_shape(transform, height, width),
+                model.geometry,
+                tile_size=tile_size,
+                max_pixels=bound // model.features,
             )
-            before += count
-            yield test_time.invert(transform, result, height, width)
+            for transform in transforms
+        ]
+        # Over the whole image: tiles scaled each for itself would not fit together.
+        values = input_scaling.scale(pixels, trained.input_scaling)
+        if scale != 1:
+            values = magnification.resize(values, (height, width))
+        counts = [plan.rows.count * plan.columns.count for plan in plans]
+        if max(counts) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
+            warnings.warn(
+                f"norm {model.norm!r} takes its statistics over the tile, so the "
+                f"result depends on the {max(counts)} tiles; a larger tile_size "
+                "lessens this.",
+                stacklevel=4,
+            )
+        # The output of `SAME` networks has a margin that sees zeros beyond the tile.
+        margin = model.geometry.margin if model.padding == "SAME" else 0
 
-    result = test_time.mean(predictions())
-    return result if scale == 1 else magnification.resize(result, size)
+        def run(batch: Float32[np.ndarray, "B H W C"]) -> Float[Array, "B h w K"]:
+            return _trusted(engine(batch), model, softmax=softmax, margin=margin)
+
+        def report(before: int, done: int) -> None:
+            if progress is not None:
+                progress(before + done, sum(counts))
+
+        def predictions() -> Iterator[Float32[np.ndarray, "h w K"]]:
+            before = 0
+            for transform, plan, count in zip(transforms, plans, counts, strict=True):
+                result = _predict_tiles(
+                    run,
+                    test_time.apply(transform, values),
+                    plan,
+                    model=model,
+                    batch_size=batch_size,
+                    bound=bound,
+                    mirror=mirror,
+                    progress=functools.partial(report, before),
+                )
+                before += count
+                yield test_time.invert(transform, result, height, width)
+
+        result = test_time.mean(predictions())
+        return result if scale == 1 else magnification.resize(result, size)
+
+    return _halving(attempt, can_shrink=tile_size is None or batch_size is None)
+
+
+def _halving(
+    attempt: Callable[[int], Float32[np.ndarray, "h w K"]], *, can_shrink: bool
+) -> Float32[np.ndarray, "h w K"]:
+    """Returns the result of the first attempt that fits into memory.
+
+    Args:
+      attempt: From a bound on pixels times features of a batch to the result.
+      can_shrink: Whether the bound has an effect.
+
+    Raises:
+      MemoryError: If the smallest tile does not fit.
+    """
+    bound = _BATCH_VALUES
+    with contextlib.suppress(ValueError):  # the memory cannot be determined
+        bound = min(bound, memory.limit() // _BYTES_A_VALUE)
+    while True:
+        try:
+            return attempt(bound)
+        except Exception as error:
+            if not memory.is_exhausted(error):
+                raise
+        bound //= 2
+        if not can_shrink or bound < _LEAST_VALUES:
+            raise MemoryError(
+                "the prediction does not fit into memory; use a smaller image or "
+                "tile_size, or close other programs."
+            )
+        warnings.warn(
+            "the prediction did not fit into memory; it is tried again with half as "
+            "many pixels at once.",
+            stacklevel=3,
+        )
 
 
 def check_trained(trained: object) -> None:
@@ -253,12 +298,13 @@ def _predict_tiles(
     *,
     model: UNet,
     batch_size: int | None,
+    bound: int,
     mirror: Mirror,
     progress: Callable[[int], object],
 ) -> Float32[np.ndarray, "h w K"]:
     """Stitches the outputs of `run` for all tiles; reports the number of tiles done."""
     todo = tiles.tiles(plan)
-    size = _batch_size(batch_size, plan, features=model.features)
+    size = _batch_size(batch_size, plan, most=bound // model.features)
     result = np.empty(
         (plan.rows.size, plan.columns.size, model.num_outputs), np.float32
     )
@@ -314,12 +360,11 @@ def _with_channels(
     return pixels
 
 
-def _batch_size(given: int | None, plan: tiles.TilePlan, *, features: int) -> int:
+def _batch_size(given: int | None, plan: tiles.TilePlan, *, most: int) -> int:
     """Tiles per batch: the given number, or even batches of as many as fit."""
     count = plan.rows.count * plan.columns.count
     if given is not None:
         check_range("batch_size", given, at_least=1)
         return min(given, count)
-    most = max(_BATCH_VALUES // (features * plan.rows.tile * plan.columns.tile), 1)
-    num_batches = -(-count // most)
+    num_batches = -(-count // max(most // (plan.rows.tile * plan.columns.tile), 1))
     return -(-count // num_batches)

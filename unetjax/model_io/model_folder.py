@@ -24,7 +24,7 @@ from flax import traverse_util
 from jaxtyping import PyTree
 
 from unetjax import settings
-from unetjax.files import array_files, folders, json_files, manifests, names
+from unetjax.files import archives, array_files, folders, json_files, manifests, names
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.network import initializers
@@ -173,9 +173,7 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
       FileNotFoundError: If it is no model folder.
       ValueError: If a file is missing, damaged, changed, or of a later version.
     """
-    folder = pathlib.Path(folder)
-    if (folder / "model" / MODEL).exists() and not (folder / MODEL).exists():
-        folder = folder / "model"
+    folder = _locate(folder)
     if not (folder / MODEL).exists() and not (folder / manifests.MANIFEST).exists():
         raise FileNotFoundError(
             f"{folder} is not a model folder, it has no {MODEL}; name another folder."
@@ -195,6 +193,11 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
     return dataclasses.replace(trained, params=params, model_state=variables)
 
 
+def fingerprint(folder: str | os.PathLike[str]) -> str:
+    """Returns a hash of the files of a model folder, see `load_model`."""
+    return archives.sha256(_locate(folder) / manifests.MANIFEST)
+
+
 def read_provenance(path: str | os.PathLike[str]) -> Provenance:
     """Returns the provenance of a model from its `model.json`, without its arrays.
 
@@ -202,6 +205,14 @@ def read_provenance(path: str | os.PathLike[str]) -> Provenance:
       ValueError: If the file cannot be used.
     """
     return _read(pathlib.Path(path))[0].provenance
+
+
+def _locate(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns a model folder, or that in a run folder."""
+    folder = pathlib.Path(folder)
+    if (folder / "model" / MODEL).exists() and not (folder / MODEL).exists():
+        return folder / "model"
+    return folder
 
 
 def _describe(trained: TrainedModel) -> _ModelFile:

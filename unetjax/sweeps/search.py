@@ -159,21 +159,29 @@ class Search(workers.TrialSource):
     def _ask(self, claims: contextlib.ExitStack) -> Trial:
         """Returns the next trial that Optuna proposes, claimed."""
         proposed = self._study.ask()
-        self._study.sampler = _sampler(
-            self._optuna, self._sweep.base.seed, proposed.number
-        )
+        name, number = proposed.user_attrs.get(_FOLDER), self._num_folders()
+        self._study.sampler = _sampler(self._optuna, self._sweep.base.seed, number)
         options = configs.to_dict(self._sweep.base)
         values = {
             name: _suggest(proposed, name, choices, trials.value_of(options, name))
             for name, choices in self._space.items()
         }
         config = trials.override(self._sweep.base, values)
-        name = proposed.user_attrs.get(_FOLDER) or _folder_name(proposed.number, values)
+        name = name or _folder_name(number, values)
         claims.enter_context(workers.claim(self._sweep, name))
         proposed.set_user_attr(_FOLDER, name)
         self._proposed[name] = proposed
-        _log.info("training trial %d: %s", proposed.number, name)
+        _log.info("training trial %s", name)
         return Trial(name, config)
+
+    def _num_folders(self) -> int:
+        """Returns how many trials were begun, those of dead workers counted once.
+
+        Numbers of Optuna count every attempt, so that values drawn by them would depend
+        on how often a worker died.
+        """
+        all_trials = self._study.get_trials(deepcopy=False)
+        return len({trial.user_attrs.get(_FOLDER) for trial in all_trials} - {None})
 
     def _requeue_dead_trials(self) -> None:
         """Queues the trials of dead workers again, with their run folders.
@@ -245,7 +253,7 @@ def _sampler(
     """Returns a sampler with a seed of its own for each trial.
 
     Workers therefore never propose the same values, and a search by a single worker is
-    reproducible.
+    reproducible, also where it dies and is started again.
     """
     digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
     return optuna.samplers.TPESampler(

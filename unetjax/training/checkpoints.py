@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from unetjax import signals
 from unetjax.files import folders, json_files
 from unetjax.training.steps import TrainState
 
@@ -70,7 +71,9 @@ def open_checkpoints(folder: str | os.PathLike[str]) -> Iterator[Manager]:
 
     Temporary folders that a killed run left behind are removed.
     """
-    with Manager(pathlib.Path(folder).absolute()) as manager:
+    with contextlib.ExitStack() as stack:
+        with signals.deferred():  # it starts threads, which must be waited for
+            manager = stack.enter_context(Manager(pathlib.Path(folder).absolute()))
         yield manager
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 import jax
 from jaxtyping import Array, Int, PyTree
 
+from unetjax import signals
 from unetjax.data.batch import Transform
 from unetjax.data.splits import Split
 from unetjax.devices import parallel
@@ -222,7 +223,7 @@ def drive(
     title = "training" if len(runs) == 1 else f"training {len(runs)} runs"
     with (
         contextlib.ExitStack() as writers,
-        stopping.first_signal() as signals,
+        signals.first_signal() as received,
         console.progress(title, total=config.num_steps, done=step) as bar,
     ):
         for member in members:
@@ -247,7 +248,7 @@ def drive(
                 log.flush()
                 for member in active:
                     member.evaluate(pick(state, member.index))
-            if signals:
+            if received:
                 log.flush()
                 if not is_due:
                     for member in active:
@@ -255,7 +256,7 @@ def drive(
                 if any(member.error is None for member in members):
                     which = "" if len(runs) == 1 else f" {len(runs)} runs"
                     raise stopping.Interrupted(
-                        signals[0],
+                        received[0],
                         f"stopped{which} at step {step} of {config.num_steps}; run the "
                         "same command again to resume.",
                     )

@@ -1,10 +1,7 @@
 """Early ends of a run: lack of progress, signals, and numbers that are not finite."""
 
-import contextlib
 import math
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _REMEDY = (
@@ -50,30 +47,6 @@ class Interrupted(EndedEarlyError):  # noqa: N818
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)
         self.signum = signum
-
-
-@contextlib.contextmanager
-def first_signal() -> Iterator[list[int]]:
-    """Yields a list that receives the first SIGINT or SIGTERM.
-
-    The loop checks it after every step, and so always stops between two steps. A second
-    signal has its usual effect at once.
-    """
-    received: list[int] = []
-    previous = {}
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def check_finite_loss(loss: float, step: int, names: Sequence[str]) -> None:
