@@ -42,7 +42,9 @@ def run(invocation: Invocation) -> None:
     split = experiment.open_split(invocation.config)
     _, segment = model_flags.load(options.workdir, options)
     part, examples = comparison.select(split, options.split)
-    images = [(pathlib.Path(e.name).stem, e.image) for e in examples]
+    images = [
+        prediction_files.Input(pathlib.Path(e.name).stem, e.image) for e in examples
+    ]
     prediction_files.write_all(
         segment,
         images,

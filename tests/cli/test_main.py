@@ -19,7 +19,7 @@ from unetjax.cli import main
 from unetjax.data import synthetic
 from unetjax.files import images
 from unetjax.inference.predict import predict
-from unetjax.inference.trained_model import TrainedModel
+from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.metrics.em import EmMetric
 from unetjax.model_io import model_folder, openvino
 from unetjax.network.input_scaling import InputScaling
@@ -221,23 +221,99 @@ def test_models_of_other_classes_are_not_averaged(capsys, annotated, model):
 
 
 def test_wrong_channel_count_at_prediction(capsys, annotated, model):
-    images.write_image(annotated / "rgb.tif", np.zeros((30, 30, 3), np.uint8))
+    colours = np.zeros((30, 30, 3), np.uint8)
+    colours[..., 0] = 9
+    images.write_image(annotated / "rgb.tif", colours)
     words = ("predict", model, annotated / "rgb.tif", "--out", annotated / "out")
     message = refused(capsys, annotated, *words)
-    assert message.startswith("error: rgb: image must be [H, W] or [H, W, 1]")
+    assert "rgb.tif is in colour, but the model was trained on grey images" in message
 
 
 def test_no_such_image(capsys, annotated, model):
     words = ("predict", model, annotated / "none.tif", "--out", annotated / "out")
-    assert "none.tif holds no image" in refused(capsys, annotated, *words)
+    assert "none.tif does not exist; name images" in refused(capsys, annotated, *words)
 
 
 def test_two_images_of_one_name(capsys, annotated, model):
     (annotated / "more").mkdir()
     images.write_image(annotated / "more" / "0.png", np.zeros((9, 9, 1), np.uint8))
     words = ("predict", model, annotated / "images", annotated / "more")
-    message = refused(capsys, annotated, *words, "--out", annotated / "out")
-    assert "several images are called 0" in message
+    assert main.main([*map(str, words), "--out", str(annotated / "out")]) == 0
+    written = {path.name for path in (annotated / "out").glob("*_mask.png")}
+    assert written == {"0_png_mask.png", "0_tif_mask.png", "1_mask.png", "2_mask.png"}
+
+
+def predict_all(model, folder, *words):
+    """Status of `unetjax predict` of a folder, and what it wrote."""
+    command = ("predict", model, folder, "--out", folder / "out", *words)
+    status = main.main([str(word) for word in command])
+    found = (folder / "out").glob("*_labels.tif")
+    return status, {path.name: images.read_label_stack(path) for path in found}
+
+
+def test_one_broken_file_stops_nothing(capsys, tmp_path, model):
+    grey = np.random.default_rng(0).integers(0, 99, (24, 28), np.uint8)
+    for name in "abc":
+        tifffile.imwrite(tmp_path / f"{name}.tif", grey)
+    whole = (tmp_path / "b.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "._a.tif").write_bytes(b"of macOS")
+    (tmp_path / "d.czi").write_bytes(b"ZISRAWFILE")
+    status, found = predict_all(model, tmp_path, "--instances")
+    printed = capsys.readouterr()
+    assert status == 1
+    assert found.keys() == {"a_labels.tif", "c_labels.tif"}
+    assert "error: " in printed.err.splitlines()[-1]
+    assert "b.tif" in printed.err.splitlines()[-1]
+    assert "2 images segmented" in printed.out
+    assert "1 files are not segmented: d.czi (a microscope's own format" in printed.out
+    (tmp_path / "b.tif").write_bytes(whole)
+    status, found = predict_all(model, tmp_path, "--instances")
+    assert (status, len(found)) == (0, 3)
+    assert "3 images segmented" in (printed := capsys.readouterr().out)
+    assert "2 of them before" in printed
+
+
+def test_a_stack_is_segmented_section_by_section(capsys, tmp_path, model):
+    stack = np.random.default_rng(0).integers(0, 99, (2, 3, 24, 28), np.uint8)
+    how = {"imagej": True, "metadata": {"axes": "TZYX"}}
+    tifffile.imwrite(tmp_path / "s.tif", stack, **how)
+    tifffile.imwrite(tmp_path / "p.tif", stack[1, 0])
+    status, found = predict_all(model, tmp_path, "--instances", "--probabilities")
+    assert status == 0
+    assert found["s_labels.tif"].shape == (6, 24, 28)
+    np.testing.assert_array_equal(found["s_labels.tif"][3], found["p_labels.tif"][0])
+    assert images.read_stack(tmp_path / "out" / "s_probs.tif").shape == (6, 24, 28, 2)
+    assert images.read_stack(tmp_path / "out" / "s_overlay.tif").shape[-1] == 3
+    shutil.rmtree(tmp_path / "out")
+    assert predict_all(model, tmp_path)[0] == 0
+    assert len(images.read_label_stack(tmp_path / "out" / "s_mask.tif")) == 6
+
+
+def test_grey_values_may_be_stored_as_colours(tmp_path, model):
+    grey = np.random.default_rng(0).integers(0, 99, (24, 28, 1), np.uint8)
+    images.write_image(tmp_path / "a.png", grey)
+    images.write_image(tmp_path / "b.png", np.repeat(grey, 3, axis=-1))
+    status, found = predict_all(model, tmp_path, "--instances")
+    assert status == 0
+    np.testing.assert_array_equal(found["a_labels.tif"], found["b_labels.tif"])
+
+
+def test_numbered_cells_are_written_by_default_if_they_were_learned(tmp_path, model):
+    """What is written is what was scored."""
+    trained = model_folder.load_model(model)
+    provenance = Provenance(config={"tune_instances": True})
+    other = replace(trained, provenance=provenance)
+    model_folder.save_model(tmp_path / "cells", other)
+    (tmp_path / "i").mkdir()
+    grey = np.random.default_rng(0).integers(0, 99, (24, 28, 1), np.uint8)
+    images.write_image(tmp_path / "i" / "a.png", grey)
+    _, found = predict_all(tmp_path / "cells", tmp_path / "i")
+    assert found.keys() == {"a_labels.tif"}
+    shutil.rmtree(tmp_path / "i" / "out")
+    _, found = predict_all(tmp_path / "cells", tmp_path / "i", "--masks")
+    assert not found
+    assert (tmp_path / "i" / "out" / "a_mask.png").exists()
 
 
 @pytest.mark.parametrize("name", ["weights.npz", "model.json"])

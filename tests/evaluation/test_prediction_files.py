@@ -37,15 +37,18 @@ def threshold(calls, stop_at=None):
 
 
 def write(folder, inputs=IMAGES, *, calls=None, stop_at=None, tta="none", **options):
-    return prediction_files.write_all(
+    """Returns how many images had their results already."""
+    written = prediction_files.write_all(
         threshold([] if calls is None else calls, stop_at),
-        inputs,
+        [prediction_files.Input(*each) for each in inputs],
         folder,
         instances=True,
         probabilities=True,
         origin={"models": ["m"], "tta": tta},
         **options,
     )
+    assert written.failures == []
+    return written.num_skipped
 
 
 def contents(folder):

@@ -44,7 +44,8 @@ def test_written_images_are_read_back_or_refused(tmp_path, dtype, channels):
 @pytest.mark.parametrize(
     ("top", "suffix", "dtype"),
     [
-        (0, ".png", np.uint16),
+        (0, ".png", np.uint8),
+        (255, ".tif", np.uint16),
         (65_535, ".png", np.uint16),
         (65_535, ".tif", np.uint16),
         (65_536, ".tif", np.uint32),

@@ -44,10 +44,23 @@ def test_axes_are_those_the_file_declares(tmp_path, array, how, shape):
         np.testing.assert_array_equal(pixels[0, ..., 0], COLOURS[0, :40, :50])
 
 
-def test_a_hyperstack_is_refused(tmp_path):
-    stack = np.zeros((2, 3, 8, 9), np.uint8)
-    with pytest.raises(ValueError, match="has axes TZYX of size 2x3x8x9; accepted are"):
-        read(tmp_path, stack, imagej=True, metadata={"axes": "TZYX"})
+def test_a_hyperstack_is_a_sequence_in_the_order_of_its_axes(tmp_path):
+    stack = np.arange(2 * 3 * 8 * 9, dtype=np.uint16).reshape(2, 3, 8, 9)
+    pages = read(tmp_path, stack, imagej=True, metadata={"axes": "TZYX"})
+    np.testing.assert_array_equal(pages.pixels[..., 0], stack.reshape(6, 8, 9))
+    assert tiff.count(tmp_path / "a.tif") == 6
+
+
+def test_two_axes_of_channels_are_refused(tmp_path):
+    stack = np.zeros((2, 8, 9, 3), np.uint8)
+    with pytest.raises(ValueError, match="has axes CYXS of size 2x8x9x3; accepted are"):
+        read(tmp_path, stack, imagej=True, metadata={"axes": "CYXS"})
+
+
+def test_channels_behind_the_columns_are_recognised(tmp_path):
+    """As tifffile stores an array [H, W, 2] whose axes nobody named."""
+    with pytest.raises(ValueError, match="96 images of 90x2, which looks like 2 chan"):
+        read(tmp_path, np.zeros((96, 90, 2), np.uint8), **GREY)
 
 
 def test_several_kinds_of_images_are_refused(tmp_path):

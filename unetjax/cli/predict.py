@@ -4,9 +4,15 @@ import argparse
 import dataclasses
 import functools
 import pathlib
-from typing import Literal
+import sys
+from typing import TYPE_CHECKING, Literal
 
 from unetjax.cli.command import ArgumentParser, path
+from unetjax.files.names import escape
+
+if TYPE_CHECKING:
+    from unetjax.evaluation.prediction_files import Images
+    from unetjax.inference.trained_model import TrainedModel
 
 
 def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
@@ -15,12 +21,17 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "predict",
         help="segment images of any size",
         description="Segment images of any size. For a.tif the folder receives "
-        "a_overlay.png to look at and a_mask.png (0 and 255, or the class), or with "
-        "--instances a_labels.tif (numbered cells).",
+        "a_overlay.png to look at, and a_labels.tif (numbered cells) if the model was "
+        "trained on numbered cells, or else a_mask.png (0 and 255, or the class). A "
+        "stack is segmented section by section. Images that cannot be read are named "
+        "at the end, and stop nothing.",
     )
     parser.add_argument("model", type=path, help="folder of a trained model")
     parser.add_argument(
-        "input", type=path, nargs="+", help="images, or folders of images"
+        "input",
+        type=path,
+        nargs="+",
+        help="images, folders of images, or patterns such as '*.tif'",
     )
     parser.add_argument(
         "--out", type=path, required=True, help="folder for the results"
@@ -54,7 +65,17 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "--instances",
         "--labels",
         action="store_true",
-        help="write numbered cells instead of a mask",
+        help="write numbered cells (default with a model that was trained on them)",
+    )
+    parser.add_argument(
+        "--masks",
+        action="store_true",
+        help="write masks also with a model that was trained on numbered cells",
+    )
+    parser.add_argument(
+        "--recursive",
+        action="store_true",
+        help="also segment the images in folders inside the folders",
     )
     parser.add_argument(
         "--probabilities",
@@ -87,10 +108,11 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Segments every image."""
     from unetjax.devices import runtime
-    from unetjax.evaluation import prediction_files
+    from unetjax.evaluation import prediction_files, prediction_inputs
     from unetjax.files import images
     from unetjax.inference.segment import segment
     from unetjax.model_io import model_folder, openvino
+    from unetjax.network.unet import num_input_channels
 
     runtime.prepare()
     models = list(map(model_folder.load_model, (options.model, *options.others)))
@@ -111,26 +133,59 @@ def run(options: argparse.Namespace) -> int:
         scale=options.scale,
         engines=engines,
     )
-    paths = _images(options.input)
-    inputs = [(_stem(p), functools.partial(images.read_image, p)) for p in paths]
+    found = prediction_inputs.find(options.input, recursive=options.recursive)
+    num_channels = num_input_channels(trained.params)
+    inputs = [
+        prediction_files.Input(
+            name,
+            functools.partial(_read, path, num_channels, is_stack=is_stack),
+            is_stack,
+        )
+        for name, path in zip(
+            prediction_inputs.unique_names(found.paths), found.paths, strict=True
+        )
+        for is_stack in [images.count_images(path) > 1]
+    ]
     folders = (options.model, *options.others)
-    num_skipped = prediction_files.write_all(
+    written = prediction_files.write_all(
         segment_image,
         inputs,
         options.out,
-        instances=options.instances,
+        instances=options.instances or (not options.masks and _numbers_cells(trained)),
         probabilities=options.probabilities,
         origin={
             "models": list(map(model_folder.fingerprint, folders)),
             "tta": options.tta,
+            "scale": options.scale,
             "engine": options.engine,
             "dtype": options.dtype,
         },
         overwrite=options.overwrite,
     )
-    earlier = f", {num_skipped} of them before" if num_skipped else ""
-    print(f"{len(inputs)} images segmented into {options.out}{earlier}")
-    return 0
+    num_segmented = len(inputs) - len(written.failures)
+    earlier = f", {written.num_skipped} of them before" if written.num_skipped else ""
+    print(f"{num_segmented} images segmented into {options.out}{earlier}")
+    if found.skipped:
+        print(f"warning: {prediction_inputs.describe_skipped(found.skipped)}")
+    for failure in written.failures:
+        print(f"error: {escape(failure)}", file=sys.stderr)
+    return 1 if written.failures else 0
+
+
+def _numbers_cells(trained: "TrainedModel") -> bool:
+    """Returns whether a model was scored by the cells that it finds."""
+    tuned = trained.provenance.config.get("tune_instances", False)
+    return trained.model.num_classes == 2 and bool(tuned)
+
+
+def _read(path: pathlib.Path, num_channels: int, *, is_stack: bool) -> "Images":
+    """Reads the images of a file with the channels that a model reads."""
+    from unetjax.evaluation import prediction_inputs
+    from unetjax.files import images
+
+    stack = images.read_stack(path)
+    stack = prediction_inputs.fit_channels(stack, num_channels, path)
+    return stack if is_stack else stack[0]
 
 
 def _scale(text: str) -> "float | Literal['auto']":
@@ -146,22 +201,3 @@ def _scale(text: str) -> "float | Literal['auto']":
             f"must be auto or a factor from 1/16 to 16, got {text!r}"
         )
     return factor
-
-
-def _images(paths: list[pathlib.Path]) -> list[pathlib.Path]:
-    """The image files among the paths and in the folders among them."""
-    from unetjax.files import images
-
-    found = list[pathlib.Path]()
-    for given in paths:
-        inside = [given]
-        if given.is_dir():
-            inside = [p for p in sorted(given.iterdir()) if images.is_image(p)]
-        if not inside or not given.exists():
-            raise FileNotFoundError(f"{given} holds no image; name images or folders.")
-        found += inside
-    return found
-
-
-def _stem(path: pathlib.Path) -> str:
-    return path.stem.removesuffix(".ome")

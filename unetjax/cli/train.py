@@ -176,10 +176,8 @@ def run(options: argparse.Namespace) -> int:
     )
     print(outcome.text)
     terminal.show_file("report", outcome.report)
-    if outcome.verdict:
-        return 0
-    instances = " --instances" if plan.config.tune_instances else ""
-    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER{instances}")
+    if not outcome.verdict:
+        print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER")
     return 0
 
 

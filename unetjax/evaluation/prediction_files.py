@@ -15,6 +15,33 @@ from unetjax.inference.segment import Segmentation
 from unetjax.reporting import console, pictures
 
 Image = Shaped[np.ndarray, "H W C"]
+Images = Shaped[np.ndarray, "*N H W C"]
+
+
+class Input(NamedTuple):
+    """What is segmented.
+
+    Attributes:
+      name: What the names of its results begin with.
+      image: The image, or a stack of images, or a function that reads it.
+      is_stack: Whether it is a stack.
+    """
+
+    name: str
+    image: Images | Callable[[], Images]
+    is_stack: bool = False
+
+
+class Written(NamedTuple):
+    """What became of the images.
+
+    Attributes:
+      num_skipped: How many had their results already.
+      failures: A sentence for each that could not be read or segmented.
+    """
+
+    num_skipped: int
+    failures: list[str]
 
 
 class _Files(NamedTuple):
@@ -29,42 +56,42 @@ class _Files(NamedTuple):
 
 def write_all(
     segment: Callable[[Image], Segmentation],
-    inputs: Sequence[tuple[str, Image | Callable[[], Image]]],
+    inputs: Sequence[Input],
     folder: pathlib.Path,
     *,
     instances: bool,
     probabilities: bool,
     origin: Mapping[str, Any],
     overwrite: bool = False,
-) -> int:
+) -> Written:
     """Segments images and writes the results; the same call resumes an interrupted one.
 
     The image a becomes a_overlay.png, a_mask.png (0 and 255; the classes, if there are
-    more than two) or a_labels.tif (numbered cells), and a_probs.tif. A record in the
+    more than two) or a_labels.tif (numbered cells), and a_probs.tif. Results of a stack
+    are TIFFs of as many pages. An image that cannot be read or segmented stops nothing.
+    A record in the
     folder, `predictions.jsonl`, says from what each result was made: an image is
     skipped if its pixels, the model and the options are those of the record, and its
     results are as they were written. No other file is overwritten, unless requested.
 
     Args:
       segment: From an image to its segmentation, such as `unetjax.segment` of a model.
-      inputs: Name and image, or name and a function that reads the image.
+      inputs: The images.
       folder: Where to write; created if absent.
       instances: Whether to write numbered cells instead of a mask.
       probabilities: Whether to write them as well: float32, one channel per class.
       origin: What results depend on besides the image, fit for JSON: model, options.
       overwrite: Whether results of these images are replaced, whatever made them.
 
-    Returns:
-      How many images had their results already.
-
     Raises:
       FileExistsError: If an output file exists that is not of the record, or has been
         changed since; nothing is segmented then.
       ValueError: If two images have the same name, if the folder has results of
-        another model or other options or of other pixels, or if `segment` raises it.
+        another model or other options or of other pixels, or if no image can be read
+        and segmented.
       StoppedError: On a signal; all files are whole.
     """
-    names = [name for name, _ in inputs]
+    names = [each.name for each in inputs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
@@ -73,11 +100,16 @@ def write_all(
         )
     outputs = {
         name: _Files(
-            folder / f"{name}_overlay.png",
-            folder / (f"{name}_labels.tif" if instances else f"{name}_mask.png"),
+            folder / f"{name}_overlay.{'tif' if is_stack else 'png'}",
+            folder
+            / (
+                f"{name}_labels.tif"
+                if instances
+                else f"{name}_mask.{'tif' if is_stack else 'png'}"
+            ),
             folder / f"{name}_probs.tif" if probabilities else None,
         )
-        for name in names
+        for name, _, is_stack in inputs
     }
     origin = {**origin, "instances": instances, "probabilities": probabilities}
     record = PredictionRecord(folder, origin)
@@ -85,28 +117,43 @@ def write_all(
     if not overwrite:
         record.check(files)
     num_skipped = num_done = 0
+    failures = list[str]()
     with (
         contextlib.ExitStack() as stack,
         console.progress("segmenting", total=len(inputs), unit="image") as bar,
     ):
         try:
-            for name, image in inputs:
-                pixels = image() if callable(image) else image
+            for name, image, is_stack in inputs:
+                try:
+                    pixels = image() if callable(image) else image
+                except (ValueError, OSError) as error:
+                    failures.append(str(error))
+                    bar.advance()
+                    continue
                 digest, cells = hash_of(pixels), {}
                 if not overwrite and record.has(name, digest):
                     num_skipped += 1
                 else:
+                    pages = pixels if is_stack else pixels[np.newaxis]
                     try:
-                        prediction = segment(pixels)
+                        predictions = [segment(page) for page in pages]
                     except ValueError as error:
-                        raise ValueError(f"{name}: {error}") from None
+                        failures.append(f"{name}: {error}")
+                        bar.advance()
+                        continue
                     if num_done == num_skipped:  # the first that is written
                         stack.enter_context(folders.claim(folder))
                         record.open(overwrite=overwrite)
                     record.begin(name, digest, files[name])
-                    _write(pixels, prediction, outputs[name], instances=instances)
+                    _write(
+                        pages,
+                        predictions,
+                        outputs[name],
+                        instances=instances,
+                        is_stack=is_stack,
+                    )
                     record.end(name)
-                    cells = {"cells": int(prediction.instances.max(initial=0))}
+                    cells = {"cells": sum(int(p.instances.max()) for p in predictions)}
                 num_done += 1
                 bar.advance(**cells)
         except signals.StoppedError as stop:
@@ -115,21 +162,41 @@ def write_all(
                 f"stopped after {num_done} of {len(inputs)} images; run the same "
                 "command again to resume.",
             ) from None
-    return num_skipped
+    if failures and not num_done:
+        raise ValueError("\n".join(failures))
+    return Written(num_skipped, failures)
 
 
 def _write(
-    image: Image, prediction: Segmentation, files: _Files, *, instances: bool
+    pages: Shaped[np.ndarray, "N H W C"],
+    predictions: Sequence[Segmentation],
+    files: _Files,
+    *,
+    instances: bool,
+    is_stack: bool,
 ) -> None:
-    picture = pictures.outlines(pictures.grey(image), prediction.instances)
+    def collect(values: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(values) if is_stack else values[0]
+
+    overlays = [
+        pictures.outlines(pictures.grey(page), prediction.instances)
+        for page, prediction in zip(pages, predictions, strict=True)
+    ]
     for path in filter(None, files):
         path.unlink(missing_ok=True)  # of this record, or to be overwritten
-    pictures.write_png(files.overlay, picture)
+    images.write_image(files.overlay, collect(overlays))
     if instances:
-        images.write_labels(files.result, prediction.instances)
+        images.write_labels(files.result, collect([p.instances for p in predictions]))
     else:
-        scale = 255 if prediction.probs.shape[-1] == 2 else 1
-        mask = (scale * prediction.label[..., np.newaxis]).astype(np.uint8)
-        images.write_image(files.result, mask)
+        masks = [_mask(prediction) for prediction in predictions]
+        images.write_image(files.result, collect(masks))
     if files.probs is not None:
-        images.write_image(files.probs, prediction.probs)
+        images.write_image(files.probs, collect([p.probs for p in predictions]))
+
+
+def _mask(prediction: Segmentation) -> Shaped[np.ndarray, "H W 1"]:
+    """Returns 0 and 255, or the classes, of more than 256 as uint16."""
+    num_classes = prediction.probs.shape[-1]
+    scale = 255 if num_classes == 2 else 1
+    dtype = np.uint8 if num_classes <= 256 else np.uint16
+    return (scale * prediction.label[..., np.newaxis]).astype(dtype)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int32, Integer, Shaped
@@ -90,6 +91,22 @@ def explain_unread(path: pathlib.Path) -> str:
     return path.name
 
 
+def count_images(path: Path) -> int:
+    """Returns how many images a file declares to hold; 1 if it cannot be read.
+
+    The pixels are not read.
+    """
+    path = pathlib.Path(path)
+    try:
+        with path.open("rb") as file:
+            reader = _reader(path, file.read(8))
+        if reader is tiff.read:
+            return tiff.count(path)
+        return len(_read(path).pixels) if reader is npy.read else 1
+    except (ValueError, OSError):
+        return 1
+
+
 def read_image(path: Path) -> Shaped[np.ndarray, "H W C"]:
     """Returns the one image of a file with the type it is stored in.
 
@@ -130,8 +147,10 @@ def read_label_stack(path: Path) -> Int32[np.ndarray, "N H W"]:
     return pages.as_labels(_read(path), path)
 
 
-def write_image(path: Path, image: Shaped[np.ndarray, "H W C"]) -> None:
+def write_image(path: Path, image: Shaped[np.ndarray, "*N H W C"]) -> None:
     """Writes an image as compressed TIFF or PNG, by suffix; booleans become uint8.
+
+    A stack [N, H, W, C] becomes a TIFF of N pages.
 
     Raises:
       FileExistsError: If the file exists.
@@ -154,12 +173,16 @@ def write_image(path: Path, image: Shaped[np.ndarray, "H W C"]) -> None:
         if suffix in _TIFF:
             ome = path.stem.lower().endswith(".ome")
             tiff.write(temporary, image, ome=ome)
+        elif image.ndim == 4:
+            raise ValueError(f"{path} cannot hold a stack; write .tif instead.")
         else:
             png.write(temporary, image)
 
 
-def write_labels(path: Path, instances: Integer[np.ndarray, "H W"]) -> None:
-    """Writes instance numbers as uint16, or as uint32 if any exceeds 65,535.
+def write_labels(path: Path, instances: Integer[np.ndarray, "*N H W"]) -> None:
+    """Writes instance numbers in the smallest of uint8, uint16 and uint32.
+
+    A stack [N, H, W] becomes a TIFF of N pages.
 
     Raises:
       FileExistsError: If the file exists.
@@ -172,7 +195,8 @@ def write_labels(path: Path, instances: Integer[np.ndarray, "H W"]) -> None:
             f"{path} cannot hold instance numbers from {low} to {high}; accepted are 0 "
             f"to {np.iinfo(np.uint32).max}."
         )
-    dtype = np.uint16 if high <= np.iinfo(np.uint16).max else np.uint32
+    types = (np.uint8, np.uint16, np.uint32)
+    dtype = next(each for each in types if high <= np.iinfo(each).max)
     if dtype == np.uint32 and path.suffix.lower() == ".png":
         raise ValueError(
             f"{path} cannot hold instance number {high}, PNG holds up to 65,535; write "
@@ -194,11 +218,16 @@ def _read(path: pathlib.Path) -> pages.Pages:
         raise ValueError(f"{path} is empty (0 bytes); download or export it again.")
     with path.open("rb") as file:
         start = file.read(8)
+    return _reader(path, start)(path)
+
+
+def _reader(path: pathlib.Path, start: bytes) -> Callable[[pathlib.Path], pages.Pages]:
+    """Returns the function that reads a file of which the first bytes are given."""
     for magic, read in _STARTS.items():
         if start.startswith(magic):
-            return read(path)
+            return read
     suffix = path.suffix.lower()
-    return (tiff if suffix in _TIFF else npy if suffix == ".npy" else png).read(path)
+    return (tiff if suffix in _TIFF else npy if suffix == ".npy" else png).read
 
 
 def _single(

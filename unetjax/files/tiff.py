@@ -22,6 +22,7 @@ _ZLIB, _LZMA, _JPEG = (8, 32946), (34925,), (6, 7, 34892)
 _BYTE_CODECS = (1, 5, *_ZLIB, 32773, *_LZMA, 50000)
 _SLACK = 2**16  # bytes by which an incompressible segment may grow, and small ones vary
 _ORIENTATION = 274  # tag
+_FEWEST_COLUMNS = 5  # of an image; fewer are channels
 
 
 def read(path: pathlib.Path) -> Pages:
@@ -29,7 +30,7 @@ def read(path: pathlib.Path) -> Pages:
 
     Raises:
       ValueError: If the file is damaged, too large, compressed with a codec that is not
-        installed, or holds more than channels and one sequence of images.
+        installed, or holds several axes of channels.
     """
     headers.check_tiff(path)
     with contextlib.ExitStack() as stack:
@@ -65,7 +66,26 @@ def read(path: pathlib.Path) -> Pages:
     )
 
 
-def write(path: pathlib.Path, image: Shaped[np.ndarray, "H W C"], *, ome: bool) -> None:
+def count(path: pathlib.Path) -> int:
+    """Returns how many images the header declares.
+
+    Raises:
+      ValueError: If the file is damaged.
+    """
+    headers.check_tiff(path)
+    with (
+        _collect_warnings(),
+        _as_value_error(path),
+        tifffile.TiffFile(path, _multifile=False) as file,
+    ):
+        series = file.series[0]
+        sizes = zip(series.axes, series.shape, strict=True)
+        return math.prod(size for axis, size in sizes if axis not in "CSYX")
+
+
+def write(
+    path: pathlib.Path, image: Shaped[np.ndarray, "*N H W C"], *, ome: bool
+) -> None:
     """Writes a compressed TIFF that declares its axes: grey, RGB or channels as pages.
 
     Raises:
@@ -81,7 +101,8 @@ def write(path: pathlib.Path, image: Shaped[np.ndarray, "H W C"], *, ome: bool) 
     elif image.shape[-1] == 1:
         axes, image = "YX", image[..., 0]
     else:
-        axes, image = "CYX", np.moveaxis(image, -1, 0)
+        axes, image = "CYX", np.moveaxis(image, -1, -3)
+    axes = "T" * (image.ndim - len(axes)) + axes
     tifffile.imwrite(
         path,
         image,
@@ -200,23 +221,30 @@ def _palette(
 def _order(
     pixels: Shaped[np.ndarray, "..."], axes: str, path: pathlib.Path
 ) -> Shaped[np.ndarray, "N H W C"]:
-    """Moves the axes to [N, H, W, C]; C and S are channels, any other is a sequence."""
+    """Moves the axes to [N, H, W, C]; C and S are channels, all others are in N."""
     named = "".join(a for a, size in zip(axes, pixels.shape, strict=True) if size > 1)
     channels = [a for a in named if a in "CS"]
     sequence = [a for a in named if a not in "CSYX"]
-    if not {"Y", "X"} <= set(axes) or len(channels) > 1 or len(sequence) > 1:
-        shape = "x".join(str(size) for size in pixels.shape)
+    shape = "x".join(str(size) for size in pixels.shape)
+    if not {"Y", "X"} <= set(axes) or len(channels) > 1:
         raise ValueError(
             f"{path} has axes {axes} of size {shape}; accepted are Y and X, one axis "
-            "of channels and one sequence of images; save each image as its own file."
+            "of channels and sequences of images; save each image as its own file."
+        )
+    width = pixels.shape[axes.index("X")]
+    if axes == "QYX" and width < _FEWEST_COLUMNS < pixels.shape[1]:
+        raise ValueError(
+            f"{path} holds {pixels.shape[0]} images of {pixels.shape[1]}x{width}, "
+            f"which looks like {width} channels on the last axis; save it with "
+            "axes YXC or CYX in its metadata."
         )
     target = [*sequence, "Y", "X", *channels]
     kept = [a for a in axes if a in target]
     pixels = pixels.reshape(
         [n for a, n in zip(axes, pixels.shape, strict=True) if a in target]
     ).transpose([kept.index(a) for a in target])
-    if not sequence:
-        pixels = pixels[None]
+    num_images = math.prod(pixels.shape[: len(sequence)])
+    pixels = pixels.reshape(num_images, *pixels.shape[len(sequence) :])
     return pixels if channels else pixels[..., None]
 
 

@@ -1,0 +1,167 @@
+"""Images to segment: files found by path, folder or pattern; names of results."""
+
+import collections
+import glob
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from unetjax.data import checks, folder
+from unetjax.files import images, names
+
+_OVERLAY, _PROBS = "_overlay", "_probs"  # endings of results, never inputs again
+
+
+class Found(NamedTuple):
+    """Files to segment.
+
+    Attributes:
+      paths: The images, each once, in the order given; those of folders by name.
+      skipped: The other files, each with the reason why it is not segmented.
+    """
+
+    paths: list[pathlib.Path]
+    skipped: list[str]
+
+
+def find(given: Sequence[pathlib.Path], *, recursive: bool = False) -> Found:
+    """Returns the images among paths, in folders and of patterns such as *.tif.
+
+    Hidden files are ignored. In a folder, masks of its images and results of a
+    prediction are skipped, as are files that cannot be read.
+
+    Args:
+      given: Files, folders, or patterns that the shell has not expanded.
+      recursive: Whether folders inside folders are searched as well.
+
+    Raises:
+      FileNotFoundError: If a path does not exist or a pattern fits nothing.
+      ValueError: If a folder holds no image.
+    """
+    found, skipped = dict[pathlib.Path, None](), list[str]()
+    for path in given:
+        if path.is_dir():
+            inside = _in_folder(path, skipped, recursive=recursive)
+            if not inside:
+                folder.list_images(path)  # says what the folder holds instead
+                raise ValueError(f"{path} holds no images but masks and results.")
+            found |= dict.fromkeys(inside)
+        elif path.exists() or path.is_symlink():
+            found[path] = None
+        elif matches := sorted(glob.glob(str(path), recursive=recursive)):
+            files = [each for each in map(pathlib.Path, matches) if each.is_file()]
+            found |= dict.fromkeys(_images(files, skipped))
+        else:
+            raise FileNotFoundError(
+                f"{path} does not exist; name images or folders of images."
+            )
+    return Found(list(found), skipped)
+
+
+def unique_names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """Returns the names that results begin with: stems, longer where these are equal.
+
+    Names that differ in their case only are equal, as on macOS and Windows.
+
+    Example:
+      >>> unique_names([pathlib.Path(p) for p in ("a.tif", "b.OME.TIF", "B.tif")])
+      ['a', 'b_OME_TIF', 'B_tif']
+      >>> unique_names([pathlib.Path(p) for p in ("day1/a.tif", "day2/a.tif")])
+      ['day1_a', 'day2_a']
+    """
+    common = os.path.commonpath([path.resolve().parent for path in paths])
+    levels = [
+        [names.stem(path) for path in paths],
+        [path.name.replace(".", "_") for path in paths],
+        [_with_folders(path, common, names.stem(path)) for path in paths],
+        [_with_folders(path, common, path.name.replace(".", "_")) for path in paths],
+    ]
+    folded = [[name.casefold() for name in level] for level in levels]
+    counts = [collections.Counter(level) for level in folded]
+    chosen = list[str]()
+    for stem in folded[0]:
+        same = [i for i, other in enumerate(folded[0]) if other == stem]
+        level = next(
+            (k for k in range(3) if all(counts[k][folded[k][i]] == 1 for i in same)), 3
+        )
+        chosen.append(levels[level][len(chosen)])
+    return chosen
+
+
+def describe_skipped(skipped: Sequence[str]) -> str:
+    """Returns one line about the files that are not segmented."""
+    return f"{len(skipped)} files are not segmented: {checks.listed(skipped, most=20)}."
+
+
+def fit_channels(
+    stack: Shaped[np.ndarray, "N H W C"], num_channels: int, path: pathlib.Path
+) -> Shaped[np.ndarray, "N H W c"]:
+    """Returns images with the channels that a model reads, if no value is lost by that.
+
+    Grey values stored as RGB become grey, and grey values become RGB.
+
+    Raises:
+      ValueError: If the channels are others.
+    """
+    channels = stack.shape[-1]
+    if channels == num_channels:
+        return stack
+    if (channels, num_channels) == (1, 3):
+        return np.repeat(stack, 3, axis=-1)
+    if (channels, num_channels) == (3, 1):
+        if (stack == stack[..., :1]).all():
+            return stack[..., :1]
+        raise ValueError(
+            f"{path} is in colour, but the model was trained on grey images; save it "
+            "as grey values, or save the channel to segment."
+        )
+    raise ValueError(
+        f"{path} has {channels} channels, but the model was trained on images of "
+        f"{num_channels}; save those channels as one TIFF with axes CYX."
+    )
+
+
+def _in_folder(
+    path: pathlib.Path, skipped: list[str], *, recursive: bool
+) -> list[pathlib.Path]:
+    entries = [each for each in sorted(path.iterdir()) if not names.is_hidden(each)]
+    found = _images([each for each in entries if each.is_file()], skipped)
+    for each in entries if recursive else []:
+        if each.is_dir() and not each.is_symlink():
+            found += _in_folder(each, skipped, recursive=True)
+    return found
+
+
+def _images(files: Sequence[pathlib.Path], skipped: list[str]) -> list[pathlib.Path]:
+    """Returns the images, without masks of other images and results of predictions."""
+    files = [path for path in files if not names.is_hidden(path)]
+    skipped += [images.explain_unread(f) for f in files if not images.is_image(f)]
+    files = [path for path in files if images.is_image(path)]
+    shared = [names.common(names.stem(path)) for path in files]
+    stems = {names.stem(path).casefold() for path in files}
+    found = list[pathlib.Path]()
+    for path, name in zip(files, shared, strict=True):
+        stem = names.stem(path)
+        originals = [
+            other.name
+            for other, same in zip(files, shared, strict=True)
+            if same == name and not names.is_mask(names.stem(other))
+        ]
+        result = next((x for x in (_OVERLAY, _PROBS) if stem.endswith(x)), "")
+        if names.is_mask(stem) and originals:
+            skipped.append(f"{path.name} (a mask of {originals[0]})")
+        elif result and stem.removesuffix(result).casefold() in stems:
+            skipped.append(f"{path.name} (a result of a prediction)")
+        else:
+            found.append(path)
+    return found
+
+
+def _with_folders(path: pathlib.Path, common: str, last: str) -> str:
+    """Returns a name after those of the folders below the one that all images share."""
+    inside = path.resolve().parent.relative_to(common)
+    return "_".join([*inside.parts, last])
