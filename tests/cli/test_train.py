@@ -44,7 +44,7 @@ def start(folders, tmp_path, monkeypatch, capsys):
     def run(config, split, workdir, *, title, command):
         names = [None if x is None else {e.name for e in x} for x in split]
         calls.append((config, names, command))
-        return types.SimpleNamespace(text="", report=pathlib.Path(workdir))
+        return types.SimpleNamespace(text="", verdict="", report=pathlib.Path(workdir))
 
     monkeypatch.setattr(experiment, "run", run)
 
@@ -184,7 +184,7 @@ def test_a_small_single_image_is_cut_with_a_narrower_band(
         "run",
         lambda config, split, workdir, **_: (
             splits.append((config, split))
-            or types.SimpleNamespace(text="", report=pathlib.Path(workdir))
+            or types.SimpleNamespace(text="", verdict="", report=pathlib.Path(workdir))
         ),
     )
     for name in ("images", "masks"):
@@ -198,3 +198,16 @@ def test_a_small_single_image_is_cut_with_a_narrower_band(
     assert config.data.guard == side // 8
     assert all(len(part) == 1 and min(part[0].label.shape) > 0 for part in split)
     assert f"only {side // 8} pixels lie between its parts" in capsys.readouterr().out
+
+
+def test_a_model_no_better_than_a_threshold_is_not_offered(
+    folders, tmp_path, monkeypatch, capsys
+):
+    outcome = types.SimpleNamespace(text="", verdict="", report=tmp_path)
+    monkeypatch.setattr(experiment, "run", lambda *args, **options: outcome)
+    command = ["train", *folders[0], "--steps", "3", "--out", str(tmp_path / "out")]
+    assert main.main(command) == 0
+    assert "use it:  unetjax predict" in capsys.readouterr().out
+    outcome.verdict = "This model is no better than a threshold."
+    assert main.main(command) == 0
+    assert "use it" not in capsys.readouterr().out

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,8 +8,8 @@ import pytest
 from unetjax.data import synthetic
 from unetjax.data.splits import Split
 from unetjax.evaluation import comparison, scoring
-from unetjax.evaluation.comparison import MODEL, OTSU
-from unetjax.evaluation.score_sets import CELLS, SCORE_SETS
+from unetjax.evaluation.comparison import MODEL, OTSU, OTSU_WATERSHED
+from unetjax.evaluation.score_sets import CELLS, PIXELS, SCORE_SETS
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.network.input_scaling import InputScaling
@@ -47,7 +49,7 @@ def test_test_images_are_scored_where_there_are_any(name, trained, split):
     result = comparison.compare(trained, split)
     assert (result.part, result.examples) == ("test", split.test)
     scores = result.scores(score_set)
-    assert list(scores) == [MODEL, OTSU]
+    assert list(scores) == [MODEL, OTSU, OTSU_WATERSHED]
     predictions = [segment(trained, example.image) for example in split.test]
     expected = score_set.compute(split.test, predictions)
     assert scores[MODEL] == pytest.approx(expected, nan_ok=True)
@@ -114,3 +116,33 @@ def test_evaluation_keeps_the_first_predictions_only(trained, split):
     assert len(predictions) == 2
     expected = segment(trained, split.test[1].image)
     np.testing.assert_array_equal(predictions[1].label, expected.label)
+
+
+@pytest.mark.parametrize(
+    ("ours", "threshold", "watershed", "best"),
+    [
+        (0.5, 0.6, 0.4, "Otsu \\+ components 0.600"),
+        (0.5, 0.4, 0.5, "Otsu \\+ watershed 0.500"),
+        (0.5, 0.4, 0.49, ""),
+        (0.5, float("nan"), 0.4, ""),
+    ],
+)
+def test_a_model_must_beat_every_baseline(ours, threshold, watershed, best):
+    values = {MODEL: ours, OTSU: threshold, OTSU_WATERSHED: watershed}
+    scores = {title: {"ap50": x, "dice": x} for title, x in values.items()}
+    for score_set in (CELLS, PIXELS):
+        text = comparison.verdict(scores, score_set)
+        assert bool(text) == bool(best)
+        assert re.search(f"0.500, that of {best}" if best else "^$", text)
+
+
+def test_without_a_baseline_there_is_no_verdict():
+    assert comparison.verdict({MODEL: {"ap50": 0.0}}, CELLS) == ""
+
+
+def test_the_watershed_cuts_what_a_threshold_joins(trained, split):
+    predictions = comparison.compare(trained, split).predictions
+    for joined, cut in zip(predictions[OTSU], predictions[OTSU_WATERSHED], strict=True):
+        np.testing.assert_array_equal(cut.instances > 0, joined.instances > 0)
+    count = {k: sum(p.instances.max() for p in v) for k, v in predictions.items()}
+    assert count[OTSU_WATERSHED] > count[OTSU]

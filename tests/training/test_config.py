@@ -135,6 +135,7 @@ BAD_VALUES = [
     ("data.test", "train", "such as ':20' or '20:' of data 'folder'"),
     ("data.test_images", 1, "a string"),
     ("data.test_masks", 1, "a string"),
+    ("data.keep_split", "yes", "True or False"),
     ("data.validation_fraction", 1.5, "above 0 and below 1"),
     ("data.validation_fraction", 0.0, "above 0 and below 1"),
     ("data.test_fraction", 1.0, "at least 0 and below 1"),

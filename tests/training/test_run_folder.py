@@ -31,7 +31,7 @@ def test_a_run_leaves_config_records_pictures_and_the_best_model(uninterrupted):
     assert trained.model == CONFIG.model
     assert trained.input_scaling.method == "percentile"
     scores = {r.step: r.values["mean_iou"] for r in lines if r.kind == "validation"}
-    assert trained.provenance.step == max(scores, key=lambda step: scores[step])
+    assert trained.provenance.step == max(scores, key=lambda step: (scores[step], step))
     assert (uninterrupted / "records.csv").read_text() == records.to_csv(lines)
     assert sorted(path.name for path in (uninterrupted / "pictures").iterdir()) == [
         "step_00000000.png",

@@ -176,7 +176,8 @@ def run(options: argparse.Namespace) -> int:
     )
     print(outcome.text)
     terminal.show_file("report", outcome.report)
-    print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER")
+    if not outcome.verdict:
+        print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER")
     return 0
 
 

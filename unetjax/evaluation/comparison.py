@@ -1,7 +1,7 @@
 """A trained model beside simple baselines, on the test or the validation images."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,11 +13,12 @@ from unetjax.evaluation.score_sets import ScoreSet
 from unetjax.inference import segment as segmentation
 from unetjax.inference.segment import Segmentation
 from unetjax.inference.trained_model import TrainedModel
-from unetjax.instances.baseline import otsu_components
+from unetjax.instances.baseline import cut_by_watershed, otsu_components
 
 Part = Literal["test", "validation"]
 
-MODEL, OTSU = "U-Net", "Otsu + components"  # titles of columns
+# Titles of columns.
+MODEL, OTSU, OTSU_WATERSHED = "U-Net", "Otsu + components", "Otsu + watershed"
 
 
 class Comparison(NamedTuple):
@@ -71,6 +72,9 @@ def compare(
             min_size=settings.min_size,
             fill_holes=settings.fill_holes,
         )
+        predictions[OTSU_WATERSHED] = [
+            _of_cells(cut_by_watershed(each.instances)) for each in predictions[OTSU]
+        ]
     return Comparison(part, examples, predictions)
 
 
@@ -104,6 +108,27 @@ def remark(part: Part, split: Split, trained: TrainedModel) -> str:
     return (
         f"{absent}These are the scores of the validation images, which chose {chosen}, "
         "and are therefore optimistic."
+    )
+
+
+def verdict(scores: Mapping[str, Mapping[str, float]], score_set: ScoreSet) -> str:
+    """Returns a sentence if the model is no better than a baseline, else "".
+
+    Args:
+      scores: All scores of each method, by the title of its column.
+      score_set: Their family.
+    """
+    name = score_set.ranking
+    values = {title: each[name] for title, each in scores.items()}
+    ours = values[MODEL]
+    baselines = {t: values[t] for t in (OTSU, OTSU_WATERSHED) if t in values}
+    best = max(baselines, key=lambda title: baselines[title], default=None)
+    if best is None or not ours <= baselines[best]:
+        return ""
+    return (
+        f"This model is no better than a threshold: its {score_set.shown[name]} is "
+        f"{ours:.3f}, that of {best} {baselines[best]:.3f}. Check the masks with "
+        "unetjax check, train longer, or annotate more images."
     )
 
 

@@ -17,11 +17,13 @@ class ScoreSet(NamedTuple):
       measure: From an annotated image and its prediction to their metric.
       shown: Scores worth a row in a table, with their titles.
       columns: Titles of the columns of a table of images, with their scores.
+      ranking: The score by which methods are compared; larger is better.
     """
 
     measure: Callable[[Example, Segmentation], Metric]
     shown: dict[str, str]
     columns: dict[str, str]
+    ranking: str
 
     def compute(
         self, examples: Iterable[Example], predictions: Iterable[Segmentation]
@@ -64,6 +66,7 @@ CELLS = ScoreSet(
         "mean AP": "mean_ap_pooled",
         "separated": "separated_close",
     },
+    ranking="ap50",
 )
 
 PIXELS = ScoreSet(
@@ -87,6 +90,7 @@ PIXELS = ScoreSet(
         "specificity": "specificity",
         "F1": "f1",
     },
+    ranking="dice",
 )
 
 # Scores of one foreground class; where one of them chooses the model, no cells count.
@@ -123,6 +127,7 @@ SCORE_SETS = {
             "Rand": "rand_error",
             "pixel": "pixel_error",
         },
+        ranking="v_rand",
     ),
     "tracking": ScoreSet(
         scoring.measure_tracking,
@@ -136,5 +141,6 @@ SCORE_SETS = {
             "num_extra": "extra",
         },
         columns={"SEG": "seg", "DET": "det", "OP_CSB": "op_csb"},
+        ranking="seg",
     ),
 }

@@ -29,12 +29,14 @@ class Outcome(NamedTuple):
       comparison: Its predictions and those of a baseline on the test images, or on the
         validation images if there are no test images.
       text: Their scores for a terminal.
+      verdict: A sentence if the model is no better than a baseline, else "".
       report: The HTML report.
     """
 
     trained: TrainedModel
     comparison: Comparison
     text: str
+    verdict: str
     report: pathlib.Path
 
 
@@ -102,6 +104,7 @@ def run(
         scores[_VALIDATION] = suiting.compute(split.validation, predictions)
         trained = _store_test_scores(folder / "model", trained, scores[MODEL])
     remark = comparisons.remark(comparison.part, split, trained)
+    verdict = comparisons.verdict(scores, suiting)
     chosen = trained.provenance.instances_chosen
     report = run_report.write(
         folder,
@@ -109,15 +112,17 @@ def run(
         comparison,
         suiting.table(scores),
         title=title,
-        summary=f"The best model by {config.best_metric} is that of step "
+        summary=(f"{verdict}\n\n" if verdict else "")
+        + f"The best model by {config.best_metric} is that of step "
         f"{trained.provenance.step} of {config.num_steps}. {remark}"
         + (f"\n\nThe instance settings were chosen {chosen}." if chosen else ""),
         class_names=trained.class_names,
         command=command,
     )
     table = suiting.table(scores)
-    text = f"{console.table(table.rows, table.columns)}\n{remark}"
-    return Outcome(trained, comparison, text, report)
+    paragraphs = [console.table(table.rows, table.columns), verdict, remark]
+    text = "\n".join(filter(None, paragraphs))
+    return Outcome(trained, comparison, text, verdict, report)
 
 
 def _store_test_scores(

@@ -318,7 +318,8 @@ def evaluate_and_save(
     if config.histograms:
         run_log.write_activations(run, state)
     best = max((x for x in earlier if math.isfinite(x)), default=-math.inf)
-    if value > best or not (run.workdir / "model").exists():
+    # Of equal scores the later one counts: the first network is barely trained.
+    if value >= best or not (run.workdir / "model").exists():
         trained = run_folder.as_trained_model(run, state, scores)
         model_folder.save_model(run.workdir / "model", trained)
     _save(run, manager, state)

@@ -232,8 +232,8 @@ def origin(run: Run) -> Origin:
 
 
 def best_step(run: Run) -> int | None:
-    """Returns the step of the first of the best scores in the records, if any."""
-    best = max(_scores(run), key=lambda score: score[1], default=None)
+    """Returns the step of the last of the best scores in the records, if any."""
+    best = max(_scores(run), key=lambda score: score[::-1], default=None)
     return None if best is None else best[0]
 
 
