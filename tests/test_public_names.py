@@ -90,6 +90,7 @@ def test_commands():
             "input",
             "model",
         ],
+        "info": ["model"],
         "evaluate": [
             *("--mask-type", "--partial", "--scores", "--tolerance", "--within"),
             *("predicted", "truth"),

@@ -438,7 +438,7 @@ def test_usage_errors(words):
 
 
 def test_help_of_every_command(capsys):
-    for command in ("demo", "check", "train", "predict", "evaluate"):
+    for command in ("demo", "check", "train", "predict", "evaluate", "info"):
         assert main.main([command, "--help"]) == 0
         assert len(capsys.readouterr().out) > 200
 
@@ -458,7 +458,10 @@ def test_closed_output_ends_without_traceback(annotated):
     ("words", "message"),
     [
         (["trian"], "there is no command 'trian'; did you mean train?"),
-        (["segment"], "'segment'; accepted are demo, check, train, predict, evaluate."),
+        (
+            ["segment"],
+            "'segment'; accepted are demo, check, train, predict, evaluate, info.",
+        ),
         # Required arguments are missing as well: the misspelt one may be one of them.
         (["train", "--otu", "a"], "there is no option '--otu'; did you mean --out?"),
         (["predict"], "the following arguments are required: "),
