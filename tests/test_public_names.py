@@ -85,6 +85,7 @@ def test_commands():
             "--probabilities",
             "--recursive",
             "--scale",
+            "--table",
             "--tta",
             "--with",
             "input",
