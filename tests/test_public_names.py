@@ -85,11 +85,13 @@ def test_commands():
             "--probabilities",
             "--recursive",
             "--scale",
+            "--table",
             "--tta",
             "--with",
             "input",
             "model",
         ],
+        "info": ["model"],
         "evaluate": [
             *("--mask-type", "--partial", "--scores", "--tolerance", "--within"),
             *("predicted", "truth"),

@@ -1,5 +1,6 @@
 """Every bad input ends in one sentence and exit code 2, and nothing is written."""
 
+import csv
 import importlib.util
 import os
 import re
@@ -20,6 +21,7 @@ from unetjax.data import synthetic
 from unetjax.files import images
 from unetjax.inference.predict import predict
 from unetjax.inference.trained_model import Provenance, TrainedModel
+from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics.em import EmMetric
 from unetjax.model_io import model_folder, openvino
 from unetjax.network.input_scaling import InputScaling
@@ -295,6 +297,32 @@ def test_a_stack_is_segmented_section_by_section(capsys, tmp_path, model):
     assert len(images.read_label_stack(tmp_path / "out" / "s_mask.tif")) == 6
 
 
+def test_every_object_is_measured(tmp_path, model):
+    """In pixels and in the unit of the file, page by page, as the labels show them."""
+    stack = np.random.default_rng(0).integers(0, 99, (2, 24, 28), np.uint8)
+    how = {"imagej": True, "resolution": (2, 2)}
+    how["metadata"] = {"axes": "ZYX", "unit": "um"}
+    tifffile.imwrite(tmp_path / "s.tif", stack, **how)
+    trained = model_folder.load_model(model)
+    threshold = float(np.quantile(predict(trained, stack[0])[..., 1], 0.6))
+    other = replace(trained, instances=InstanceSettings(threshold=threshold))
+    model_folder.save_model(tmp_path / "m", other)
+    _, found = predict_all(tmp_path / "m", tmp_path, "--instances", "--table")
+    labels = found["s_labels.tif"]
+    with (tmp_path / "out" / "s_objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [(page, int(i)) for page in (0, 1) for i in np.unique(labels[page])[1:]]
+    assert [(int(row["page"]), int(row["id"])) for row in rows] == expected
+    assert rows
+    for row in rows:
+        pixels = labels[int(row["page"])] == int(row["id"])
+        assert float(row["area"]) == np.count_nonzero(pixels)
+        assert float(row["area_um2"]) == np.count_nonzero(pixels) / 4
+        mean = stack[int(row["page"])][pixels].mean()
+        assert float(row["mean_0"]) == pytest.approx(mean)
+        assert threshold < float(row["confidence"]) <= 1
+
+
 def test_grey_values_may_be_stored_as_colours(tmp_path, model):
     grey = np.random.default_rng(0).integers(0, 99, (24, 28, 1), np.uint8)
     images.write_image(tmp_path / "a.png", grey)
@@ -438,7 +466,7 @@ def test_usage_errors(words):
 
 
 def test_help_of_every_command(capsys):
-    for command in ("demo", "check", "train", "predict", "evaluate"):
+    for command in ("demo", "check", "train", "predict", "evaluate", "info"):
         assert main.main([command, "--help"]) == 0
         assert len(capsys.readouterr().out) > 200
 
@@ -458,7 +486,10 @@ def test_closed_output_ends_without_traceback(annotated):
     ("words", "message"),
     [
         (["trian"], "there is no command 'trian'; did you mean train?"),
-        (["segment"], "'segment'; accepted are demo, check, train, predict, evaluate."),
+        (
+            ["segment"],
+            "'segment'; accepted are demo, check, train, predict, evaluate, info.",
+        ),
         # Required arguments are missing as well: the misspelt one may be one of them.
         (["train", "--otu", "a"], "there is no option '--otu'; did you mean --out?"),
         (["predict"], "the following arguments are required: "),

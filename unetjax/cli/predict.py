@@ -83,6 +83,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         help="also write a_probs.tif: float32, one channel per class",
     )
     parser.add_argument(
+        "--table",
+        action="store_true",
+        help="also write a_objects.csv: class, area, position, axes, grey values and "
+        "confidence of every cell",
+    )
+    parser.add_argument(
         "--engine",
         choices=("jax", "openvino"),
         default="jax",
@@ -153,6 +159,7 @@ def run(options: argparse.Namespace) -> int:
         options.out,
         instances=options.instances or (not options.masks and _numbers_cells(trained)),
         probabilities=options.probabilities,
+        table=options.table,
         origin={
             "models": list(map(model_folder.fingerprint, folders)),
             "tta": options.tta,

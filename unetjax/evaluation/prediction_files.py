@@ -13,7 +13,8 @@ from unetjax.evaluation.prediction_record import PredictionRecord, hash_of
 from unetjax.files import folders, images
 from unetjax.files.pages import Metadata
 from unetjax.inference.segment import Segmentation
-from unetjax.reporting import console, pictures
+from unetjax.instances import measurements
+from unetjax.reporting import console, pictures, records
 
 Image = Shaped[np.ndarray, "H W C"]
 Images = Shaped[np.ndarray, "*N H W C"]
@@ -49,6 +50,7 @@ class _Files(NamedTuple):
     overlay: pathlib.Path
     result: pathlib.Path
     probs: pathlib.Path | None
+    table: pathlib.Path | None
 
     @property
     def names(self) -> list[str]:
@@ -62,6 +64,7 @@ def write_all(
     *,
     instances: bool,
     probabilities: bool,
+    table: bool = False,
     origin: Mapping[str, Any],
     overwrite: bool = False,
 ) -> Written:
@@ -70,10 +73,11 @@ def write_all(
     The image a becomes a_overlay.png, a_mask.png (0 and 255; the classes, if there are
     more than two) or a_labels.tif (numbered cells), and a_probs.tif. Results of a stack
     are TIFFs of as many pages. An image that cannot be read or segmented stops nothing.
-    A record in the
-    folder, `predictions.jsonl`, says from what each result was made: an image is
-    skipped if its pixels, the model and the options are those of the record, and its
-    results are as they were written. No other file is overwritten, unless requested.
+
+    A record in the folder, `predictions.jsonl`, says from what each result was made: an
+    image is skipped if its pixels, the model and the options are those of the record,
+    and its results are as they were written. No other file is overwritten, unless
+    requested.
 
     Args:
       segment: From an image to its segmentation, such as `unetjax.segment` of a model.
@@ -81,6 +85,8 @@ def write_all(
       folder: Where to write; created if absent.
       instances: Whether to write numbered cells instead of a mask.
       probabilities: Whether to write them as well: float32, one channel per class.
+      table: Whether to write a_objects.csv, a row for each cell, see
+        `instances.measurements.measure_objects`.
       origin: What results depend on besides the image, fit for JSON: model, options.
       overwrite: Whether results of these images are replaced, whatever made them.
 
@@ -109,11 +115,17 @@ def write_all(
                 else f"{name}_mask.{'tif' if is_stack else 'png'}"
             ),
             folder / f"{name}_probs.tif" if probabilities else None,
+            folder / f"{name}_objects.csv" if table else None,
         )
         for name, _, metadata in inputs
         for is_stack in [metadata.is_stack]
     }
-    origin = {**origin, "instances": instances, "probabilities": probabilities}
+    origin = {
+        **origin,
+        "instances": instances,
+        "probabilities": probabilities,
+        "table": table,
+    }
     record = PredictionRecord(folder, origin)
     files = {name: each.names for name, each in outputs.items()}
     if not overwrite:
@@ -196,6 +208,30 @@ def _write(
     if files.probs is not None:
         probs = collect([prediction.probs for prediction in predictions])
         images.write_image(files.probs, probs, metadata)
+    if files.table is not None:
+        with folders.write_atomically(files.table) as temporary:
+            temporary.write_text(_measure(pages, predictions, metadata), "utf-8")
+
+
+def _measure(
+    pages: Shaped[np.ndarray, "N H W C"],
+    predictions: Sequence[Segmentation],
+    metadata: Metadata,
+) -> str:
+    """Returns the measurements of all objects as CSV, with the page in a stack."""
+    rows = [
+        ({"page": page} if metadata.is_stack else {}) | row
+        for page, (image, prediction) in enumerate(zip(pages, predictions, strict=True))
+        for row in measurements.measure_objects(
+            image,
+            prediction.instances,
+            prediction.label,
+            prediction.probs,
+            pixel_size=metadata.pixel_size,
+            unit=metadata.unit,
+        )
+    ]
+    return records.csv_text(rows, rows[0] if rows else ["id"])
 
 
 def _mask(prediction: Segmentation) -> Shaped[np.ndarray, "H W 1"]:
