@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import types
 
+import numpy as np
 import pytest
 
 from tests.training import runs
@@ -48,11 +49,11 @@ def start(folders, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(experiment, "run", run)
 
-    def start(*args):
+    def start(*args, data=folders[0]):
         if "--minutes" not in args:
             args = ("--steps", "1500", *args)
         out = ["--out", str(tmp_path / "out")]
-        assert main.main(["train", *folders[0], *out, *args]) == 0
+        assert main.main(["train", *data, *out, *args]) == 0
         return *calls[-1], capsys.readouterr().out
 
     return start
@@ -211,3 +212,46 @@ def test_a_model_no_better_than_a_threshold_is_not_offered(
     outcome.verdict = "This model is no better than a threshold."
     assert main.main(command) == 0
     assert "use it" not in capsys.readouterr().out
+
+
+def write_classes(folder, *masks):
+    """Images and masks of the same content; returns their folders."""
+    for i, mask in enumerate(masks):
+        noise = np.random.default_rng(i).integers(0, 40, mask.shape, np.uint8)
+        for name, pixels in {"images": noise + 60 * mask, "masks": mask}.items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            images.write_image(folder / name / f"{i}.png", pixels[..., np.newaxis])
+    return str(folder / "images"), str(folder / "masks")
+
+
+STRIPES = np.kron(np.arange(48) // 8 % 2, np.ones((56, 1), np.uint8)).T.astype(np.uint8)
+TWO = np.where(np.arange(56) < 20, 2 * STRIPES, STRIPES).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("masks", "gap"),
+    [
+        ([STRIPES, TWO, STRIPES, STRIPES], "no training image has class 2"),
+        ([STRIPES, STRIPES, 0 * STRIPES, STRIPES], "no validation image has an object"),
+    ],
+)
+def test_every_part_has_what_it_is_for(start, tmp_path, masks, gap):
+    """Whichever image a seed would draw: the odd one is validated on by one of them."""
+    paths = write_classes(tmp_path / "odd", *masks)
+    drawn_again = 0
+    for seed in range(8):
+        words = ("--mask-type", "classes", "--seed", str(seed))
+        config, names, _, printed = start(*words, data=paths)
+        drawn_again += gap in printed
+        assert (gap in printed) == (config.data.seed != seed)
+        odd = "1.png" if "class 2" in gap else "2.png"
+        assert odd in names[0]
+    assert drawn_again
+
+
+def test_a_class_that_cannot_be_learned_is_named(start, tmp_path):
+    """With two images one is validated on, whatever the seed."""
+    paths = write_classes(tmp_path / "odd", np.where(TWO == 1, 2, TWO), STRIPES)
+    config, _, _, printed = start("--mask-type", "classes", data=paths)
+    assert "warning: no training image has class" in printed
+    assert config.model.num_classes == 3

@@ -11,8 +11,12 @@ from unetjax.cli import check, terminal
 from unetjax.cli.command import ArgumentParser, count, fraction, path
 
 if TYPE_CHECKING:
+    from unetjax.data.examples import Example
     from unetjax.data.open_data import DataSettings
+    from unetjax.data.splits import Split
+    from unetjax.training.config import ExperimentConfig
 
+_SEEDS = 20  # that are tried for a split in which every part has what it is for
 _DESCRIPTION = """\
 Train a model on annotated images; one is enough. The settings are derived from the
 images and printed. Some images are drawn for validation: they choose the best step and
@@ -107,7 +111,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores."""
-    from unetjax.data import checks, open_data, splits
+    from unetjax.data import checks, splits
     from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
     from unetjax.settings import check_range
@@ -143,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"warning: {problem.text}")
     if len(examples) == 1:
         settings = _fit_guard(settings, max(examples[0].label.shape))
-    split = open_data.draw_split(examples, settings, test=test)
+    split, settings = _draw_split(examples, settings, test)
     splits.check_disjoint(split)
     if options.keep_split:
         split = run_folder.keep_split(options.out, split)
@@ -168,7 +172,9 @@ def run(options: argparse.Namespace) -> int:
     for reason in plan.reasons:
         print(f"  {reason}")
     outcome = experiment.run(
-        dataclasses.replace(plan.config, seed=options.seed, data=settings),
+        dataclasses.replace(
+            _with_classes(plan.config, split), seed=options.seed, data=settings
+        ),
         split,
         options.out,
         title=f"{options.out.name}: {summary}",
@@ -195,6 +201,49 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ValueError(
             "--test draws test images, and --test-images names them; give one of both."
         )
+
+
+def _draw_split(
+    examples: "list[Example]", settings: "DataSettings", test: "list[Example] | None"
+) -> "tuple[Split, DataSettings]":
+    """Draws the parts so that each has what it is for, where seeds nearby allow it."""
+    from unetjax.data import open_data
+
+    first = open_data.draw_split(examples, settings, test=test)
+    gaps = _gaps(first)
+    if not gaps:
+        return first, settings
+    for seed in range(settings.seed + 1, settings.seed + _SEEDS):
+        other = dataclasses.replace(settings, seed=seed % 2**32)
+        split = open_data.draw_split(examples, other, test=test)
+        if not _gaps(split):
+            print(f"images are drawn by seed {other.seed}: by {settings.seed}, {gaps}")
+            return split, other
+    print(f"warning: {gaps}; annotate more images")
+    return first, settings
+
+
+def _gaps(split: "Split") -> str:
+    """Returns what a split lacks: a class to learn, or objects to validate on."""
+    train, validation, both = (
+        {c for e in part for c in set(e.label.flat) if c > 0}
+        for part in (split.train, split.validation, [*split.train, *split.validation])
+    )
+    if missing := sorted(both - train):
+        return f"no training image has class {', '.join(map(str, missing))}"
+    if both and not validation:
+        return "no validation image has an object"
+    return ""
+
+
+def _with_classes(config: "ExperimentConfig", split: "Split") -> "ExperimentConfig":
+    """Returns the config with all classes of all images."""
+    labels = [example.label for part in split for example in part or ()]
+    num_classes = max(2, 1 + max(int(label.max()) for label in labels))
+    if num_classes <= config.model.num_classes:
+        return config
+    model = config.model.clone(num_classes=num_classes)
+    return dataclasses.replace(config, model=model)
 
 
 def _resolved(path: pathlib.Path | None) -> str:
