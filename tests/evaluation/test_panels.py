@@ -6,7 +6,7 @@ from unetjax.data.examples import IGNORED
 from unetjax.evaluation import panels
 from unetjax.inference.segment import Segmentation
 from unetjax.reporting import pictures
-from unetjax.weight_maps.settings import PAPER
+from unetjax.weight_maps.settings import PAPER, WeightMapSettings
 
 
 def probabilities(foreground):
@@ -31,6 +31,9 @@ def test_a_strip_has_a_row_for_each_image_and_marks_errors():
     ]
     shown = dict(panels.panels(examples[0], predictions[0], PAPER))
     assert list(shown)[:3] == ["image", "truth", "prediction"]
+    plain = panels.panels(examples[0], predictions[0], WeightMapSettings(w0=0.0))
+    # Without a border term the weight map is not worth a look.
+    assert dict(plain).keys() == shown.keys() - {"weight map"}
     wrong = shown["extra orange, missed blue"]
     image = pictures.grey(examples[0].image)
     # Without annotation nothing is wrong; elsewhere every pixel is correct or extra.

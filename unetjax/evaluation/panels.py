@@ -24,13 +24,12 @@ def panels(
     Args:
       example: The image with its truth.
       prediction: The prediction of a network.
-      settings: Of the weight map, Eq. (2).
+      settings: Of the weight map, Eq. (2), which is shown if it has any border term.
     """
     image = pictures.grey(example.image)
     annotated = example.label >= 0
-    weight = np.asarray(separation_weight_map(example.instances, settings=settings))
     predicted, true = (prediction.label > 0) & annotated, example.label > 0
-    return [
+    result = [
         ("image", image),
         ("truth", pictures.color_labels(example.instances)),
         ("prediction", pictures.color_labels(prediction.instances)),
@@ -39,8 +38,11 @@ def panels(
             pictures.heat(1 - prediction.probs[..., 0], limits=(0.0, 1.0)),
         ),
         ("extra orange, missed blue", pictures.errors(image, predicted, true)),
-        ("weight map", pictures.heat(weight)),
     ]
+    if settings.w0 or settings.near:  # one grey level otherwise
+        weight = separation_weight_map(example.instances, settings=settings)
+        result.append(("weight map", pictures.heat(np.asarray(weight))))
+    return result
 
 
 def strip(
