@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from typing import get_args
 
-import numpy as np
-
 from unetjax.evaluation.comparison import Part
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
@@ -42,8 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load(
     folder: str | os.PathLike[str], options: argparse.Namespace
-) -> tuple[TrainedModel, Callable[[np.ndarray], Segmentation]]:
+) -> tuple[TrainedModel, Callable[..., Segmentation]]:
     """Returns the model of a folder, and a function that segments an image.
+
+    The function takes the other arguments of `segment` as well.
 
     Args:
       folder: A run folder or model folder.

@@ -30,7 +30,10 @@ HOME = {  # libraries that may be named in some places only
     "tensorflow_datasets": ("data.datasets",),
     "tifffile": ("files",),
     "PIL": ("files", "reporting"),
-    "scipy": ("weight_maps.reference", "metrics", "instances", "targets"),
+    "scipy": (
+        *("weight_maps.reference", "metrics", "instances", "targets"),
+        "evaluation.shifts",
+    ),
     "skimage": ("instances", "inference", "data", "targets", "reporting.pictures"),
     "argparse": ("cli",),
     "mlflow": ("reporting",),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests import commands
+from unetjax.evaluation.shifts import SHIFTS
 
 CONFIG = "--config=ml_collections_configs/smoke.py"
 
@@ -90,8 +91,17 @@ def test_evaluate_and_predict(workdir, tmp_path):
     args = (CONFIG, f"--workdir={workdir}", f"--out={out}", "--tta=d4")
     done = launch("predict", *args)
     assert done.returncode == 0, done.stderr
-    ends = sorted(path.name.rpartition("_")[2] for path in out.iterdir())
+    ends = sorted(path.name.rpartition("_")[2] for path in out.glob("*_*"))
     assert ends == ["labels.tif", "overlay.png", "probs.tif"]
+
+
+def test_robustness(workdir):
+    done = launch("robustness", CONFIG, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for title in SHIFTS:
+        assert any(line.startswith(title) for line in lines), title
+    assert "the fraction of AP at IoU 0.5 kept" in done.stdout
 
 
 def test_test_images_are_used_where_there_are_any(workdir, tmp_path):

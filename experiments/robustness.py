@@ -1,0 +1,78 @@
+"""Scores a model on its test images as another microscope might have taken them.
+
+python -m experiments.robustness --config=ml_collections_configs/smoke.py --workdir=runs
+
+The images are blurred, made noisy, darkened, enlarged and so on, one change at a time,
+see evaluation/shifts.py; every score stands beside that of the unchanged images.
+Without test images the validation images are used, as with --split=validation. --tta
+and --with are those of experiments.predict; --scale=auto resizes images until their
+cells have the size of those of training.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from experiments import launch as launching
+from experiments import model_flags
+from experiments.launch import Invocation, launch
+from unetjax.cli.command import ArgumentParser
+from unetjax.evaluation import comparison as comparisons
+from unetjax.evaluation import score_sets
+from unetjax.evaluation.shifts import SHIFTS
+from unetjax.reporting import console
+from unetjax.training import experiment
+
+
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = launching.make_parser("robustness", __doc__)
+    model_flags.add_arguments(parser)
+    parser.add_argument(
+        "--scores",
+        choices=list(score_sets.SCORE_SETS),
+        default="cells",
+        help="family of scores (default cells)",
+    )
+    parser.add_argument(
+        "--scale",
+        choices=("1", "auto"),
+        default="1",
+        help="magnification of the images, see unetjax predict --help (default 1)",
+    )
+    return parser
+
+
+def run(invocation: Invocation) -> None:
+    """Prints a row of scores for every shift."""
+    options = invocation.options
+    score_set = score_sets.SCORE_SETS[options.scores]
+    trained, segment = model_flags.load(options.workdir, options)
+    split = experiment.open_split(invocation.config)
+    part, examples = comparisons.select(split, options.split)
+    scale = "auto" if options.scale == "auto" else 1.0
+    rows, clean = [], 0.0
+    for title, shift in SHIFTS.items():
+        shifted = [shift(example) for example in examples]
+        predictions = [segment(example.image, scale=scale) for example in shifted]
+        scores = score_set.compute(shifted, predictions)
+        ranking = scores[score_set.ranking]
+        clean = clean or ranking
+        rows.append(
+            {
+                "images": title,
+                **{name: scores[key] for name, key in score_set.columns.items()},
+                "of unchanged": ranking / clean if clean else float("nan"),
+            }
+        )
+    print(console.table(rows, ["images", *score_set.columns, "of unchanged"]))
+    print(f"of unchanged: the fraction of {score_set.shown[score_set.ranking]} kept.")
+    print(comparisons.remark(part, split, trained))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the launcher and returns its exit status, see `launch`."""
+    return launch(run, make_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
