@@ -119,6 +119,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.guard = 64  # pixels, where there is one image only
     config.data.fold = ""  # of a cross-validation, such as "1/5"
     config.data.seed = 0  # of drawn parts, folds and synthetic images
+    config.data.keep_split = False  # True resumes with the images of the beginning
     config.data.num_images = 10  # of name "synthetic"
     config.data.data_dir = ""
     config.data.manual_dir = ""

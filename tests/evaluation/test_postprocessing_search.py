@@ -6,7 +6,7 @@ import pytest
 from unetjax.data import synthetic
 from unetjax.data.examples import from_instances
 from unetjax.evaluation import postprocessing_search
-from unetjax.inference.segment import Outputs
+from unetjax.inference.predict import Outputs
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics import matching

@@ -17,7 +17,7 @@ from tests.training.runs import (
 from unetjax.data import synthetic
 from unetjax.data.examples import from_instances
 from unetjax.data.splits import Split
-from unetjax.inference.segment import split
+from unetjax.inference.predict import split
 from unetjax.model_io import model_folder
 from unetjax.network.input_scaling import InputScaling
 from unetjax.reporting import environment, records
@@ -244,8 +244,9 @@ def test_a_network_learns_a_target(target, tmp_path):
     cells = [synthetic.touching_cells(0, size=(40, 48), num_cells=4, radius=7.0)]
     loop.train_and_evaluate(config, Split(cells, cells), tmp_path)
     trained = model_folder.load_model(tmp_path / "model")
-    probs, maps = split(trained.predict(cells[0].image), trained.model)
+    probs, maps = split(trained.predict(cells[0].image, maps=True), trained.model)
     assert probs.shape == (40, 48, 2)
+    np.testing.assert_array_equal(trained.predict(cells[0].image), probs)
     np.testing.assert_allclose(probs.sum(-1), 1, rtol=1e-5)
     assert trained.segment(cells[0].image).instances.max() >= 1
     true = encode(cells[0].instances, target)

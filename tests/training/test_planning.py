@@ -72,9 +72,21 @@ def test_thin_structures_get_no_border_term_and_are_chosen_by_dice():
     assert "thin structures" in plan.reasons[0]
 
 
-@pytest.mark.parametrize("numbered", [True, False])
-def test_compact_objects_are_kept_apart_whether_numbered_or_not(numbered):
-    plan = plan_training([cells_of(15)], numbered=numbered)
-    assert plan.config.best_metric == "mean_ap_pooled"
-    assert plan.config.weight_map.w0 == 10
-    assert plan.config.tune_instances
+def test_compact_objects_of_one_class_are_kept_apart_by_their_border():
+    config = plan_training([cells_of(15)], numbered=False).config
+    assert config.best_metric == "mean_ap_pooled"
+    assert config.model.target == "classes"
+    assert config.weight_map.w0 == 10
+    assert config.tune_instances
+
+
+def test_numbered_objects_are_kept_apart_by_their_distances():
+    """Each pixel of a tile is learned, at any magnification."""
+    config = plan_training([cells_of(15)]).config
+    assert config.best_metric == "mean_ap_pooled"
+    assert (config.model.target, config.model.padding) == ("distances", "SAME")
+    assert configs.output_size(config) == config.tile_size == 256
+    assert (config.instances.method, config.instances.seeds) == ("watershed", "maps")
+    assert config.weight_map.w0 == 0
+    assert config.augmentation.scale == 2
+    assert config.tune_instances

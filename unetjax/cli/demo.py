@@ -25,7 +25,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         help="folder of the run (default: demo)",
     )
     parser.add_argument(
-        "--steps", type=count, default=1500, help="number of updates (default 1500)"
+        "--steps", type=count, default=600, help="number of updates (default 600)"
     )
     parser.set_defaults(run=run)
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from unetjax.data.examples import Example
 from unetjax.evaluation.scoring import measure_cells
-from unetjax.inference.predict import class_map, predict
-from unetjax.inference.segment import Outputs, Segmentation, split
+from unetjax.inference.predict import Outputs, class_map, predict, split
+from unetjax.inference.segment import Segmentation
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances import components
 from unetjax.instances.settings import InstanceSettings
@@ -75,7 +75,7 @@ def store_best(
     if trained.provenance.instances_chosen or not validation:
         return trained
     model = trained.model
-    outputs = [split(predict(trained, e.image), model) for e in validation]
+    outputs = [split(predict(trained, e.image, maps=True), model) for e in validation]
     choice = search(
         validation,
         outputs,

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from unetjax.network.forward import forward
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
 from unetjax.settings import check_range
-from unetjax.targets.target import activate
+from unetjax.targets.target import REGRESSION, activate
 
 Crop = Literal["same", "valid"]
 Engine = Callable[
@@ -74,6 +74,19 @@ class Network(Protocol):
         ...
 
 
+class Outputs(NamedTuple):
+    """What a network predicts, before any post-processing.
+
+    Attributes:
+      probs: Probability of every class, background first; borders, which are a class to
+        the network only, are background.
+      maps: The maps of its target, see `targets.target.MAPS`; None of `classes`.
+    """
+
+    probs: Float[np.ndarray, "H W k"]
+    maps: Float[np.ndarray, "H W E"] | None
+
+
 def predict(
     trained: Network,
     image: Shaped[np.ndarray | Array, "H W *C"],
@@ -81,6 +94,7 @@ def predict(
     softmax: bool = True,
     tta: TTA = "none",
     scale: float = 1.0,
+    maps: bool = False,
     tile_size: int | None = None,
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
@@ -89,8 +103,6 @@ def predict(
     progress: Callable[[int, int], object] | None = None,
 ) -> Float32[np.ndarray, "h w K"]:
     """Returns the class probabilities of every pixel of an image of any size.
-
-    The maps of the network's target follow them, see `targets.target.activate`.
 
     The context missing at the border is mirrored, and the image is cut into
     overlapping tiles (paper, Sec. 2 and Fig. 2). Tiles lie on multiples of 2^depth, so
@@ -101,13 +113,15 @@ def predict(
     Args:
       trained: A `TrainedModel`. Its input scaling is measured on the whole image.
       image: Grey values as stored, [H, W] or [H, W, C].
-      softmax: Whether to return probabilities and maps; the outputs of the network
+      softmax: Whether to return probabilities; all outputs of the network, as they are,
         otherwise.
       tta: Rotations and reflections of the image over which probabilities are averaged
         (test-time augmentation), see `tta.transforms`; `d4` needs no interpolation and
         takes 8 times as long.
       scale: Factor by which the image is enlarged before; the result has the size of
         the image again. For images of another magnification than those of training.
+      maps: Whether the maps of the network's target follow the probabilities, see
+        `targets.target.activate` and `split`.
       tile_size: Side of square input tiles, in pixels. By default the size with the
         least computation within a bound on memory.
       batch_size: Number of tiles computed at once; by default as many as fit.
@@ -203,7 +217,9 @@ def predict(
                 yield test_time.invert(transform, result, height, width)
 
         result = test_time.mean(predictions())
-        return result if scale == 1 else magnification.resize(result, size)
+        if scale != 1:
+            result = magnification.resize(result, size)
+        return result if maps or not softmax else split(result, model).probs
 
     return _halving(attempt, can_shrink=tile_size is None or batch_size is None)
 
@@ -240,6 +256,17 @@ def _halving(
             "many pixels at once.",
             stacklevel=3,
         )
+
+
+def split(outputs: Float[np.ndarray, "H W K"], model: UNet) -> Outputs:
+    """Returns probabilities and maps of what `predict` returns."""
+    if model.num_outputs == model.num_classes:
+        return Outputs(outputs, None)
+    probs, maps = np.split(outputs, [model.num_classes], axis=-1)
+    if model.target not in REGRESSION:
+        background = probs[..., :1] + maps
+        probs = np.concatenate([background, probs[..., 1:]], axis=-1)
+    return Outputs(probs, maps)
 
 
 def check_trained(trained: object) -> None:

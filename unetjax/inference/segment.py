@@ -15,11 +15,10 @@ from unetjax.inference.predict import (
     check_trained,
     class_map,
     predict,
+    split,
 )
 from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
-from unetjax.network.unet import UNet
-from unetjax.targets.target import REGRESSION
 
 _RESCALES = 2  # of an image until its objects have the size of those of training
 
@@ -36,19 +35,6 @@ class Segmentation(NamedTuple):
     probs: Float[np.ndarray, "H W K"]
     label: Int[np.ndarray, "H W"]
     instances: Int[np.ndarray, "H W"]
-
-
-class Outputs(NamedTuple):
-    """What a network predicts, before any post-processing.
-
-    Attributes:
-      probs: Probability of every class, background first; borders, which are a class to
-        the network only, are background.
-      maps: The maps of its target, see `targets.target.MAPS`; None of `classes`.
-    """
-
-    probs: Float[np.ndarray, "H W k"]
-    maps: Float[np.ndarray, "H W E"] | None
 
 
 def segment(
@@ -113,6 +99,7 @@ def segment(
             image,
             tta=tta,
             scale=scale,
+            maps=True,
             engine=engine,
             progress=functools.partial(report, index),
         )
@@ -126,17 +113,6 @@ def segment(
         probs, settings, maps=maps, target=trained.model.target
     )
     return Segmentation(probs, class_map(probs), instances)
-
-
-def split(outputs: Float[np.ndarray, "H W K"], model: UNet) -> Outputs:
-    """Returns probabilities and maps of what `predict` returns."""
-    if model.num_outputs == model.num_classes:
-        return Outputs(outputs, None)
-    probs, maps = np.split(outputs, [model.num_classes], axis=-1)
-    if model.target not in REGRESSION:
-        background = probs[..., :1] + maps
-        probs = np.concatenate([background, probs[..., 1:]], axis=-1)
-    return Outputs(probs, maps)
 
 
 def _segment_to_size(

@@ -20,6 +20,7 @@ from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
 _LARGEST_OUTPUT = 132  # pixels; more updates on small tiles beat fewer on large ones
+_LARGEST_TILE = 256  # pixels, of networks that learn all of them
 # Side of a tile, in pixels. In smaller ones, whose control points lie closer together,
 # displacements of 10 pixels would fold the image over itself.
 _FOLDS_BELOW = 188
@@ -37,14 +38,18 @@ _APART = WeightMapSettings(separation_border="two_sided")
 # Weights of rare classes and of borders make thin structures thick.
 _PLAIN = WeightMapSettings(w0=0.0, separation_border="none", class_balance="none")
 _WEIGHT_MAPS: dict[Structure, WeightMapSettings] = {
-    "cells": _APART,
+    "cells": _PLAIN,
     "foreground": _APART,
     "classes": replace(_PLAIN, class_balance="sqrt_inverse"),
     "thin": _PLAIN,
 }
+_FROM_DISTANCES = InstanceSettings(method="watershed", seeds="maps", seed_threshold=0.5)
+# Other magnifications, exposures and noise than those of the training images.
+_OTHER_MICROSCOPES = AugmentationSettings(scale=2.0, gamma=0.3, blur=1.0, noise=0.05)
 _MEANING: dict[Structure, str] = {
-    "cells": "masks number their objects: touching ones are kept apart, and the "
-    "average precision of objects chooses the model",
+    "cells": "masks number their objects: the network learns distances to their centre "
+    "and boundary, which cut touching ones, and their average precision chooses the "
+    "model",
     "foreground": "masks have one class of compact objects: touching ones are kept "
     "apart, and the average precision of objects chooses the model",
     "classes": "masks have several classes: the mean IoU of the classes chooses the "
@@ -91,8 +96,11 @@ def plan_training(
     diameter = known if known and kind != "thin" else 20.0
     depth = 3 if diameter <= 40 else 4
     shortest = min(min(example.label.shape) for example in examples)
-    geometry = Geometry(depth)
-    tile_size = geometry.input_size(min(shortest, _LARGEST_OUTPUT))
+    # Of objects that are numbered, distances can be learned, on every pixel of a tile.
+    numbers = kind == "cells"
+    geometry = Geometry(depth, padding="SAME" if numbers else "VALID")
+    largest = _LARGEST_TILE if numbers else _LARGEST_OUTPUT
+    tile_size = geometry.input_size(min(shortest, largest))
     num_classes = max(2, 1 + max(int(example.label.max()) for example in examples))
     areas = np.concatenate([_areas(example) for example in examples])
     min_size = int(np.percentile(areas, 5) / 4) if areas.size and counted else 0
@@ -106,25 +114,33 @@ def plan_training(
         best_metric=_BEST_METRIC[kind] if areas.size else "mean_iou",
         tune_instances=counted,
         model=UNet(
-            num_classes=num_classes, features=features, depth=depth, dropout_rate=0.2
+            num_classes=num_classes,
+            target="distances" if numbers else "classes",
+            features=features,
+            depth=depth,
+            padding=geometry.padding,
+            dropout_rate=0.2,
         ),
         optimizer=OptimizerSettings(
             name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=20
         ),
         weight_map=_WEIGHT_MAPS[kind],
-        augmentation=AugmentationSettings(
-            elastic_sigma=min(10.0, 10.0 * tile_size / _FOLDS_BELOW)
+        augmentation=replace(
+            _OTHER_MICROSCOPES if numbers else AugmentationSettings(),
+            elastic_sigma=min(10.0, 10.0 * tile_size / _FOLDS_BELOW),
         ),
-        instances=InstanceSettings(min_size=min_size),
+        instances=replace(
+            _FROM_DISTANCES if numbers else InstanceSettings(), min_size=min_size
+        ),
     )
-    field = geometry.offset + 4
+    field = Geometry(depth).offset + 4
     reasons = [_MEANING[kind]]
     if counted and known:
         reasons.append(f"objects are about {known:.0f} pixels wide")
     reasons += [
         f"a network of depth {depth}, whose receptive field is {field} pixels",
         f"the shortest side is {shortest} pixels: tiles of {tile_size} pixels, which "
-        f"give outputs of {tile_size - geometry.offset}",
+        f"give outputs of {geometry.output_size(tile_size)}",
     ]
     if counted:
         reasons += [
