@@ -13,7 +13,7 @@ from unetjax.settings import check_choice
 MaskType = Literal["auto", "instances", "classes"]
 
 _VOID = 255  # what Pascal VOC writes where nothing is annotated
-_FEW = 20  # numbers: more of them are cells
+_FEW = 10  # numbers: more of them are cells
 _STRAY = 2  # pixels of a number that a slip of the pen has made
 
 
