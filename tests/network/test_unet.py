@@ -88,7 +88,7 @@ def test_message_names_both_neighbours():
             {"dropout_rate": 1.0},
             "dropout_rate must .* below 1, got 1.0; it is",
         ),
-        ({"depth": -1}, "depth must be at least 0, got -1"),
+        ({"depth": -1}, "depth must be at least 0 and at most 16, got -1"),
         ({"norm": "instance"}, "norm must be one of none, batch.*got 'instance'"),
         ({"padding": "valid"}, "padding must be one of VALID, SAME, got 'valid'"),
     ],

@@ -59,7 +59,7 @@ def object_diameter(*instances: Integer[np.ndarray, "_ _"]) -> float | None:
 
     Example:
       >>> round(object_diameter(np.array([[1, 1, 0, 2]])), 3)
-      1.362
+      1.382
     """
     counts = [np.unique_counts(each[each > 0]).counts for each in instances]
     areas = np.concatenate(counts)
