@@ -5,7 +5,7 @@ import pytest
 
 from unetjax.data import synthetic
 from unetjax.data.examples import from_instances
-from unetjax.evaluation import postprocessing_search
+from unetjax.evaluation import postprocessing_search, scoring
 from unetjax.inference.predict import Outputs
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
@@ -109,6 +109,8 @@ def test_the_settings_of_a_model_are_chosen_once(tmp_path):
     best = store_best(tmp_path / "model", cells, best_metric="mean_iou")
     loaded = model_folder.load_model(tmp_path / "model")
     assert loaded.instances == best.instances
+    metric, _ = scoring.evaluate(loaded, cells)
+    assert loaded.provenance.scores == scoring.without_nan(metric.compute())
     text = loaded.provenance.instances_chosen
     assert text.startswith(
         "among 22 settings on the validation images, mean_ap_pooled "

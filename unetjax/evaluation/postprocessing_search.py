@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unetjax.data.examples import Example
-from unetjax.evaluation.scoring import measure_cells
+from unetjax.evaluation.scoring import measure_cells, without_nan
 from unetjax.inference.predict import Outputs, class_map, predict, split
 from unetjax.inference.segment import Segmentation
 from unetjax.inference.trained_model import TrainedModel
@@ -47,6 +47,7 @@ class Choice(NamedTuple):
       before: Score of the given settings.
       after: Score of the best settings.
       num_tried: Number of settings that were compared.
+      scores: All scores of the best settings.
     """
 
     settings: InstanceSettings
@@ -54,12 +55,13 @@ class Choice(NamedTuple):
     before: float
     after: float
     num_tried: int
+    scores: Mapping[str, float]
 
 
 def store_best(
     folder: str | os.PathLike[str], validation: Sequence[Example], *, best_metric: str
 ) -> TrainedModel:
-    """Stores in a model folder the instance settings that score best.
+    """Stores in a model folder the instance settings that score best, and the scores.
 
     A model whose settings were chosen before is returned unchanged, so that repeating
     the call does nothing.
@@ -87,7 +89,11 @@ def store_best(
         f"among {choice.num_tried} settings on the validation images, "
         f"{choice.metric} {choice.after:.4f} there ({choice.before:.4f} before)"
     )
-    provenance = replace(trained.provenance, instances_chosen=text)
+    provenance = replace(
+        trained.provenance,
+        scores=without_nan(choice.scores),
+        instances_chosen=text,
+    )
     trained = replace(trained, instances=choice.settings, provenance=provenance)
     model_folder.save_model(folder, trained)
     return trained
@@ -116,7 +122,7 @@ def search(
     """
     known: list[dict[bytes, CellMetric]] = [{} for _ in examples]
 
-    def score(candidate: InstanceSettings) -> float:
+    def score(candidate: InstanceSettings) -> dict[str, float]:
         metrics = []
         for example, given, cache in zip(examples, outputs, known, strict=True):
             instances = components.instances_from_probs(
@@ -130,7 +136,7 @@ def search(
                 )
                 cache[key] = measure_cells(example, segmentation)
             metrics.append(cache[key])
-        return merge_all(metrics).compute()[metric]
+        return merge_all(metrics).compute()
 
     scores = {settings: score(settings)}
     best = settings
@@ -140,8 +146,17 @@ def search(
             if candidate not in scores:
                 scores[candidate] = score(candidate)
         # NaN where there is no cell at all. Of equals, the first is chosen.
-        best = max(scores, key=lambda each: np.nan_to_num(scores[each], nan=-1.0))
-    return Choice(best, metric, scores[settings], scores[best], len(scores))
+        best = max(
+            scores, key=lambda each: np.nan_to_num(scores[each][metric], nan=-1.0)
+        )
+    return Choice(
+        settings=best,
+        metric=metric,
+        before=scores[settings][metric],
+        after=scores[best][metric],
+        num_tried=len(scores),
+        scores=scores[best],
+    )
 
 
 def _rounds(settings: InstanceSettings, target: TargetName) -> list[list[Options]]:
