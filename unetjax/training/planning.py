@@ -15,7 +15,7 @@ from unetjax.instances.settings import InstanceSettings
 from unetjax.instances.structures import Structure
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
-from unetjax.training.config import ExperimentConfig
+from unetjax.training.config import ExperimentConfig, LossSettings
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
@@ -120,7 +120,10 @@ def plan_training(
             depth=depth,
             padding=geometry.padding,
             dropout_rate=0.2,
+            # Without either, thin structures are long predicted as background.
+            norm="batch" if kind == "thin" else "none",
         ),
+        loss=LossSettings("cross_entropy_dice" if kind == "thin" else "cross_entropy"),
         optimizer=OptimizerSettings(
             name="adam", learning_rate=2e-3, schedule="cosine", warmup_steps=20
         ),
