@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from unetjax.settings import check_choice
-from unetjax.targets.target import MAPS, REGRESSION, TargetName, activate_maps
+from unetjax.targets.target import TargetName, activate_maps, num_maps
 
 LossName = Literal["cross_entropy", "soft_dice", "cross_entropy_dice"]
 Reduction = Literal["weighted_mean", "sum", "mean"]
@@ -134,12 +134,12 @@ def build_loss(
     check_choice("reduction", reduction, Reduction)
     check_choice("target", target, TargetName)
     loss = _class_loss(name, reduction)
-    if target not in REGRESSION:
+    if not num_maps(target):
         return loss
     return Loss(
         functools.partial(_sums_with_maps, loss.sums, target),
         functools.partial(_value_with_maps, loss.value),
-        num_maps=len(MAPS[target]),
+        num_maps=num_maps(target),
     )
 
 

@@ -22,7 +22,7 @@ def differences(other):
 def test_an_equal_split_has_no_differences():
     assert differences(SPLIT) == []
     saved = json.loads(json.dumps(identity.describe(SPLIT)))
-    assert identity.check(saved) == identity.describe(SPLIT)
+    assert identity.check(saved, where="data.json") == identity.describe(SPLIT)
 
 
 def test_images_added_removed_changed_and_moved_are_listed():
@@ -79,4 +79,4 @@ def test_the_earlier_split_is_not_kept_without_its_images():
 )
 def test_other_data_are_no_identity(damaged):
     with pytest.raises(ValueError, match=r"it has no list|no name and hashes"):
-        identity.check(damaged)
+        identity.check(damaged, where="data.json")

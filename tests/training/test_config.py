@@ -357,3 +357,10 @@ def test_options_are_read_and_never_taken():
     before = copy.deepcopy(options)
     assert config.from_dict(options) == config.from_dict(options)
     assert options == before
+
+
+def test_seeds_of_maps_need_a_network_that_learns_maps():
+    options = {"instances": {"method": "watershed", "seeds": "maps"}}
+    with pytest.raises(ValueError, match="'maps' needs a network that learns maps"):
+        config.from_dict(options)
+    config.from_dict({**options, "model": {"target": "border"}})

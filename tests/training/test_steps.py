@@ -177,3 +177,23 @@ def test_norms_of_every_array_make_the_norm_of_all(key, batch, state):
     )
     for name, norm in shared.grad_norms.items():
         np.testing.assert_allclose(norm, metrics.grad_norms[name], rtol=1e-4, atol=1e-7)
+
+
+def test_a_loss_of_another_target_than_that_of_the_model_is_refused():
+    """The softmax would run over distances as well, and train without complaint."""
+    model = UNet(features=1, depth=0, target="distances")
+    image = jnp.zeros((1, 12, 12, 1))
+    optimizer = optax.sgd(0.1)
+    state = steps.init_state(model, optimizer, jax.random.key(0), image)
+    label, weight = jnp.zeros((1, 8, 8), int), jnp.ones((1, 8, 8))
+    batch = Batch(image=image, label=label, weight=weight)
+    update = functools.partial(
+        steps.train_step, state, key=jax.random.key(1), model=model, optimizer=optimizer
+    )
+    with pytest.raises(ValueError, match="loss must be that of the target 'distances'"):
+        update(batch)
+    loss = losses.build_loss(target="distances")
+    with pytest.raises(ValueError, match="batch must have the maps of the target"):
+        update(batch, loss=loss)
+    batch["maps"] = jnp.zeros((1, 8, 8, 2))
+    assert jnp.isfinite(update(batch, loss=loss)[1].loss)

@@ -6,6 +6,7 @@ from typing import Any
 from unetjax.data.checks import listed
 from unetjax.data.examples import Example, annotation_hash, content_hash
 from unetjax.data.splits import Split
+from unetjax.files.json_files import CorruptFilesError
 
 Images = Mapping[str, Sequence[Mapping[str, str]] | None]
 
@@ -90,21 +91,29 @@ def refusal(folder: str, changes: Sequence[str]) -> str:
     )
 
 
-def check(images: object) -> Images:
+def check(images: object, *, where: str) -> Images:
     """Returns what `describe` has written, read back from a file.
 
+    Args:
+      images: What the file holds.
+      where: The file.
+
     Raises:
-      ValueError: If it is anything else.
+      CorruptFilesError: If it is anything else.
     """
     fields = {"name", "image", "mask"}
     if not isinstance(images, dict) or images.keys() != set(Split._fields):
-        raise ValueError("it has no list of images for each part.")
+        raise CorruptFilesError(
+            f"{where} is damaged: it has no list of images for each part."
+        )
     for entries in images.values():
         for entry in [] if entries is None else entries:
             if entry.keys() != fields or not all(
                 isinstance(value, str) for value in entry.values()
             ):
-                raise ValueError("an image has no name and hashes.")
+                raise CorruptFilesError(
+                    f"{where} is damaged: an image has no name and hashes."
+                )
     return images
 
 

@@ -19,6 +19,11 @@ MAPS: dict[TargetName, tuple[str, ...]] = {
 REGRESSION = frozenset({"distances", "neighbours"})
 
 
+def num_maps(target: TargetName) -> int:
+    """Returns how many of the last channels are regressed."""
+    return len(MAPS[target]) if target in REGRESSION else 0
+
+
 def num_logits(num_classes: int, target: TargetName) -> int:
     """Returns how many of the first channels are logits of one softmax.
 
@@ -26,7 +31,7 @@ def num_logits(num_classes: int, target: TargetName) -> int:
       >>> num_logits(2, "distances"), num_logits(2, "border")
       (2, 3)
     """
-    return num_classes + (0 if target in REGRESSION else len(MAPS[target]))
+    return num_classes + len(MAPS[target]) - num_maps(target)
 
 
 def activate(

@@ -19,7 +19,7 @@ from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting.writers import WriterName
-from unetjax.targets.target import num_logits
+from unetjax.targets.target import MAPS, num_logits
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
@@ -136,6 +136,12 @@ class ExperimentConfig:
             raise ValueError(
                 f"tile_size{str(error).removeprefix('input_size')}"
             ) from None
+        if self.instances.seeds == "maps" and self.model.target == "classes":
+            raise ValueError(
+                "instances.seeds 'maps' needs a network that learns maps, got "
+                "model.target 'classes'; set one of "
+                f"{', '.join(name for name in MAPS if MAPS[name])}."
+            )
         balance = self.weight_map.class_balance
         expected = num_logits(num_classes, self.model.target)
         if not isinstance(balance, str) and len(balance) != expected:

@@ -11,6 +11,7 @@ from unetjax.data.splits import Split
 from unetjax.evaluation import comparison as comparisons
 from unetjax.evaluation import score_sets, scoring
 from unetjax.evaluation.comparison import MODEL, Comparison
+from unetjax.evaluation.score_sets import CELLS
 from unetjax.inference.segment import segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
@@ -102,26 +103,32 @@ def run(
     if comparison.part == "test":
         predictions = [segment(trained, e.image) for e in split.validation]
         scores[_VALIDATION] = suiting.compute(split.validation, predictions)
-        trained = _store_test_scores(folder / "model", trained, scores[MODEL])
+        # The same scores as those of the validation images, which chose the model.
+        test_scores = CELLS.compute(comparison.examples, comparison.predictions[MODEL])
+        trained = _store_test_scores(folder / "model", trained, test_scores)
     remark = comparisons.remark(comparison.part, split, trained)
     verdict = comparisons.verdict(scores, suiting)
-    chosen = trained.provenance.instances_chosen
+    table = suiting.table(scores)
+    paragraphs = [
+        verdict,
+        f"The best model by {config.best_metric} is that of step "
+        f"{trained.provenance.step} of {config.num_steps}. {remark}",
+    ]
+    if trained.provenance.instances_chosen:
+        chosen = trained.provenance.instances_chosen
+        paragraphs.append(f"The instance settings were chosen {chosen}.")
     report = run_report.write(
         folder,
         config,
         comparison,
-        suiting.table(scores),
+        table,
         title=title,
-        summary=(f"{verdict}\n\n" if verdict else "")
-        + f"The best model by {config.best_metric} is that of step "
-        f"{trained.provenance.step} of {config.num_steps}. {remark}"
-        + (f"\n\nThe instance settings were chosen {chosen}." if chosen else ""),
+        summary="\n\n".join(filter(None, paragraphs)),
         class_names=trained.class_names,
         command=command,
     )
-    table = suiting.table(scores)
-    paragraphs = [console.table(table.rows, table.columns), verdict, remark]
-    text = "\n".join(filter(None, paragraphs))
+    lines = [console.table(table.rows, table.columns), verdict, remark]
+    text = "\n".join(filter(None, lines))
     return Outcome(trained, comparison, text, verdict, report)
 
 

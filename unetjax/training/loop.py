@@ -216,7 +216,7 @@ def drive(
     config = runs[0].config
     num_devices = parallel.usable_devices(config.batch_size)
     members = [
-        _Member(run, index, manager, run_folder.scores(run), step)
+        _Member(run, index, manager, [*run_folder.scores(run).values()], step)
         for index, (run, manager) in enumerate(zip(runs, managers, strict=True))
     ]
     _log_start(members, step)

@@ -58,6 +58,8 @@ class Run(NamedTuple):
       watch: Called with step and scores after every evaluation, the state being saved.
       keys: The random keys.
       writer: Receives records, pictures and histograms.
+      images: Names and hashes of the images, see `data.identity.describe`.
+      object_diameter: Median diameter of the objects of the training images, in pixels.
       transform: A change of every drawn tile, see `data.batch.Transform`.
     """
 
@@ -66,6 +68,8 @@ class Run(NamedTuple):
     split: Split
     watch: Callable[[int, Mapping[str, float]], object] | None
     keys: Keys
+    images: identity.Images
+    object_diameter: float | None
     writer: MetricWriter = MetricWriter()
     transform: Transform | None = None
 
@@ -85,8 +89,19 @@ def make_run(
     """
     if config.deterministic:
         runtime.check_deterministic(jax.default_backend())
-    keys, workdir = make_keys(config.seed), pathlib.Path(workdir)
-    return Run(config, workdir, split, watch, keys, transform=transform)
+    # All pixels are read for these two, so once and not at every evaluation.
+    images = identity.describe(split)
+    diameter = object_diameter(*(example.instances for example in split.train))
+    return Run(
+        config,
+        pathlib.Path(workdir),
+        split,
+        watch,
+        make_keys(config.seed),
+        images,
+        diameter,
+        transform=transform,
+    )
 
 
 @contextlib.contextmanager
@@ -112,7 +127,7 @@ def open_run(run: Run) -> Iterator[Manager]:
 
 
 def _agree(run: Run, origin: Origin | None) -> None:
-    """Checks config and images of a run against its folder; writes what is missing."""
+    """Checks config and images of a run against its folder, and writes them there."""
     _agree_on_data(run, origin)  # first, as planned configs depend on the images
     agree_on_config(
         run.workdir / CONFIG,
@@ -129,7 +144,7 @@ def agree_on_config(
     holder: str,
     original: str | None = None,
 ) -> None:
-    """Writes the config into a new folder, or compares it with that of an old one.
+    """Writes the config into a folder, after comparing it with the one found there.
 
     Args:
       path: The file, in that folder. Where it is damaged, `original` decides.
@@ -141,59 +156,93 @@ def agree_on_config(
       ValueError: If the file has another config, options that may change apart, or is
         damaged and the config is not the original one.
     """
-    options, damage = configs.to_dict(config), ""
-    is_original = configs.digest(config) == original
-    try:
-        old = configs.from_saved(json_files.read(path), where=str(path))
+    options = configs.to_dict(config)
+
+    def compare(found: Any) -> str:  # noqa: ANN401
+        old = configs.from_saved(found, where=str(path))
         changed = configs.differences(configs.to_dict(old), options)
-    except FileNotFoundError:
-        changed, damage = [], f"{path} is missing." if original else ""
-    except (json_files.CorruptFilesError, AttributeError) as error:
-        changed, damage = [], str(error) or f"{path} is damaged."
-    except ValueError:  # of an option that does not exist
-        if not is_original:
-            raise
-        changed, damage = [], f"{path} is damaged."
-    if damage and original and not is_original:
-        raise ValueError(
-            f"{damage.rstrip('.')}, and the config of this command is not that of the "
-            f"checkpoints; use the config with which {path.parent} was begun."
-        )
-    if changed and is_original:
-        changed, damage = [], f"{path} is damaged."
-    if changed:
-        raise ValueError(
+        if not changed:
+            return ""
+        return (
             f"{path.parent} holds {holder} with another config ({'; '.join(changed)}); "
             "use that config to resume it, or another folder."
         )
-    if damage:
-        warnings.warn(f"{damage} It was written again.", stacklevel=2)
-    json_files.write(path, options)
+
+    _agree_on_file(
+        path,
+        options,
+        compare,
+        is_original=None if original is None else configs.digest(config) == original,
+        otherwise="the config of this command is not that of the checkpoints; use the "
+        f"config with which {path.parent} was begun.",
+    )
 
 
 def _agree_on_data(run: Run, origin: Origin | None) -> None:
-    """Writes the images of a new run, or compares them with those of an old one."""
-    path, new, damage = run.workdir / DATA, identity.describe(run.split), ""
-    is_original = origin is not None and json_files.digest(new) == origin.data
+    """Writes the images into the folder of a run, after comparing them likewise."""
+    path = run.workdir / DATA
+
+    def compare(found: Any) -> str:  # noqa: ANN401
+        old = identity.check(found, where=str(path))
+        changed = identity.differences(old, run.images)
+        return identity.refusal(str(run.workdir), changed) if changed else ""
+
+    _agree_on_file(
+        path,
+        run.images,
+        compare,
+        is_original=None
+        if origin is None
+        else json_files.digest(run.images) == origin.data,
+        otherwise="the images are not those of the checkpoints; put those back with "
+        f"which {run.workdir} was begun.",
+    )
+
+
+def _agree_on_file(
+    path: pathlib.Path,
+    data: object,
+    compare: Callable[[Any], str],
+    *,
+    is_original: bool | None,
+    otherwise: str,
+) -> None:
+    """Writes a file of a folder, after comparing it with the one found there.
+
+    Args:
+      path: The file.
+      data: What it shall hold.
+      compare: From what it holds to the message by which other data are refused.
+      is_original: Whether the data are those of the checkpoints, which decide where the
+        file is damaged; None without any.
+      otherwise: The message where they are not.
+
+    Raises:
+      ValueError: If the file holds other data, or is damaged and they are not original.
+    """
+    found, refusal, damage = None, "", ""
     try:
-        changes = identity.differences(identity.check(json_files.read(path)), new)
+        found = json_files.read(path)
+        refusal = compare(found)
     except FileNotFoundError:
-        changes, damage = [], f"{path} is missing." if origin else ""
-    except (ValueError, AttributeError, TypeError) as error:
-        changes, damage = [], f"{path} is damaged: {str(error).rstrip('.')}."
-    if damage and origin and not is_original:
-        raise ValueError(
-            f"{damage.rstrip('.')}, and the images are not those of the checkpoints; "
-            f"put those back with which {run.workdir} was begun."
-        )
-    if changes and is_original:
-        changes, damage = [], f"{path} is damaged."
-    if changes:
-        raise ValueError(identity.refusal(str(run.workdir), changes))
-    if damage:
+        damage = "" if is_original is None else f"{path} is missing."
+    except json_files.CorruptFilesError as error:
+        damage = str(error)
+    except (AttributeError, TypeError):  # a list where an object belongs
+        damage = f"{path} is damaged."
+    except ValueError:  # of an option that does not exist
+        if not is_original:
+            raise
+        damage = f"{path} is damaged."
+    if damage and is_original is False:
+        raise ValueError(f"{damage.rstrip('.')}, and {otherwise}")
+    if refusal and not is_original:
+        raise ValueError(refusal)
+    if damage or refusal:
+        damage = damage or f"{path} is damaged."
         warnings.warn(f"{damage} It was written again.", stacklevel=2)
-    if damage or not path.exists():
-        json_files.write(path, new)
+    if json_files.digest(found) != json_files.digest(data):
+        json_files.write(path, data)
 
 
 def planned_steps(workdir: Path) -> int | None:
@@ -214,11 +263,12 @@ def keep_split(workdir: Path, split: Split) -> Split:
     Raises:
       ValueError: If its record of them is damaged, or if images are missing or changed.
     """
+    path = pathlib.Path(workdir) / DATA
     try:
-        old = identity.check(json_files.read(pathlib.Path(workdir) / DATA))
+        found = json_files.read(path)
     except FileNotFoundError:
         return split
-    return identity.keep_split(old, split)
+    return identity.keep_split(identity.check(found, where=str(path)), split)
 
 
 def origin(run: Run) -> Origin:
@@ -226,15 +276,15 @@ def origin(run: Run) -> Origin:
     path = run.workdir / RECORDS
     return Origin(
         config=configs.digest(run.config),
-        data=json_files.digest(identity.describe(run.split)),
+        data=json_files.digest(run.images),
         records=path.read_text(encoding="utf-8") if path.exists() else "",
     )
 
 
 def best_step(run: Run) -> int | None:
     """Returns the step of the last of the best scores in the records, if any."""
-    best = max(_scores(run), key=lambda score: score[::-1], default=None)
-    return None if best is None else best[0]
+    finite = {step: x for step, x in scores(run).items() if math.isfinite(x)}
+    return max(finite, key=lambda step: (finite[step], step), default=None)
 
 
 def resume(run: Run, manager: Manager, like: TrainState) -> TrainState | None:
@@ -350,7 +400,7 @@ def as_trained_model(
         input_scaling=config.input_scaling,
         class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
         instances=config.instances,
-        object_diameter=object_diameter(*(e.instances for e in train)),
+        object_diameter=run.object_diameter,
         provenance=Provenance(
             step=None if scores is None else int(state.step),
             scores=scoring.without_nan(scores or {}),
@@ -361,24 +411,13 @@ def as_trained_model(
     )
 
 
-def scores(run: Run) -> list[float]:
-    """Returns the best metric of every evaluation so far."""
-    return [
-        float(record.values[run.config.best_metric])
+def scores(run: Run) -> dict[int, float]:
+    """Returns the best metric of every evaluation so far, by its step."""
+    return {
+        record.step: float(record.values[run.config.best_metric])
         for record in records.read(run.workdir / RECORDS)
         if record.kind == "validation"
-    ]
-
-
-def _scores(run: Run) -> list[tuple[int, float]]:
-    """Returns step and best metric of every evaluation in which it is finite."""
-    metric = run.config.best_metric
-    scores = [
-        (record.step, float(record.values[metric]))
-        for record in records.read(run.workdir / RECORDS)
-        if record.kind == "validation"
-    ]
-    return [(step, score) for step, score in scores if math.isfinite(score)]
+    }
 
 
 def open_writers(

@@ -13,6 +13,8 @@ from unetjax.data.batch import Batch
 from unetjax.devices import parallel
 from unetjax.losses import Loss
 from unetjax.network.forward import forward
+from unetjax.network.unet import UNet
+from unetjax.targets.target import num_maps
 
 CROSS_ENTROPY = losses.build_loss()
 
@@ -103,8 +105,8 @@ def train_step(
       The updated state and the metrics, equal on every device.
 
     Raises:
-      ValueError: If sizes, labels or parameters do not fit the model, see `UNet` and
-        `losses.weighted_cross_entropy`.
+      ValueError: If sizes, labels, parameters or loss do not fit the model, see `UNet`
+        and `losses.weighted_cross_entropy`.
     """
     key = jax.random.fold_in(key, state.step)
     if axis_name is not None:
@@ -119,6 +121,7 @@ def train_step(
         logits = outputs[..., : outputs.shape[-1] - loss.num_maps]
         return sums, (_count_hits(logits, batch["label"]), model_state)
 
+    _check_maps(model, loss, batch)
     params = state.params
     if axis_name is not None:
         # With its default checks `shard_map` would sum the gradients of replicated
@@ -155,6 +158,21 @@ def array_norms(tree: PyTree[Float[Array, "..."]]) -> dict[str, Float[Array, ""]
         jax.tree_util.keystr(path, simple=True, separator="/"): optax.tree.norm(leaf)
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
+
+
+def _check_maps(model: nn.Module, loss: Loss, batch: Batch) -> None:
+    """Refuses a loss or a batch of another target than that of the model."""
+    target = model.target if isinstance(model, UNet) else "classes"
+    if loss.num_maps != num_maps(target):
+        raise ValueError(
+            f"loss must be that of the target {target!r} of the model; use "
+            f"losses.build_loss(target={target!r})."
+        )
+    if loss.num_maps and "maps" not in batch:
+        raise ValueError(
+            f"batch must have the maps of the target {target!r}; add them as "
+            "batch['maps'], from targets.encode."
+        )
 
 
 def _count_hits(
