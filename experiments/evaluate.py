@@ -35,12 +35,7 @@ def make_parser() -> ArgumentParser:
     """Returns the parser of the command line."""
     parser = launching.make_parser("evaluate", __doc__)
     model_flags.add_arguments(parser)
-    parser.add_argument(
-        "--scores",
-        choices=list(score_sets.SCORE_SETS),
-        default="cells",
-        help="family of scores (default cells)",
-    )
+    model_flags.add_scores(parser)
     return parser
 
 

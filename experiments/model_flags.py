@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from unetjax.evaluation.comparison import Part
+from unetjax.evaluation.score_sets import SCORE_SETS
 from unetjax.inference.segment import Segmentation, segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.inference.tta import TTA
@@ -35,6 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=get_args(Part),
         help="images to use (default: test if there are any)",
+    )
+
+
+def add_scores(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that selects a family of scores."""
+    parser.add_argument(
+        "--scores",
+        choices=list(SCORE_SETS),
+        default="cells",
+        help="family of scores (default cells)",
     )
 
 

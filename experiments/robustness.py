@@ -9,6 +9,7 @@ and --with are those of experiments.predict; --scale=auto resizes images until t
 cells have the size of those of training.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 
@@ -27,12 +28,7 @@ def make_parser() -> ArgumentParser:
     """Returns the parser of the command line."""
     parser = launching.make_parser("robustness", __doc__)
     model_flags.add_arguments(parser)
-    parser.add_argument(
-        "--scores",
-        choices=list(score_sets.SCORE_SETS),
-        default="cells",
-        help="family of scores (default cells)",
-    )
+    model_flags.add_scores(parser)
     parser.add_argument(
         "--scale",
         choices=("1", "auto"),
@@ -50,20 +46,20 @@ def run(invocation: Invocation) -> None:
     split = experiment.open_split(invocation.config)
     part, examples = comparisons.select(split, options.split)
     scale = "auto" if options.scale == "auto" else 1.0
-    rows, clean = [], 0.0
+    scores = dict[str, dict[str, float]]()
     for title, shift in SHIFTS.items():
         shifted = [shift(example) for example in examples]
         predictions = [segment(example.image, scale=scale) for example in shifted]
-        scores = score_set.compute(shifted, predictions)
-        ranking = scores[score_set.ranking]
-        clean = clean or ranking
-        rows.append(
-            {
-                "images": title,
-                **{name: scores[key] for name, key in score_set.columns.items()},
-                "of unchanged": ranking / clean if clean else float("nan"),
-            }
-        )
+        scores[title] = score_set.compute(shifted, predictions)
+    unchanged = next(iter(scores.values()))[score_set.ranking]
+    rows = [
+        {
+            "images": title,
+            **{name: each[key] for name, key in score_set.columns.items()},
+            "of unchanged": each[score_set.ranking] / (unchanged or math.nan),
+        }
+        for title, each in scores.items()
+    ]
     print(console.table(rows, ["images", *score_set.columns, "of unchanged"]))
     print(f"of unchanged: the fraction of {score_set.shown[score_set.ranking]} kept.")
     print(comparisons.remark(part, split, trained))

@@ -149,15 +149,14 @@ def _run(command: Callable[[], int | None]) -> int:
         print(f"error: {escape(_sentence(error))}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:  # that of JAX is a RuntimeError
-        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+        from unetjax.devices import memory
+
+        if not memory.is_exhausted(error):
             raise
         text = str(error) if isinstance(error, MemoryError) else ""
         print(f"error: {text or _TOO_LITTLE}", file=sys.stderr)
         return 2
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.signum
-    except signals.StoppedError as stop:
+    except (Interrupted, signals.StoppedError) as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.signum
     except KeyboardInterrupt:

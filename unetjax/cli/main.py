@@ -54,9 +54,9 @@ def _run(argv: Sequence[str]) -> int:
     if not argv:
         parser.print_help()
         return 0
-    first = argv[0] if argv else "-"
+    first = argv[0]
     if not first.startswith("-") and first not in commands:
         parser.error(f"there is no command {first!r}; {suggest(first, commands)}")
-    named = [commands[name] for name in argv[:1] if name in commands]
+    named = [commands[first]] if first in commands else []
     options = parse_args(parser, argv, known=named)
     return options.run(options)

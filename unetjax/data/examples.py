@@ -28,12 +28,12 @@ class Example(NamedTuple):
 
 def content_hash(example: Example) -> str:
     """Returns a hash of the image's pixels, type and shape, whatever its name."""
-    return _hash(example.image)
+    return array_hash(example.image)
 
 
 def annotation_hash(example: Example) -> str:
     """Returns a hash of classes and instances, whatever the image."""
-    return _hash(np.stack([example.label, example.instances]))
+    return array_hash(np.stack([example.label, example.instances]))
 
 
 def from_instances(
@@ -62,7 +62,8 @@ def from_labels(
     return Example(image, label.astype(np.int32), instances.astype(np.int32), name)
 
 
-def _hash(array: Shaped[np.ndarray, "..."]) -> str:
+def array_hash(array: Shaped[np.ndarray, "..."]) -> str:
+    """Returns the SHA-256 of type, shape and values of an array."""
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     digest.update(array.reshape(-1).view(np.uint8).data)

@@ -131,25 +131,20 @@ def _check_sharp(
     """
     if len(present) < 3 or present[0] < 0 or present == list(range(len(present))):
         return
+    from skimage import morphology
+
     top, between, on_rim = present[-1], 0, 0
     for mask in masks:
         is_between = (mask > present[0]) & (mask < top)
         between += np.count_nonzero(is_between)
-        on_rim += np.count_nonzero(is_between & _near(mask == top))
+        near = morphology.dilation(mask == top, np.ones((5, 5), bool))
+        on_rim += np.count_nonzero(is_between & near)
     if on_rim > 0.9 * between:
         raise ValueError(
             f"{where} has masks with values such as {present[1]} on the rim between "
             f"{present[0]} and {top}: they were smoothed or scaled; export them "
             f"without interpolation, or set each pixel to {present[0]} or {top}."
         )
-
-
-def _near(chosen: Shaped[np.ndarray, "H W"]) -> Shaped[np.ndarray, "H W"]:
-    """Returns the pixels with a chosen one at most 2 rows and columns away."""
-    height, width = chosen.shape
-    padded = np.pad(chosen, 2)
-    rows = np.any([padded[i : i + height] for i in range(5)], axis=0)
-    return np.any([rows[:, i : i + width] for i in range(5)], axis=0)
 
 
 def _are_numbered(

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Shaped
 
 from unetjax import signals
-from unetjax.evaluation.prediction_record import PredictionRecord, hash_of
+from unetjax.data.examples import array_hash
+from unetjax.evaluation.prediction_record import PredictionRecord
 from unetjax.files import folders, images
+from unetjax.files.names import OVERLAY, PROBS
 from unetjax.files.pages import Metadata
 from unetjax.inference.segment import Segmentation
 from unetjax.instances import measurements
@@ -107,14 +109,14 @@ def write_all(
         )
     outputs = {
         name: _Files(
-            folder / f"{name}_overlay.{'tif' if is_stack else 'png'}",
+            folder / f"{name}{OVERLAY}.{'tif' if is_stack else 'png'}",
             folder
             / (
                 f"{name}_labels.tif"
                 if instances
                 else f"{name}_mask.{'tif' if is_stack else 'png'}"
             ),
-            folder / f"{name}_probs.tif" if probabilities else None,
+            folder / f"{name}{PROBS}.tif" if probabilities else None,
             folder / f"{name}_objects.csv" if table else None,
         )
         for name, _, metadata in inputs
@@ -144,7 +146,7 @@ def write_all(
                     failures.append(str(error))
                     bar.advance()
                     continue
-                digest, cells = hash_of(pixels), {}
+                digest, cells = array_hash(pixels), {}
                 if not overwrite and record.has(name, digest):
                     num_skipped += 1
                 else:

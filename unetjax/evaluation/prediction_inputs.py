@@ -13,8 +13,6 @@ from jaxtyping import Shaped
 from unetjax.data import checks, folder
 from unetjax.files import images, names
 
-_OVERLAY, _PROBS = "_overlay", "_probs"  # endings of results, never inputs again
-
 
 class Found(NamedTuple):
     """Files to segment.
@@ -151,7 +149,7 @@ def _images(files: Sequence[pathlib.Path], skipped: list[str]) -> list[pathlib.P
             for other, same in zip(files, shared, strict=True)
             if same == name and not names.is_mask(names.stem(other))
         ]
-        result = next((x for x in (_OVERLAY, _PROBS) if stem.endswith(x)), "")
+        result = next((x for x in (names.OVERLAY, names.PROBS) if stem.endswith(x)), "")
         if names.is_mask(stem) and originals:
             skipped.append(f"{path.name} (a mask of {originals[0]})")
         elif result and stem.removesuffix(result).casefold() in stems:

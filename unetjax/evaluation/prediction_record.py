@@ -1,26 +1,14 @@
 """The record of a folder of predictions: from what each result was made."""
 
-import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import Shaped
-
 from unetjax.files import archives, folders
 
 RECORD = "predictions.jsonl"
-
-
-def hash_of(pixels: Shaped[np.ndarray, "..."]) -> str:
-    """Returns the SHA-256 of type, shape and values of an image."""
-    pixels = np.ascontiguousarray(pixels)
-    digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
-    digest.update(pixels.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
 
 
 class PredictionRecord:

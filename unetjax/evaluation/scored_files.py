@@ -14,7 +14,6 @@ from unetjax.data.mask_formats import MaskFormat, MaskType
 from unetjax.files import images, names
 from unetjax.inference.segment import Segmentation
 
-_OVERLAY, _PROBS = "_overlay", "_probs"  # endings of files that `predict` writes
 _FIELDS_OF_VIEW = ("", "_mask", "_masks", "_fov", "_FOV")
 # `labels`: classes or numbered cells. `membranes` and `foreground`: probabilities, or
 # masks, of membranes as 0 and of a foreground class as any other number.
@@ -135,18 +134,18 @@ def _pair(
     """Returns the files of truths and predictions, and warnings about the others."""
     if truth.is_file() and predicted.is_file():
         return [(truth, predicted)], []
-    left_out = (_OVERLAY, _PROBS) if labels else (_OVERLAY,)
+    left_out = (names.OVERLAY, names.PROBS) if labels else (names.OVERLAY,)
     by_name: dict[str, list[pathlib.Path]] = {}
     for path in folder.list_images(predicted):
         stem = names.stem(path)
         if not stem.endswith(left_out):
-            stem = stem.removesuffix(_PROBS)
+            stem = stem.removesuffix(names.PROBS)
             by_name.setdefault(names.common(stem), []).append(path)
     pairs, missing, problems = list[_Paths](), list[str](), list[str]()
     for path in _truths(truth):
         whole, shared = names.stem(path).casefold(), names.common(names.stem(path))
         found = by_name.pop(whole, None) or by_name.pop(shared, [])
-        probs = [each for each in found if names.stem(each).endswith(_PROBS)]
+        probs = [each for each in found if names.stem(each).endswith(names.PROBS)]
         found = probs or found
         if not found:
             missing.append(str(path))

@@ -1,5 +1,8 @@
 """From class probabilities to instances: connected components, small ones removed."""
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer
 from scipy import ndimage
@@ -91,41 +94,47 @@ def instances_from_probs(
             f"axis, got {num_classes} in all."
         )
     probability = 1 - probs[..., 0]
-    of_maps = settings.method == "watershed" and settings.seeds == "maps"
-    if of_maps and (maps is None or target == "classes"):
-        raise ValueError(
-            "instances.seeds 'maps' needs a network that learned maps, got target "
-            f"{target!r}; use 'probability' or 'distance'."
-        )
     covered = probability
     if maps is not None and target == "border":
         covered = probability + maps[..., 0]
     foreground = covered > settings.threshold
     if settings.fill_holes:
         foreground = _fill_holes(foreground, connectivity=1)
-    score = height = probability
-    if of_maps and maps is not None:
-        score, height = watershed.seed_score(
-            probability, maps, target, smoothing=settings.smoothing
-        )
+    cut = _cutter(probability, settings, maps, target)
     best = 1 + np.argmax(probs[..., 1:], axis=-1)
     instances = np.zeros(foreground.shape, np.int32)
     for k in range(1, num_classes):
-        of_class = foreground & (best == k)
-        if settings.method == "components":
-            cells = label_components(of_class)
-        elif of_maps:
-            cells = watershed.flood(height, score > settings.seed_threshold, of_class)
-        else:
-            cells = watershed.watershed_cells(
-                probability,
-                of_class,
-                seeds=settings.seeds,
-                seed_threshold=settings.seed_threshold,
-            )
+        cells = cut(foreground & (best == k))
         cells = remove_small(cells, settings.min_size)
         instances += np.where(cells > 0, cells + instances.max(initial=0), 0)
     return instances
+
+
+def _cutter(
+    probability: Float[np.ndarray, "H W"],
+    settings: InstanceSettings,
+    maps: Float[np.ndarray, "H W E"] | None,
+    target: TargetName,
+) -> Callable[[Bool[np.ndarray, "H W"]], Int32[np.ndarray, "H W"]]:
+    """Returns the function that numbers the cells of a foreground."""
+    if settings.method == "components":
+        return label_components
+    if settings.seeds != "maps":
+        return functools.partial(
+            watershed.watershed_cells,
+            probability,
+            seeds=settings.seeds,
+            seed_threshold=settings.seed_threshold,
+        )
+    if maps is None or target == "classes":
+        raise ValueError(
+            "instances.seeds 'maps' needs a network that learned maps, got target "
+            f"{target!r}; use 'probability' or 'distance'."
+        )
+    score, height = watershed.seed_score(
+        probability, maps, target, smoothing=settings.smoothing
+    )
+    return functools.partial(watershed.flood, height, score > settings.seed_threshold)
 
 
 def _fill_holes(

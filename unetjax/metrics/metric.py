@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Real, Shaped
 
 State = TypeVar("State")
 AnyMetric = TypeVar("AnyMetric", bound="Metric")
@@ -42,6 +42,20 @@ def check_same_size(**maps: Shaped[np.ndarray, "..."]) -> None:
         raise ValueError(
             f"{name} must have the size of {reference}, {first.shape}, got "
             f"{second.shape}; crop or pad one of them."
+        )
+
+
+def check_probability(probability: Real[np.ndarray, "..."]) -> None:
+    """Refuses values that are no probabilities, and an empty array.
+
+    Raises:
+      ValueError: If a value is outside of [0, 1].
+    """
+    # A chained comparison is False for NaN, which is refused as well.
+    if not (probability.size and 0 <= probability.min() <= probability.max() <= 1):
+        raise ValueError(
+            f"probability must be from 0 to 1, got {probability.min(initial=0)} to "
+            f"{probability.max(initial=0)}; divide 8-bit values by 255."
         )
 
 

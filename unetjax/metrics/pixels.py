@@ -63,12 +63,7 @@ class PixelMetric(NamedTuple):
           ValueError: If the sizes differ or a probability is outside of [0, 1].
         """
         metric.check_same_size(label=label, probability=probability)
-        # A chained comparison is False for NaN, which is refused as well.
-        if not (probability.size and 0 <= probability.min() <= probability.max() <= 1):
-            raise ValueError(
-                f"probability must be from 0 to 1, got {probability.min(initial=0)} to "
-                f"{probability.max(initial=0)}; divide 8-bit values by 255."
-            )
+        metric.check_probability(probability)
         known, true = label >= 0, label > 0
         predicted = known & (probability > threshold)
         confusion = overlap.confusion(

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Integer
 from scipy import ndimage
 from skimage import segmentation
 
+from unetjax.targets.cells import number
+
 # Half width of the window that must hold two cells, in pixels, from an area on: that of
 # the largest cell for pixels of background, that of its own cell for any other.
 _ON_BACKGROUND = {0: 3, 4000: 6}
@@ -24,8 +26,7 @@ def borders(instances: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
       >>> borders(np.array([[1, 1, 1, 2, 2, 2]])).astype(int).tolist()
       [[0, 0, 1, 1, 0, 0]]
     """
-    numbers, cells = np.unique(np.maximum(instances, 0), return_inverse=True)
-    cells = cells.reshape(instances.shape) + (numbers[0] > 0)
+    cells = number(instances)
     areas = np.bincount(cells.ravel())
     areas[0] = 0
     result = np.zeros(cells.shape, bool)

@@ -4,8 +4,9 @@ As in torch-em and in the automatic segmentation of micro-SAM (Archit et al. 202
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Integer
-from scipy import ndimage
+from jaxtyping import Float32, Integer
+
+from unetjax.targets.cells import boxes, distance_to_outside, number
 
 
 def center_and_boundary(
@@ -29,18 +30,17 @@ def center_and_boundary(
       [1.0, 1.0, 0.5, 0.0, 0.5, 1.0, 1.0]
     """
     maps = np.ones((*instances.shape, 2), np.float32)
-    numbers, cells = np.unique(np.maximum(instances, 0), return_inverse=True)
-    cells = cells.reshape(instances.shape) + (numbers[0] > 0)
-    for number, place in enumerate(ndimage.find_objects(cells), start=1):
-        wider = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in place)
-        inside = cells[wider] == number
-        depth = _depth(inside)
+    cells = number(instances)
+    for cell, box in boxes(cells, margin=1):
+        inside = cells[box] == cell
+        # Measured from the boundary pixels, whose distance to the outside is 1.
+        depth = np.maximum(distance_to_outside(inside) - 1, 0)
         rows, columns = np.nonzero(inside)
         center = np.round([rows.mean(), columns.mean()]).astype(int)
         if not inside[tuple(center)]:
             center = np.array(np.unravel_index(depth.argmax(), depth.shape))
         radius = np.hypot(rows - center[0], columns - center[1])
-        maps[wider][rows, columns] = np.stack(
+        maps[box][rows, columns] = np.stack(
             [
                 radius / max(radius.max(), 1),
                 1 - depth[rows, columns] / max(depth.max(), 1),
@@ -48,12 +48,5 @@ def center_and_boundary(
             axis=-1,
         )
         if depth.max() < 1:  # a cell of which every pixel is boundary
-            maps[wider][rows, columns, 1] = 0
+            maps[box][rows, columns, 1] = 0
     return maps
-
-
-def _depth(inside: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Returns the distance to the boundary pixels of a cell, in pixels."""
-    if inside.all():  # no pixel outside to measure from
-        return np.zeros(inside.shape)
-    return np.maximum(np.asarray(ndimage.distance_transform_edt(inside)) - 1, 0)

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Float32, Int, Integer
 from scipy import ndimage
 from skimage import measure, morphology
 
+from unetjax.targets.cells import boxes, distance_to_outside, grow, number
+
 _REACH = 3  # pixels that a neighbour distance reaches beyond the deepest cell
 _WINDOW = 0.75  # half side of the window of a cell, in largest major axes
 _GAP = 3  # pixels: radius of the disk that closes cells and the gaps between them
@@ -30,20 +32,15 @@ def cell_and_neighbour(
     Args:
       instances: Number of the cell of every pixel, 0 or less outside of cells.
     """
-    numbers, cells = np.unique(np.maximum(instances, 0), return_inverse=True)
-    cells = cells.reshape(instances.shape) + (numbers[0] > 0)
+    cells = number(instances)
     depth = np.zeros(cells.shape)  # in pixels
     cell = np.zeros(cells.shape)
-    regions = measure.regionprops(cells)
-    for region in regions:
-        wider = _grow(region.slice, 1)
-        inside = cells[wider] == region.label
-        deep = np.ones(inside.shape)
-        if not inside.all():
-            deep = np.asarray(ndimage.distance_transform_edt(inside))
-        depth[wider][inside] = deep[inside]
-        cell[wider][inside] = (deep / deep.max())[inside]
-    neighbour = _neighbour_distance(cells, regions, deepest=depth.max(initial=0))
+    for label, box in boxes(cells, margin=1):
+        inside = cells[box] == label
+        deep = distance_to_outside(inside)
+        depth[box][inside] = deep[inside]
+        cell[box][inside] = (deep / deep.max())[inside]
+    neighbour = _neighbour_distance(cells, deepest=depth.max(initial=0))
     for part in (_gaps(cells, neighbour), _touching(cells)):
         neighbour = np.maximum(neighbour, part)
     steep = 1 / np.sqrt(0.65 + 0.5 * np.exp(-11 * (neighbour - 0.75))) - 0.19
@@ -52,10 +49,11 @@ def cell_and_neighbour(
 
 
 def _neighbour_distance(
-    cells: Int[np.ndarray, "H W"], regions: list, *, deepest: float
+    cells: Int[np.ndarray, "H W"], *, deepest: float
 ) -> Float[np.ndarray, "H W"]:
     """Returns one minus the scaled distance to the nearest other cell, on cells."""
     result = np.zeros(cells.shape)
+    regions = measure.regionprops(cells)
     axes = [region.axis_major_length for region in regions]
     half = math.ceil(_WINDOW * max(axes, default=0))
     for region in regions:
@@ -81,24 +79,23 @@ def _gaps(
     """Returns 1 in narrow gaps between cells, and `_RIM` at the rim of wider ones."""
     disk = morphology.disk(_GAP)
     closed = np.zeros(cells.shape, bool)
-    for number, place in enumerate(ndimage.find_objects(cells), start=1):
-        wider = _grow(place, 2 * _GAP)
-        closed[wider] |= _closing(cells[wider] == number, disk)
+    for label, box in boxes(cells, margin=2 * _GAP):
+        closed[box] |= _closing(cells[box] == label, disk)
     gap = _closing(closed, disk) & ~closed
     result = np.zeros(cells.shape)
     labels = measure.label(gap)
     for region in measure.regionprops(labels):
-        wider = _grow(region.slice, 1)
-        inside = labels[wider] == region.label
+        box = grow(region.slice, 1)
+        inside = labels[box] == region.label
         ring = ndimage.binary_dilation(inside, np.ones((3, 3), bool)) & ~inside
         least = next(total for area, total in _LEAST_SUM if region.area <= area)
-        if neighbour[wider][ring].sum() < least:
+        if neighbour[box][ring].sum() < least:
             continue
         value = np.where(inside, 1.0, 0.0)
         if region.axis_minor_length >= _GAP:
             core = ndimage.binary_erosion(inside, np.ones((3, 3), bool))
             value[inside & ~core] = _RIM
-        result[wider] = np.maximum(result[wider], value)
+        result[box] = np.maximum(result[box], value)
     return result
 
 
@@ -106,10 +103,9 @@ def _touching(cells: Int[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     """Returns the outer rings of all cells without that of the whole foreground."""
     square = np.ones((3, 3), bool)
     rings = np.zeros(cells.shape, bool)
-    for number, place in enumerate(ndimage.find_objects(cells), start=1):
-        wider = _grow(place, 1)
-        inside = cells[wider] == number
-        rings[wider] |= ndimage.binary_dilation(inside, square) & ~inside
+    for label, box in boxes(cells, margin=1):
+        inside = cells[box] == label
+        rings[box] |= ndimage.binary_dilation(inside, square) & ~inside
     foreground = cells > 0
     return rings ^ (ndimage.binary_dilation(foreground, square) & ~foreground)
 
@@ -117,10 +113,6 @@ def _touching(cells: Int[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 def _closing(
     inside: Bool[np.ndarray, "h w"], disk: Integer[np.ndarray, "d d"]
 ) -> Bool[np.ndarray, "h w"]:
+    # Not SciPy's closing, which erodes from the border of the array as well.
     grown = ndimage.binary_dilation(inside, disk)
     return ndimage.binary_erosion(grown, disk, border_value=1)
-
-
-def _grow(place: tuple[slice, ...], by: int) -> tuple[slice, ...]:
-    """Returns a box that is larger by some pixels on each side, within the image."""
-    return tuple(slice(max(s.start - by, 0), s.stop + by) for s in place)

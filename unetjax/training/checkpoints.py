@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from unetjax import signals
+from unetjax.devices import memory
 from unetjax.files import folders, json_files
 from unetjax.training.steps import TrainState
 
@@ -195,7 +196,7 @@ def _restore(manager: Manager, step: int, items: dict[str, Any]) -> Any:  # noqa
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # Orbax raises many types, bare Exception among them
-        if "RESOURCE_EXHAUSTED" in str(error):
+        if memory.is_exhausted(error):
             raise MemoryError(
                 f"checkpoint {manager.directory / str(step)} does not fit into memory."
             ) from error
