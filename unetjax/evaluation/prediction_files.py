@@ -48,6 +48,10 @@ class Written(NamedTuple):
     failures: list[str]
 
 
+class _UnusableError(Exception):
+    """An image cannot be read or segmented; the others are."""
+
+
 class _Files(NamedTuple):
     overlay: pathlib.Path
     result: pathlib.Path
@@ -107,80 +111,88 @@ def write_all(
             f"several images are called {', '.join(twice)}; segment them into separate "
             "folders."
         )
-    outputs = {
-        name: _Files(
-            folder / f"{name}{OVERLAY}.{'tif' if is_stack else 'png'}",
-            folder
-            / (
-                f"{name}_labels.tif"
-                if instances
-                else f"{name}_mask.{'tif' if is_stack else 'png'}"
-            ),
-            folder / f"{name}{PROBS}.tif" if probabilities else None,
-            folder / f"{name}_objects.csv" if table else None,
-        )
-        for name, _, metadata in inputs
-        for is_stack in [metadata.is_stack]
-    }
-    origin = {
-        **origin,
-        "instances": instances,
-        "probabilities": probabilities,
-        "table": table,
-    }
-    record = PredictionRecord(folder, origin)
-    files = {name: each.names for name, each in outputs.items()}
+    options = {"instances": instances, "probabilities": probabilities, "table": table}
+    outputs = {each.name: _outputs(folder, each, **options) for each in inputs}
+    record = PredictionRecord(folder, {**origin, **options})
     if not overwrite:
-        record.check(files)
+        record.check({name: each.names for name, each in outputs.items()})
+
+    def do(given: Input) -> int | None:
+        """Returns the number of cells written; None if the results are there."""
+        pixels = _read(given)
+        digest = array_hash(pixels)
+        if not overwrite and record.has(given.name, digest):
+            return None
+        pages = pixels if given.metadata.is_stack else pixels[np.newaxis]
+        predictions = _segment(segment, pages, given.name)
+        if not record.is_open:
+            stack.enter_context(folders.claim(folder))
+            record.open(overwrite=overwrite)
+        files = outputs[given.name]
+        record.begin(given.name, digest, files.names)
+        _write(pages, predictions, files, instances=instances, metadata=given.metadata)
+        record.end(given.name)
+        return sum(int(prediction.instances.max()) for prediction in predictions)
+
     num_skipped = num_done = 0
     failures = list[str]()
     with (
         contextlib.ExitStack() as stack,
         console.progress("segmenting", total=len(inputs), unit="image") as bar,
     ):
-        try:
-            for name, image, metadata in inputs:
-                try:
-                    pixels = image() if callable(image) else image
-                except (ValueError, OSError) as error:
-                    failures.append(str(error))
-                    bar.advance()
-                    continue
-                digest, cells = array_hash(pixels), {}
-                if not overwrite and record.has(name, digest):
-                    num_skipped += 1
-                else:
-                    pages = pixels if metadata.is_stack else pixels[np.newaxis]
-                    try:
-                        predictions = [segment(page) for page in pages]
-                    except ValueError as error:
-                        failures.append(f"{name}: {error}")
-                        bar.advance()
-                        continue
-                    if num_done == num_skipped:  # the first that is written
-                        stack.enter_context(folders.claim(folder))
-                        record.open(overwrite=overwrite)
-                    record.begin(name, digest, files[name])
-                    _write(
-                        pages,
-                        predictions,
-                        outputs[name],
-                        instances=instances,
-                        metadata=metadata,
-                    )
-                    record.end(name)
-                    cells = {"cells": sum(int(p.instances.max()) for p in predictions)}
-                num_done += 1
-                bar.advance(**cells)
-        except signals.StoppedError as stop:
-            raise signals.StoppedError(
-                stop.signum,
-                f"stopped after {num_done} of {len(inputs)} images; run the same "
-                "command again to resume.",
-            ) from None
+        for given in inputs:
+            try:
+                cells = do(given)
+            except signals.StoppedError as stop:
+                raise signals.StoppedError(
+                    stop.signum,
+                    f"stopped after {num_done} of {len(inputs)} images; run the same "
+                    "command again to resume.",
+                ) from None
+            except _UnusableError as error:
+                failures.append(str(error))
+                bar.advance()
+                continue
+            num_done += 1
+            num_skipped += cells is None
+            bar.advance(**({} if cells is None else {"cells": cells}))
     if failures and not num_done:
         raise ValueError("\n".join(failures))
     return Written(num_skipped, failures)
+
+
+def _outputs(
+    folder: pathlib.Path,
+    given: Input,
+    *,
+    instances: bool,
+    probabilities: bool,
+    table: bool,
+) -> _Files:
+    name, ending = given.name, "tif" if given.metadata.is_stack else "png"
+    return _Files(
+        overlay=folder / f"{name}{OVERLAY}.{ending}",
+        result=folder
+        / (f"{name}_labels.tif" if instances else f"{name}_mask.{ending}"),
+        probs=folder / f"{name}{PROBS}.tif" if probabilities else None,
+        table=folder / f"{name}_objects.csv" if table else None,
+    )
+
+
+def _read(given: Input) -> Images:
+    try:
+        return given.image() if callable(given.image) else given.image
+    except (ValueError, OSError) as error:
+        raise _UnusableError(str(error)) from error
+
+
+def _segment(
+    segment: Callable[[Image], Segmentation], pages: Images, name: str
+) -> list[Segmentation]:
+    try:
+        return [segment(page) for page in pages]
+    except ValueError as error:
+        raise _UnusableError(f"{name}: {error}") from error
 
 
 def _write(

@@ -17,6 +17,9 @@ class PredictionRecord:
     An image is begun before its results are written, and ended after that. Where a
     process was killed in between, the files are its own and are written again.
 
+    Attributes:
+      is_open: Whether images may be begun.
+
     Args:
       folder: The folder of the results.
       origin: What all results depend on, such as model and options, fit for JSON.
@@ -26,6 +29,7 @@ class PredictionRecord:
         self._folder, self._path = folder, folder / RECORD
         self._origin = json.loads(json.dumps(origin))
         self._found: dict[str, Any] | None = None  # the origin in the file
+        self.is_open = False
         self._images = dict[str, dict[str, Any]]()
         for entry in _read(self._path):
             if "image" in entry:
@@ -78,6 +82,7 @@ class PredictionRecord:
         Args:
           overwrite: Whether the record of another origin is replaced.
         """
+        self.is_open = True
         if overwrite and self._found not in (None, self._origin):
             self._found, self._images = None, {}
             self._path.unlink()

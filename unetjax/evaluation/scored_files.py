@@ -95,7 +95,10 @@ def read(
             truth=str(truth),
             predicted=str(predicted),
         )
-        found = [[_segmentation(mask, own) for mask in stack] for stack in masks]
+        num_classes = max(known.num_classes, own.num_classes)
+        found = [
+            [_segmentation(mask, own, num_classes) for mask in stack] for stack in masks
+        ]
         meaning = f"truth: {known.description}; predictions: {own.description}"
     fields = _fields_of_view(truth, within) if within is not None else {}
     scored = list[Scored]()
@@ -117,15 +120,7 @@ def read(
                 example = _restrict(example, views[i])
             scored.append(Scored(example, prediction, paths[1].name + page))
             _check_size(scored[-1])
-    num_classes = 1 + max(
-        max(int(each.truth.label.max()), int(each.prediction.label.max()), 1)
-        for each in scored
-    )
-    return ScoredFiles(
-        [_with_probabilities(each, num_classes) for each in scored],
-        meaning,
-        [*warnings, *known.doubts],
-    )
+    return ScoredFiles(scored, meaning, [*warnings, *known.doubts])
 
 
 def _pair(
@@ -242,23 +237,13 @@ def _numbers(masks: Sequence[Int[np.ndarray, "_ _"]]) -> set[int]:
 
 
 def _segmentation(
-    mask: Int[np.ndarray, "H W"], mask_format: MaskFormat
+    mask: Int[np.ndarray, "H W"], mask_format: MaskFormat, num_classes: int
 ) -> Segmentation:
-    """Returns a mask or label image as a prediction, still without probabilities."""
+    """Returns a mask or label image as a prediction of probabilities 0 and 1."""
     example = mask_formats.to_example(mask[..., None], mask, "", mask_format)
     label = np.maximum(example.label, 0)
-    return Segmentation(
-        np.zeros((*mask.shape, 0), np.float32), label, example.instances
-    )
-
-
-def _with_probabilities(scored: Scored, num_classes: int) -> Scored:
-    """Gives a prediction of classes the probabilities 0 and 1."""
-    prediction = scored.prediction
-    if prediction.probs.shape[-1]:
-        return scored
-    probs = np.eye(num_classes, dtype=np.float32)[prediction.label]
-    return scored._replace(prediction=prediction._replace(probs=probs))
+    probs = np.eye(num_classes, dtype=np.float32)[label]
+    return Segmentation(probs, label, example.instances)
 
 
 def _restrict(example: Example, field_of_view: np.ndarray) -> Example:

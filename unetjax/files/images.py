@@ -25,45 +25,20 @@ _STARTS = {  # of the content of files, whatever their names
 }
 
 _UNREAD = {  # endings of files that are not read, and what to do with these
-    (
-        ".czi",
-        ".nd2",
-        ".lif",
-        ".oib",
-        ".oif",
-        ".ims",
-        ".vsi",
-        ".svs",
-        ".ndpi",
-        ".mrxs",
-    ): ("a microscope's own format: export it as TIFF"),
-    (".zarr", ".n5", ".h5", ".hdf5", ".mat", ".npz"): (
-        "an array container: export the image as TIFF"
+    ".czi .nd2 .lif .oib .oif .ims .vsi .svs .ndpi .mrxs": (
+        "a microscope's own format: export it as TIFF"
     ),
-    (".dcm", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): (
-        "a medical format: export its slices as TIFF"
+    ".zarr .n5 .h5 .hdf5 .mat .npz": "an array container: export the image as TIFF",
+    ".dcm .nii .nii.gz .mha .mhd .nrrd": "a medical format: export its slices as TIFF",
+    ".webp .heic .heif .avif .jp2 .jxl .psd .dng .nef .cr2": (
+        "a format of photographs that is not read: export it as TIFF"
     ),
-    (
-        ".webp",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jp2",
-        ".jxl",
-        ".psd",
-        ".dng",
-        ".nef",
-        ".cr2",
-    ): ("a format of photographs that is not read: export it as TIFF"),
-    (".avi", ".mp4", ".mov", ".mkv"): "a video: export its frames as TIFF",
-    (".roi", ".zip"): (
+    ".avi .mp4 .mov .mkv": "a video: export its frames as TIFF",
+    ".roi .zip": (
         "regions of ImageJ, or an archive: draw the regions in ImageJ as a label image"
     ),
-    (".geojson",): "annotations of QuPath: export a label image from there",
-    (
-        ".json",
-        ".xml",
-    ): "annotations of another program: export a label image from there",
+    ".geojson": "annotations of QuPath: export a label image from there",
+    ".json .xml": "annotations of another program: export a label image from there",
 }
 
 Path = str | os.PathLike[str]
@@ -87,7 +62,7 @@ def explain_unread(path: pathlib.Path) -> str:
       ('a.avi (a video: export its frames as TIFF)', 'b.x')
     """
     for endings, meaning in _UNREAD.items():
-        if path.name.lower().endswith(endings):
+        if path.name.lower().endswith(tuple(endings.split())):
             return f"{path.name} ({meaning})"
     return path.name
 

@@ -118,8 +118,9 @@ def predict(
       tta: Rotations and reflections of the image over which probabilities are averaged
         (test-time augmentation), see `tta.transforms`; `d4` needs no interpolation and
         takes 8 times as long.
-      scale: Factor by which the image is enlarged before; the result has the size of
-        the image again. For images of another magnification than those of training.
+      scale: Factor by which the image is enlarged before it is predicted; the result
+        has the size of the image again. For images of another magnification than those
+        of training.
       maps: Whether the maps of the network's target follow the probabilities, see
         `targets.target.activate` and `split`.
       tile_size: Side of square input tiles, in pixels. By default the size with the
@@ -168,6 +169,16 @@ def predict(
         variables = jax.device_put((trained.params, dict(trained.model_state)))
         engine = functools.partial(_logits, model, *variables)
 
+    # Over the whole image: tiles scaled each for itself would not fit together.
+    values = input_scaling.scale(pixels, trained.input_scaling)
+    if scale != 1:
+        values = magnification.resize(values, (height, width))
+    # The output of `SAME` networks has a margin that sees the zeros beyond the tile.
+    margin = model.geometry.margin if model.padding == "SAME" else 0
+
+    def run(batch: Float32[np.ndarray, "B H W C"]) -> Float[Array, "B h w K"]:
+        return _trusted(engine(batch), model, softmax=softmax, margin=margin)
+
     def attempt(bound: int) -> Float32[np.ndarray, "h w K"]:
         plans = [
             tiles.plan(
@@ -178,10 +189,6 @@ def predict(
             )
             for transform in transforms
         ]
-        # Over the whole image: tiles scaled each for itself would not fit together.
-        values = input_scaling.scale(pixels, trained.input_scaling)
-        if scale != 1:
-            values = magnification.resize(values, (height, width))
         counts = [plan.rows.count * plan.columns.count for plan in plans]
         if max(counts) > 1 and model.norm not in norms.KEEPS_TILES_EXACT:
             warnings.warn(
@@ -190,11 +197,6 @@ def predict(
                 "lessens this.",
                 stacklevel=4,
             )
-        # The output of `SAME` networks has a margin that sees zeros beyond the tile.
-        margin = model.geometry.margin if model.padding == "SAME" else 0
-
-        def run(batch: Float32[np.ndarray, "B H W C"]) -> Float[Array, "B h w K"]:
-            return _trusted(engine(batch), model, softmax=softmax, margin=margin)
 
         def report(before: int, done: int) -> None:
             if progress is not None:
@@ -216,12 +218,12 @@ def predict(
                 before += count
                 yield test_time.invert(transform, result, height, width)
 
-        result = test_time.mean(predictions())
-        if scale != 1:
-            result = magnification.resize(result, size)
-        return result if maps or not softmax else split(result, model).probs
+        return test_time.mean(predictions())
 
-    return _halving(attempt, can_shrink=tile_size is None or batch_size is None)
+    result = _halving(attempt, can_shrink=tile_size is None or batch_size is None)
+    if scale != 1:
+        result = magnification.resize(result, size)
+    return result if maps or not softmax else split(result, model).probs
 
 
 def _halving(

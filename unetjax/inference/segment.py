@@ -56,9 +56,9 @@ def segment(
         probabilities of all are averaged.
       tta: Rotations and reflections over which the probabilities of each model are
         averaged, see `predict`.
-      scale: Factor by which the image is enlarged before, see `predict`. `auto`: that
-        gives the objects found the median size of those of the training images, in at
-        most three passes.
+      scale: Factor by which the image is enlarged, see `predict`. `auto`: the one at
+        which the objects found have the median size of those of the training images;
+        it is found in at most three passes.
       engines: The `engine` of the first model and of each of the others, see
         `predict`; JAX by default.
       progress: Called with the number of tiles done and of all; the total assumes that
@@ -67,16 +67,15 @@ def segment(
     Raises:
       ValueError: If the networks have different classes, or the image does not fit one.
     """
-    if scale == "auto":
-        again = functools.partial(
-            segment, trained, image, others=others, tta=tta, engines=engines
-        )
-        return _segment_to_size(
-            functools.partial(again, progress=progress), trained.object_diameter
-        )
     models = (trained, *others)
     for each in models:
         check_trained(each)
+    if scale == "auto":
+        options = {"others": others, "tta": tta, "engines": engines}
+        return _segment_to_size(
+            functools.partial(segment, trained, image, progress=progress, **options),
+            trained.object_diameter,
+        )
     for other in others:
         if other.model.target != trained.model.target:
             raise ValueError(
