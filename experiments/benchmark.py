@@ -46,6 +46,7 @@ WORKLOADS: dict[str, Callable[[Plan, Peaks], Iterator[list[Row]]]] = {
     "weight_map": weight_maps.weight_maps,
     "augment": augmentation.augmentations,
     "data": data.steps_with_data,
+    "targets": data.steps_with_targets,
     "rewrites": rewrites.rewrites,
     "startup": startup.starts,
 }

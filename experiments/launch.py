@@ -15,7 +15,6 @@ from typing import NamedTuple
 from unetjax import settings
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
 from unetjax.devices import runtime
-from unetjax.sweeps import trials
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
 
@@ -135,7 +134,7 @@ def read_config(file: str, overrides: Sequence[str]) -> ExperimentConfig:
     for arg in overrides:
         name, _, value = arg.partition("=")
         values[name.lstrip("-").removeprefix("config.")] = value
-    return trials.override(configs.from_dict(load_file(file)), values)
+    return configs.override(configs.from_dict(load_file(file)), values)
 
 
 def load_file(file: str) -> dict[str, object]:

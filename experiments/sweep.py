@@ -25,6 +25,7 @@ from unetjax.reporting import console
 from unetjax.settings import check_range
 from unetjax.sweeps import search, trials, workers
 from unetjax.sweeps.workers import Sweep
+from unetjax.training.config import Overrides
 
 _LEAST = {"seeds": 0, "folds": 0, "side_by_side": 1, "trials": 1}
 
@@ -104,7 +105,7 @@ def run(invocation: Invocation) -> None:
     print(f"report: {sweep.folder}/report.html  best model: {sweep.folder}/best")
 
 
-def _listed(file: str) -> list[trials.Overrides]:
+def _listed(file: str) -> list[Overrides]:
     """Returns what `sweep()` of the config file yields."""
     path = file.partition(":")[0]
     namespace = runpy.run_path(path)

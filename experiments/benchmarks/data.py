@@ -1,8 +1,9 @@
-"""Training with data: what drawing, deforming and weighting tiles adds to a step."""
+"""Training with data: what drawing and weighting tiles and other targets cost."""
 
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,11 @@ from experiments.benchmarks import contenders, measuring, network
 from experiments.benchmarks.measuring import OURS, Case, Contender, Row
 from experiments.benchmarks.plan import Plan
 from unetjax.data import device_dataset, synthetic
+from unetjax.targets.target import MAPS, TargetName
 from unetjax.training import config as configs
 from unetjax.training import programs, run_folder
 from unetjax.training.config import ExperimentConfig
+from unetjax.weight_maps.settings import WeightMapSettings
 
 _MOST = 1.05  # times the step without data, up to which training is compute-bound
 
@@ -33,6 +36,22 @@ def steps_with_data(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
         yield [ours._replace(note=verdict(1 / (theirs.ratio or math.nan))), theirs]
 
 
+def steps_with_targets(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:
+    """Measures the step that a run takes, on Eq. (2) and on each other target."""
+    for features in plan.features:
+        classes = network.experiment(plan, features)
+        case = Case("targets", f"{network.sizes(classes)}, float32", items=1)
+        side = max(64, plan.map_size)
+        others = [
+            _drawn(_of_cells(classes, target), side=side)._replace(name=target)
+            for target in MAPS
+            if target != "classes"
+        ]
+        yield measuring.measure(
+            case, [_drawn(classes, side=side), *others], plan.effort
+        )
+
+
 def verdict(ratio: float) -> str:
     """Returns what limits training, from the time with data over that without.
 
@@ -42,6 +61,15 @@ def verdict(ratio: float) -> str:
     """
     limit = "compute" if ratio <= _MOST else "input"
     return f"{limit}-bound: a step with data takes {ratio:.2f} times as long"
+
+
+def _of_cells(config: ExperimentConfig, target: TargetName) -> ExperimentConfig:
+    """The experiment with a target that needs no weights."""
+    return replace(
+        config,
+        model=replace(config.model, target=target),
+        weight_map=WeightMapSettings(w0=0.0, separation_border="none"),
+    )
 
 
 def _drawn(config: ExperimentConfig, *, side: int) -> Contender:

@@ -93,14 +93,31 @@ def test_holdout_is_the_old_name_of_validation(start):
 
 
 def test_the_command_in_the_report_repeats_the_split(start):
-    config, names, command, _ = start("--test", "0.2", "--seed", "3")
+    own = ("--set", "optimizer.name=sgd", "--set", "augmentation.noise=0.2")
+    config, names, command, _ = start("--test", "0.2", "--seed", "3", *own)
     again = start(*shlex.split(command)[6:])
     assert again[:3] == (config, names, command)
+
+
+def test_options_set_by_hand_replace_the_derived_ones(start):
+    config, _, _, text = start("--set", "optimizer.learning_rate=1e-3")
+    assert config.optimizer.learning_rate == 1e-3
+    assert "optimizer.learning_rate is set to 1e-3" in text
+    config, _, _, text = start("--set=model.depth=2", "--set=config.tile_size=64")
+    assert (config.model.depth, config.tile_size) == (2, 64)
+    assert "a network of depth 2" in text
+    assert "tiles of 64 pixels" in text
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
+        (["--set", "optimizer.lr=1"], "no option 'optimizer.lr'; did you mean opt"),
+        (["--set", "optimizer"], "must be of the form optimizer.learning_rate=1e-3"),
+        (["--set", "num_steps=4"], "num_steps is set by --steps or --minutes"),
+        (["--set", "data.name=smoke"], "data.name is set by the options that name"),
+        (["--set", "batch_size=x"], "batch_size must be an integer, got 'x'"),
+        (["--set", "tile_size=61"], "tile_size"),
         (["--test", "1.5"], "--test: must be a fraction of at least 0 and below 1, go"),
         (["--validation", "0"], "--validation must be above 0: the best step is chos"),
         (["--validation", "half"], "--validation: must be a fraction of at least 0 a"),

@@ -12,6 +12,7 @@ from unetjax.model_io import model_folder
 from unetjax.network.input_scaling import InputScaling
 from unetjax.reporting import records
 from unetjax.sweeps import side_by_side, trials
+from unetjax.training import config as configs
 from unetjax.training import loop, run_folder, stopping
 
 # Largest difference of a parameter after four updates, relative to the largest of its
@@ -164,7 +165,7 @@ def test_without_updates_the_initial_networks_are_scored(base, tmp_path):
 )
 def test_runs_that_differ_otherwise_are_refused(base, tmp_path, changes, message):
     one, *_ = make_runs(base, tmp_path)
-    other = one._replace(config=trials.override(base, changes))
+    other = one._replace(config=configs.override(base, changes))
     with pytest.raises(ValueError, match=message):
         side_by_side.train_side_by_side([one, other])
 

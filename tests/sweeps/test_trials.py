@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unetjax.sweeps import trials
+from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
 
 BASE = ExperimentConfig()
@@ -54,7 +55,7 @@ def test_strings_are_parsed_as_the_type_of_their_option():
         "data.train": "2:",
         "tile_size": "188",
     }
-    config = trials.override(BASE, overrides)
+    config = configs.override(BASE, overrides)
     assert config.optimizer.learning_rate == 1e-4
     assert (config.model.depth, config.model.remat) == (3, True)
     assert config.data.train == "2:"

@@ -12,6 +12,7 @@ from unetjax.model_io import model_folder
 from unetjax.reporting import environment
 from unetjax.sweeps import results, trials, workers
 from unetjax.sweeps.workers import Sweep
+from unetjax.training import config as configs
 from unetjax.training import loop
 
 
@@ -156,6 +157,6 @@ def test_a_best_folder_with_other_files_is_refused(finished, base, tmp_path):
 
 
 def test_another_base_is_refused_with_the_difference(finished, base):
-    other = trials.override(base, {"model.features": 3})
+    other = configs.override(base, {"model.features": 3})
     with pytest.raises(ValueError, match=r"model.features: 2, now 3\); use that"):
         run_all(make_sweep(finished, other), listed(other))

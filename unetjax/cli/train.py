@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from unetjax.data.splits import Split
     from unetjax.training.config import ExperimentConfig
 
+# Options of the config that have flags of their own.
+_FLAGS = {
+    "num_steps": "--steps or --minutes",
+    "seed": "--seed",
+    "data": "the options that name and split the images",
+}
 _SEEDS = 20  # that are tried for a split in which every part has what it is for
 _DESCRIPTION = """\
 Train a model on annotated images; one is enough. The settings are derived from the
@@ -101,6 +107,17 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         help="seed of the split, the initial weights and the training (default 0)",
     )
     parser.add_argument(
+        "--set",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        dest="overrides",
+        help="an option of the config instead of the derived one, such as "
+        "optimizer.learning_rate=1e-3; once for each. config.json in the folder of a "
+        "training lists all",
+    )
+    parser.add_argument(
         "--keep-split",
         action="store_true",
         help="resume with the images with which the training began, although others "
@@ -157,6 +174,7 @@ def run(options: argparse.Namespace) -> int:
         split.train,
         numbered=summary is None or summary.masks.mask_type == "instances",
         features=options.features,
+        overrides=dict(options.overrides),
     )
     check_range("--minutes", options.minutes, above=0)
     num_steps = options.steps
@@ -185,6 +203,20 @@ def run(options: argparse.Namespace) -> int:
     if not outcome.verdict:
         print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER")
     return 0
+
+
+def _setting(text: str) -> tuple[str, str]:
+    """Returns name and value of an override, for argparse."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(
+            f"must be of the form optimizer.learning_rate=1e-3, got {text!r}"
+        )
+    name = name.removeprefix("config.")
+    section = name.partition(".")[0]
+    if section in _FLAGS:
+        raise argparse.ArgumentTypeError(f"{name} is set by {_FLAGS[section]}")
+    return name, value
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -270,6 +302,7 @@ def _command(options: argparse.Namespace) -> str:
         args += [f"--{name.replace('_', '-')}", getattr(options, name)]
     length = "minutes" if options.steps is None else "steps"
     args += [f"--{length}", getattr(options, length)]
+    args += [part for pair in options.overrides for part in ("--set", "=".join(pair))]
     for name in ("image_suffix", "mask_suffix"):
         if value := getattr(options, name):
             args += [f"--{name.replace('_', '-')}={value}"]

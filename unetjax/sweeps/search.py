@@ -166,7 +166,7 @@ class Search(workers.TrialSource):
             name: _suggest(proposed, name, choices, trials.value_of(options, name))
             for name, choices in self._space.items()
         }
-        config = trials.override(self._sweep.base, values)
+        config = configs.override(self._sweep.base, values)
         name = name or _folder_name(number, values)
         claims.enter_context(workers.claim(self._sweep, name))
         proposed.set_user_attr(_FOLDER, name)
@@ -218,7 +218,7 @@ def _check(base: ExperimentConfig, space: Space) -> None:
         for value in ends:
             if is_int and isinstance(value, float) and value.is_integer():
                 value = int(value)
-            trials.override(base, {name: value})
+            configs.override(base, {name: value})
 
 
 def open_study(sweep: Sweep) -> "optuna.Study":

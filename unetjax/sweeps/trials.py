@@ -1,19 +1,14 @@
 """Trials of a sweep: configurations with names, from overrides, grids, seeds, folds."""
 
-import ast
 import hashlib
 import itertools
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from unetjax import settings
 from unetjax.training import config as configs
-from unetjax.training.config import ExperimentConfig
+from unetjax.training.config import ExperimentConfig, Overrides
 
-Overrides = Mapping[str, Any]  # values by the dotted name of their option
-
-_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _LONGEST = 120  # characters of a folder's name
 
 
@@ -73,32 +68,12 @@ def expand(
 
 
 def make_trial(base: ExperimentConfig, overrides: Overrides) -> Trial:
-    """Returns the trial of some overrides, see `override`."""
-    config = override(base, overrides)
+    """Returns the trial of some overrides, see `config.override`."""
+    config = configs.override(base, overrides)
     options = configs.to_dict(config)
     return Trial(
         trial_name({name: value_of(options, name) for name in overrides}), config
     )
-
-
-def override(base: ExperimentConfig, overrides: Overrides) -> ExperimentConfig:
-    """Returns a configuration with some options changed.
-
-    Args:
-      base: The configuration.
-      overrides: Values by dotted name; a string such as "1e-4" is parsed where the
-        option is not a string.
-
-    Raises:
-      ValueError: If an option is unknown, or has an illegal value.
-    """
-    options = dict(settings.flatten(configs.to_dict(base)))
-    for name, value in overrides.items():
-        configs.check_name(name)
-        if isinstance(value, str):
-            value = _parsed(value, like=options[name])
-        options[name] = value
-    return configs.from_dict(settings.unflatten(options))
 
 
 def value_of(options: Mapping[str, Any], name: str) -> object:
@@ -134,20 +109,6 @@ def parse_grid(spec: str) -> tuple[str, list[str]]:
             f"{spec!r}."
         )
     return name, values.split(",")
-
-
-def _parsed(text: str, *, like: object) -> object:
-    """Returns the value of an option as text, given its present value."""
-    if isinstance(like, str):
-        return text
-    if isinstance(like, bool) and text.lower() in _TRUTHS:
-        return _TRUTHS[text.lower()]
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text  # the config refuses its type and names the option
-    is_list_of_one = like == () and isinstance(value, str)
-    return (value,) if is_list_of_one else value
 
 
 def as_text(value: object) -> str:

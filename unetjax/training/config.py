@@ -1,5 +1,6 @@
 """The configuration of an experiment: `ExperimentConfig`, built and compared."""
 
+import ast
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from unetjax.targets.target import MAPS, num_logits
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
+Overrides = Mapping[str, Any]  # values by the dotted name of their option
+
+_TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 # Options that may differ when a run is resumed: they change no update made so far.
 FREE_TO_CHANGE = frozenset(
     {
@@ -202,6 +206,26 @@ def from_saved(options: Mapping[str, Any], *, where: str) -> ExperimentConfig:
         ) from None
 
 
+def override(base: ExperimentConfig, overrides: Overrides) -> ExperimentConfig:
+    """Returns a configuration with some options changed.
+
+    Args:
+      base: The configuration.
+      overrides: Values by dotted name; a string such as "1e-4" is parsed where the
+        option is not a string.
+
+    Raises:
+      ValueError: If an option is unknown, or has an illegal value.
+    """
+    options = dict(settings.flatten(to_dict(base)))
+    for name, value in overrides.items():
+        check_name(name)
+        if isinstance(value, str):
+            value = _parsed(value, like=options[name])
+        options[name] = value
+    return from_dict(settings.unflatten(options))
+
+
 def check_name(name: str) -> None:
     """Refuses the dotted name of an option that does not exist.
 
@@ -279,3 +303,17 @@ def digest(config: ExperimentConfig) -> str:
     """Returns a hash of the options that a resumed run may not change."""
     flat = settings.flatten(to_dict(config))
     return json_files.digest({k: x for k, x in flat if k not in FREE_TO_CHANGE})
+
+
+def _parsed(text: str, *, like: object) -> object:
+    """Returns the value of an option as text, given its present value."""
+    if isinstance(like, str):
+        return text
+    if isinstance(like, bool) and text.lower() in _TRUTHS:
+        return _TRUTHS[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text  # the config refuses its type and names the option
+    is_list_of_one = like == () and isinstance(value, str)
+    return (value,) if is_list_of_one else value

@@ -1,5 +1,6 @@
 """Training plan: a configuration derived from the annotated images, with reasons."""
 
+import types
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,7 +16,8 @@ from unetjax.instances.settings import InstanceSettings
 from unetjax.instances.structures import Structure
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
-from unetjax.training.config import ExperimentConfig, LossSettings
+from unetjax.training import config as configs
+from unetjax.training.config import ExperimentConfig, LossSettings, Overrides
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.weight_maps.settings import WeightMapSettings
 
@@ -72,6 +74,7 @@ def plan_training(
     numbered: bool = True,
     num_steps: int = 1500,
     features: int = 16,
+    overrides: Overrides = types.MappingProxyType({}),
 ) -> TrainingPlan:
     """Returns a configuration for an unknown data set.
 
@@ -86,6 +89,10 @@ def plan_training(
       numbered: Whether the masks number their objects, or else name classes.
       num_steps: Number of updates.
       features: Channels at full resolution.
+      overrides: Options of the config instead of the derived ones, by dotted name.
+
+    Raises:
+      ValueError: If an override is unknown, or its value does not fit the others.
     """
     instances = [example.instances for example in examples]
     kind = structures.structure(
@@ -136,6 +143,8 @@ def plan_training(
             _FROM_DISTANCES if numbers else InstanceSettings(), min_size=min_size
         ),
     )
+    config = configs.override(config, overrides)
+    depth, tile_size = config.model.depth, config.tile_size
     field = Geometry(depth).offset + 4
     reasons = [_MEANING[kind]]
     if counted and known:
@@ -143,7 +152,7 @@ def plan_training(
     reasons += [
         f"a network of depth {depth}, whose receptive field is {field} pixels",
         f"the shortest side is {shortest} pixels: tiles of {tile_size} pixels, which "
-        f"give outputs of {geometry.output_size(tile_size)}",
+        f"give outputs of {configs.output_size(config)}",
     ]
     if counted:
         reasons += [
@@ -156,6 +165,7 @@ def plan_training(
         f"{num_steps} updates of one tile each, {features} features; change them with "
         "--steps and --features"
     )
+    reasons += [f"{name} is set to {value}" for name, value in overrides.items()]
     return TrainingPlan(config, reasons)
 
 
