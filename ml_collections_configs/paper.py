@@ -71,6 +71,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.l2_scope = "kernels"  # of weight_decay
     config.optimizer.clip_norm = 0.0  # no limit
     config.optimizer.bias_rate = 1.0  # of the learning rate
+    config.optimizer.average = 0.0  # decay rate of a running mean of the parameters
 
     config.weight_map = ml_collections.ConfigDict()
     config.weight_map.w0 = 10.0  # Sec. 3

@@ -30,9 +30,17 @@ def make_runs(base, folder, split=None, rates=("0.01", "0.003")):
     ]
 
 
+def pairs_of_arrays(one, other, config):
+    """Path and value of every array in the final states of two runs."""
+    ours, theirs = final_state(one, config), final_state(other, config)
+    for (path, a), b in zip(
+        jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True
+    ):
+        yield path, a, b
+
+
 def assert_alike(one, other, config):
-    states = final_state(one, config), final_state(other, config)
-    for (path, a), (_, b) in zip(*states, strict=True):
+    for path, a, b in pairs_of_arrays(one, other, config):
         a, b, name = np.asarray(a), np.asarray(b), jax.tree_util.keystr(path)
         scale = np.abs(b).max(initial=1e-6)
         np.testing.assert_allclose(a / scale, b / scale, atol=TOLERANCE, err_msg=name)
@@ -89,8 +97,7 @@ def test_an_interrupted_call_is_resumed(trained, base, tmp_path):
         [None] * 4
     )
     for run, other in zip(make_runs(base, tmp_path), trained, strict=True):
-        states = final_state(run.workdir, run.config), final_state(other.workdir)
-        for (path, a), (_, b) in zip(*states, strict=True):
+        for path, a, b in pairs_of_arrays(run.workdir, other.workdir, run.config):
             np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
         one, two = (r.workdir / "records.jsonl" for r in (run, other))
         assert one.read_bytes() == two.read_bytes()

@@ -59,16 +59,18 @@ def make_split(validation=list):
 
 
 def final_state(workdir, config=CONFIG):
-    """The last checkpoint of a run, as arrays with their paths."""
+    """The state in the last checkpoint of a run."""
     like = programs.initial_state(config, jax.random.key(1), channels=1)
     with checkpoints.open_checkpoints(workdir / "checkpoints") as manager:
         saved = checkpoints.restore_latest(manager, like, damaged=workdir / "damaged")
-    return jax.tree.leaves_with_path(saved.state)
+    return saved.state
 
 
 def assert_equal_runs(one, other, config=CONFIG):
     """Compares bit for bit: parameters, optimizer state, records, best model."""
-    states = final_state(one, config), final_state(other, config)
+    states = (
+        jax.tree.leaves_with_path(final_state(run, config)) for run in (one, other)
+    )
     for (path, a), (_, b) in zip(*states, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
     weights = [np.load(run / "model" / "weights.npz") for run in (one, other)]

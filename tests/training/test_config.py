@@ -97,6 +97,7 @@ BAD_VALUES = [
     ("optimizer.l2_scope", "all", "one of kernels"),
     ("optimizer.clip_norm", math.inf, "a number and finite"),
     ("optimizer.bias_rate", -2.0, "at least 0"),
+    ("optimizer.average", 1.0, "below 1"),
     ("weight_map.w0", -1.0, "at least 0"),
     ("weight_map.sigma", 0.0, "above 0"),
     ("weight_map.near", NAN, "a number and finite"),

@@ -152,3 +152,28 @@ def test_biases_may_have_a_larger_rate(name):
     after = apply(settings, [jax.tree.map(jnp.ones_like, params)], params)["conv_0"]
     np.testing.assert_allclose(after["kernel"].ravel(), -0.1, rtol=1e-5)
     np.testing.assert_allclose(after["bias"], -0.2, rtol=1e-5)
+
+
+def test_the_average_of_the_parameters_is_a_running_mean():
+    settings = OptimizerSettings(momentum=0.0, learning_rate=1.0, average=0.8)
+    optimizer = build_optimizer(settings, 30)
+    params = jnp.zeros(2)
+    state = optimizer.init(params)
+    gradients = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    latest, mean = np.zeros(2), np.zeros(2)
+    for step, gradient in enumerate(gradients):
+        updates, state = optimizer.update(jnp.asarray(gradient), state, params)
+        params = optax.apply_updates(params, updates)
+        latest = latest - gradient
+        rate = min(0.8, (1 + step) / (10 + step))
+        mean = rate * mean + (1 - rate) * latest
+    np.testing.assert_allclose(params, latest, rtol=1e-5)
+    np.testing.assert_allclose(
+        optimizers.averaged_params(state, params), mean, rtol=1e-5
+    )
+
+
+def test_without_an_average_the_parameters_are_the_latest():
+    optimizer = build_optimizer(OptimizerSettings(name="adam"), 10)
+    params = {"kernel": jnp.ones(3)}
+    assert optimizers.averaged_params(optimizer.init(params), params) is params

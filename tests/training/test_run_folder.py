@@ -2,9 +2,11 @@ import json
 import shutil
 from dataclasses import replace
 
+import jax
+import numpy as np
 import pytest
 
-from tests.training.runs import CONFIG, assert_equal_runs, make_split
+from tests.training.runs import CONFIG, assert_equal_runs, final_state, make_split
 from unetjax.data import synthetic
 from unetjax.data.splits import Split
 from unetjax.evaluation import postprocessing_search
@@ -12,7 +14,7 @@ from unetjax.files import folders
 from unetjax.model_io import model_folder
 from unetjax.reporting import records
 from unetjax.training import config as configs
-from unetjax.training import experiment, loop
+from unetjax.training import experiment, loop, optimizers
 
 
 def test_a_run_leaves_config_records_pictures_and_the_best_model(uninterrupted):
@@ -38,6 +40,27 @@ def test_a_run_leaves_config_records_pictures_and_the_best_model(uninterrupted):
         "step_00000003.png",
         "step_00000006.png",
     ]
+
+
+def test_the_running_mean_of_the_parameters_is_the_model(tmp_path):
+    config = configs.override(CONFIG, {"optimizer.average": 0.9})
+    once, resumed = tmp_path / "once", tmp_path / "resumed"
+    loop.train_and_evaluate(config, make_split(), once)
+    for num_steps in (3, 6):
+        part = replace(config, num_steps=num_steps)
+        loop.train_and_evaluate(part, make_split(), resumed)
+    assert_equal_runs(once, resumed, config)
+    state = final_state(once, config)
+    mean = optimizers.averaged_params(state.opt_state, state.params)
+    stored = model_folder.load_model(once / "model")
+    assert stored.provenance.step == 6
+    assert_same_arrays(stored.params, mean)
+    with pytest.raises(AssertionError):
+        assert_same_arrays(stored.params, state.params)
+
+
+def assert_same_arrays(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_a_finished_run_is_left_as_it_is(uninterrupted):

@@ -1,11 +1,12 @@
 """Optimizers and learning-rate schedules, as Optax chains."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from unetjax.settings import check_fields, check_range
 
@@ -40,6 +41,9 @@ class OptimizerSettings:
       clip_norm: Largest Euclidean norm of the whole gradient; 0 does not clip.
       bias_rate: Learning rate of the biases relative to that of the kernels; 2 in the
         authors' later software (Falk et al. 2019).
+      average: Decay rate of a running mean of the parameters, which is evaluated and
+        stored as the model instead of the latest ones; 0 for none. The mean of the
+        first updates is shorter.
     """
 
     name: Literal["sgd", "adam"] = "sgd"
@@ -56,11 +60,12 @@ class OptimizerSettings:
     l2_scope: L2Scope = "kernels"
     clip_norm: float = 0.0
     bias_rate: float = 1.0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         """Validates all fields."""
         check_fields(self)
-        for name in ("momentum", "beta1", "beta2"):
+        for name in ("momentum", "beta1", "beta2", "average"):
             check_range(name, getattr(self, name), at_least=0, below=1)
         for name in (
             *("learning_rate", "warmup_steps", "weight_decay"),
@@ -107,7 +112,7 @@ def build_optimizer(
     *,
     peak: Float[Array, ""] | None = None,
 ) -> optax.GradientTransformation:
-    """Returns the chain: L2 penalty, clipping, optimizer with schedule, bias rate.
+    """Returns the chain: L2 penalty, clipping, optimizer, bias rate, running mean.
 
     Args:
       settings: Optimizer and schedule.
@@ -128,7 +133,52 @@ def build_optimizer(
     chain.append(rule)
     if settings.bias_rate != 1:
         chain.append(optax.masked(optax.scale(settings.bias_rate), biases))
+    if settings.average:
+        chain.append(_average(settings.average))  # last: it needs the final updates
     return optax.chain(*chain)
+
+
+class AverageState(NamedTuple):
+    """Running mean of the parameters, a part of the state of the optimizer.
+
+    Attributes:
+      count: Number of completed updates.
+      params: The mean.
+    """
+
+    count: Int[Array, ""]
+    params: PyTree[Float[Array, "..."]]
+
+
+def averaged_params(
+    opt_state: optax.OptState, params: PyTree[Float[Array, "..."]]
+) -> PyTree[Float[Array, "..."]]:
+    """Returns the running mean of the parameters; `params` if none is kept."""
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_average)
+    return next((node.params for node in nodes if _is_average(node)), params)
+
+
+def _is_average(node: object) -> bool:
+    return isinstance(node, AverageState)
+
+
+def _average(decay: float) -> optax.GradientTransformation:
+    """Leaves the updates as they are, and averages the parameters after them."""
+
+    def init(params: PyTree) -> AverageState:
+        return AverageState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params))
+
+    def update(
+        updates: PyTree, state: AverageState, params: PyTree | None = None
+    ) -> tuple[PyTree, AverageState]:
+        # The mean over about a tenth of the updates so far, until `decay` is reached:
+        # the initial parameters, which are random, must not stay in it for long.
+        rate = jnp.minimum(decay, (1 + state.count) / (10 + state.count))
+        latest = optax.apply_updates(params, updates)
+        mean = optax.tree.update_moment(latest, state.params, rate, 1)
+        return updates, AverageState(state.count + 1, mean)
+
+    return optax.GradientTransformation(init, update)
 
 
 def kernels(params: PyTree) -> PyTree[bool]:

@@ -23,7 +23,7 @@ from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.model_io import model_folder
 from unetjax.reporting import records, writers
 from unetjax.reporting.metric_writer import MetricWriter
-from unetjax.training import checkpoints
+from unetjax.training import checkpoints, optimizers
 from unetjax.training import config as configs
 from unetjax.training.checkpoints import Manager, Origin
 from unetjax.training.config import ExperimentConfig
@@ -395,7 +395,7 @@ def as_trained_model(
     config, train = run.config, run.split.train
     return TrainedModel(
         model=config.model,
-        params=state.params,
+        params=optimizers.averaged_params(state.opt_state, state.params),
         model_state=state.model_state,
         input_scaling=config.input_scaling,
         class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
