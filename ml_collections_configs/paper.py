@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.writers = ()  # of tensorboard, wandb, mlflow
     config.num_pictures = 3  # validation images drawn at every evaluation
     config.histograms = False  # of activations, for metric writers
+    config.pretrained = ""  # folder of a model whose parameters are the initial ones
 
     config.input_scaling = ml_collections.ConfigDict()
     config.input_scaling.method = "unit"  # ours: divided by the largest of the type

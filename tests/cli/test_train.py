@@ -5,13 +5,19 @@ import pathlib
 import shlex
 import types
 
+import jax
 import numpy as np
 import pytest
 
+from tests import networks
 from tests.training import runs
 from unetjax.cli import main
 from unetjax.data import synthetic
 from unetjax.files import images
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.model_io import model_folder
+from unetjax.network.input_scaling import InputScaling
+from unetjax.network.unet import UNet
 from unetjax.training import config as configs
 from unetjax.training import cost, experiment
 
@@ -99,6 +105,24 @@ def test_the_command_in_the_report_repeats_the_split(start):
     assert again[:3] == (config, names, command)
 
 
+def test_a_pretrained_model_gives_architecture_and_scaling(start, tmp_path):
+    model = UNet(features=4, depth=2, norm="layer", dropout_rate=0.1)
+    image = np.zeros((1, 44, 44, 1), np.float32)
+    trained = TrainedModel(
+        model,
+        networks.init(model, jax.random.key(0), image)["params"],
+        input_scaling=InputScaling("minmax"),
+    )
+    model_folder.save_model(tmp_path / "old", trained)
+    config, _, command, text = start("--from", str(tmp_path / "old"))
+    assert config.model == model.clone(target="distances")
+    assert config.input_scaling.method == "minmax"
+    assert config.pretrained == str(tmp_path / "old")
+    assert f"--from {tmp_path / 'old'}" in command
+    assert "a network of depth 2" in text
+    assert "4 features" in text
+
+
 def test_options_set_by_hand_replace_the_derived_ones(start):
     config, _, _, text = start("--set", "optimizer.learning_rate=1e-3")
     assert config.optimizer.learning_rate == 1e-3
@@ -115,6 +139,8 @@ def test_options_set_by_hand_replace_the_derived_ones(start):
         (["--set", "optimizer.lr=1"], "no option 'optimizer.lr'; did you mean opt"),
         (["--set", "optimizer"], "must be of the form optimizer.learning_rate=1e-3"),
         (["--set", "num_steps=4"], "num_steps is set by --steps or --minutes"),
+        (["--from", "nowhere"], "nowhere"),
+        (["--set", "pretrained=a"], "pretrained is set by --from"),
         (["--set", "data.name=smoke"], "data.name is set by the options that name"),
         (["--set", "batch_size=x"], "batch_size must be an integer, got 'x'"),
         (["--set", "tile_size=61"], "tile_size"),

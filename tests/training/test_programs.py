@@ -20,6 +20,7 @@ OTHERWISE = {
     "tune_instances": True,
     "writers": ("tensorboard",),
     "num_pictures": 1,
+    "pretrained": "model",
     "histograms": True,
     "data": replace(CONFIG.data, fold="1/3"),
 }

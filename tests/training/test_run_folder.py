@@ -59,6 +59,31 @@ def test_the_running_mean_of_the_parameters_is_the_model(tmp_path):
         assert_same_arrays(stored.params, state.params)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_run_starts_from_a_pretrained_model(uninterrupted, tmp_path, average):
+    changes = {"pretrained": str(uninterrupted / "model"), "num_steps": 0}
+    changes |= {"optimizer.average": average, "model.dropout_rate": 0.0}
+    config = configs.override(CONFIG, changes)
+    started = loop.train_and_evaluate(config, make_split(), tmp_path / "started")
+    trained = model_folder.load_model(uninterrupted / "model")
+    assert_same_arrays(started.params, trained.params)
+    config = replace(config, num_steps=6)
+    shutil.copytree(uninterrupted / "model", tmp_path / "moved")
+    config = replace(config, pretrained=str(tmp_path / "moved"))
+    loop.train_and_evaluate(replace(config, num_steps=3), make_split(), tmp_path / "r")
+    shutil.rmtree(tmp_path / "moved")  # a resumed run does without
+    loop.train_and_evaluate(config, make_split(), tmp_path / "r")
+    with pytest.raises(FileNotFoundError, match="moved"):
+        loop.train_and_evaluate(config, make_split(), tmp_path / "other")
+
+
+def test_a_pretrained_model_of_another_architecture_is_refused(uninterrupted, tmp_path):
+    changes = {"pretrained": str(uninterrupted / "model"), "model.features": 3}
+    config = configs.override(CONFIG, changes)
+    with pytest.raises(ValueError, match=r"model: a network can start only.* not 3"):
+        loop.train_and_evaluate(config, make_split(), tmp_path / "r")
+
+
 def assert_same_arrays(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 

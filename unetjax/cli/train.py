@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FLAGS = {
     "num_steps": "--steps or --minutes",
     "seed": "--seed",
+    "pretrained": "--from",
     "data": "the options that name and split the images",
 }
 _SEEDS = 20  # that are tried for a split in which every part has what it is for
@@ -71,6 +72,14 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         default=16,
         help="channels at full resolution; more are slower and can learn more "
         "(default 16)",
+    )
+    parser.add_argument(
+        "--from",
+        type=path,
+        metavar="MODEL",
+        dest="pretrained",
+        help="model folder whose weights are the initial ones, for few images like "
+        "those it was trained on; its architecture is kept",
     )
     parser.add_argument(
         "--validation",
@@ -131,6 +140,7 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.data import checks, splits
     from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
+    from unetjax.model_io import model_folder
     from unetjax.settings import check_range
     from unetjax.training import cost, experiment, planning, run_folder
 
@@ -169,12 +179,18 @@ def run(options: argparse.Namespace) -> int:
     if options.keep_split:
         split = run_folder.keep_split(options.out, split)
     print(experiment.describe(split))
+    overrides = dict(options.overrides)
+    pretrained = None
+    if options.pretrained:
+        pretrained = model_folder.load_model(options.pretrained)
+        overrides["pretrained"] = str(options.pretrained.resolve())
     propose = functools.partial(
         planning.plan_training,
         split.train,
         numbered=summary is None or summary.masks.mask_type == "instances",
         features=options.features,
-        overrides=dict(options.overrides),
+        pretrained=pretrained,
+        overrides=overrides,
     )
     check_range("--minutes", options.minutes, above=0)
     num_steps = options.steps
@@ -302,6 +318,8 @@ def _command(options: argparse.Namespace) -> str:
         args += [f"--{name.replace('_', '-')}", getattr(options, name)]
     length = "minutes" if options.steps is None else "steps"
     args += [f"--{length}", getattr(options, length)]
+    if options.pretrained:
+        args += ["--from", options.pretrained]
     args += [part for pair in options.overrides for part in ("--set", "=".join(pair))]
     for name in ("image_suffix", "mask_suffix"):
         if value := getattr(options, name):

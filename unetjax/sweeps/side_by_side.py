@@ -166,8 +166,8 @@ def _states_of_one_step(
         run_folder.restore_records(run, each.origin if each else None, step)
         run_folder.restore_model(run, manager, like)
     return [
-        like if each is None else each.state
-        for like, each in zip(initial, saved, strict=True)
+        programs.warm_start(run.config, like) if each is None else each.state
+        for run, like, each in zip(runs, initial, saved, strict=True)
     ]
 
 

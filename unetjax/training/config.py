@@ -81,6 +81,8 @@ class ExperimentConfig:
       num_pictures: Number of validation images drawn at every evaluation.
       histograms: Whether every evaluation sends histograms of all activations, for a
         tile of the first validation image, to the metric writers.
+      pretrained: Folder of a trained model whose parameters are the initial ones, see
+        `network.transfer`; "" for random ones.
       input_scaling: From stored grey values to network input.
       model: The network.
       loss: The loss.
@@ -109,6 +111,7 @@ class ExperimentConfig:
     writers: tuple[WriterName, ...] = ()
     num_pictures: int = 3
     histograms: bool = False
+    pretrained: str = ""
     input_scaling: InputScaling = InputScaling()
     model: UNet = UNet()
     loss: LossSettings = LossSettings()

@@ -93,9 +93,12 @@ def _train(run: Run, manager: Manager) -> None:
     config = run.config
     num_devices = parallel.usable_devices(config.batch_size)
     data = programs.load_data(run)
-    state = programs.initial_state(config, run.keys.init, channels=data.image.shape[-1])
-    state, data, keys = parallel.replicate((state, data, run.keys), num_devices)
+    first = programs.initial_state(config, run.keys.init, channels=data.image.shape[-1])
+    state, data, keys = parallel.replicate((first, data, run.keys), num_devices)
     restored = run_folder.resume(run, manager, state)
+    if restored is None and config.pretrained:
+        first = programs.warm_start(config, first)
+        restored = parallel.replicate(first, num_devices)
     state = state if restored is None else restored
     advance = programs.compile_step(
         programs.build_step, config, transform=run.transform, num_devices=num_devices

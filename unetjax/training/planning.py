@@ -11,6 +11,7 @@ from unetjax.augmentation.augment import AugmentationSettings
 from unetjax.data.examples import Example
 from unetjax.geometry import Geometry
 from unetjax.inference.magnification import object_diameter
+from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances import structures
 from unetjax.instances.settings import InstanceSettings
 from unetjax.instances.structures import Structure
@@ -74,6 +75,7 @@ def plan_training(
     numbered: bool = True,
     num_steps: int = 1500,
     features: int = 16,
+    pretrained: TrainedModel | None = None,
     overrides: Overrides = types.MappingProxyType({}),
 ) -> TrainingPlan:
     """Returns a configuration for an unknown data set.
@@ -89,6 +91,8 @@ def plan_training(
       numbered: Whether the masks number their objects, or else name classes.
       num_steps: Number of updates.
       features: Channels at full resolution.
+      pretrained: The model whose parameters are the initial ones; its architecture and
+        input scaling are kept.
       overrides: Options of the config instead of the derived ones, by dotted name.
 
     Raises:
@@ -105,9 +109,18 @@ def plan_training(
     shortest = min(min(example.label.shape) for example in examples)
     # Of objects that are numbered, distances can be learned, on every pixel of a tile.
     numbers = kind == "cells"
-    geometry = Geometry(depth, padding="SAME" if numbers else "VALID")
-    largest = _LARGEST_TILE if numbers else _LARGEST_OUTPUT
-    tile_size = geometry.input_size(min(shortest, largest))
+    network = UNet(
+        features=features,
+        depth=depth,
+        padding="SAME" if numbers else "VALID",
+        dropout_rate=0.2,
+        # Without either, thin structures are long predicted as background.
+        norm="batch" if kind == "thin" else "none",
+    )
+    if pretrained is not None:
+        network = pretrained.model
+    largest = _LARGEST_TILE if network.padding == "SAME" else _LARGEST_OUTPUT
+    tile_size = network.geometry.input_size(min(shortest, largest))
     num_classes = max(2, 1 + max(int(example.label.max()) for example in examples))
     areas = np.concatenate([_areas(example) for example in examples])
     min_size = int(np.percentile(areas, 5) / 4) if areas.size and counted else 0
@@ -115,20 +128,15 @@ def plan_training(
         num_steps=num_steps,
         batch_size=1,
         tile_size=tile_size,
-        input_scaling=InputScaling("percentile"),
+        input_scaling=InputScaling("percentile")
+        if pretrained is None
+        else pretrained.input_scaling,
         log_every=10,
         evaluate_every=max(num_steps // 10, 1),
         best_metric=_BEST_METRIC[kind] if areas.size else "mean_iou",
         tune_instances=counted,
-        model=UNet(
-            num_classes=num_classes,
-            target="distances" if numbers else "classes",
-            features=features,
-            depth=depth,
-            padding=geometry.padding,
-            dropout_rate=0.2,
-            # Without either, thin structures are long predicted as background.
-            norm="batch" if kind == "thin" else "none",
+        model=network.clone(
+            num_classes=num_classes, target="distances" if numbers else "classes"
         ),
         loss=LossSettings("cross_entropy_dice" if kind == "thin" else "cross_entropy"),
         optimizer=OptimizerSettings(
@@ -145,10 +153,15 @@ def plan_training(
     )
     config = configs.override(config, overrides)
     depth, tile_size = config.model.depth, config.tile_size
-    field = Geometry(depth).offset + 4
+    field = Geometry(depth, config.model.kernel_size).offset + 4
     reasons = [_MEANING[kind]]
     if counted and known:
         reasons.append(f"objects are about {known:.0f} pixels wide")
+    if pretrained is not None:
+        reasons.append(
+            "architecture, input scaling and initial weights are those of the "
+            "pretrained model"
+        )
     reasons += [
         f"a network of depth {depth}, whose receptive field is {field} pixels",
         f"the shortest side is {shortest} pixels: tiles of {tile_size} pixels, which "
@@ -162,8 +175,8 @@ def plan_training(
             "the validation images are stored with the model",
         ]
     reasons.append(
-        f"{num_steps} updates of one tile each, {features} features; change them with "
-        "--steps and --features"
+        f"{num_steps} updates of one tile each, {config.model.features} features; "
+        "change them with --steps and --features"
     )
     reasons += [f"{name} is set to {value}" for name, value in overrides.items()]
     return TrainingPlan(config, reasons)

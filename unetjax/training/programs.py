@@ -13,6 +13,8 @@ from unetjax.data import device_dataset
 from unetjax.data.batch import Transform
 from unetjax.data.device_dataset import DeviceDataset
 from unetjax.devices import parallel
+from unetjax.model_io import model_folder
+from unetjax.network.transfer import transfer
 from unetjax.training import config as configs
 from unetjax.training import optimizers, steps
 from unetjax.training.config import ExperimentConfig
@@ -23,6 +25,7 @@ from unetjax.training.steps import Metrics, TrainState
 UNREAD_OPTIONS = (
     *("seed", "log_every", "evaluate_every", "patience", "best_metric"),
     *("tune_instances", "writers", "num_pictures", "histograms", "data"),
+    "pretrained",
 )
 
 
@@ -42,6 +45,29 @@ def initial_state(
       channels: Number of channels of the images.
     """
     return _compile_init(step_config(config), channels)(key)
+
+
+def warm_start(config: ExperimentConfig, state: TrainState) -> TrainState:
+    """Returns the state before the first update, from `config.pretrained` if any.
+
+    Args:
+      config: The experiment.
+      state: From `initial_state`.
+
+    Raises:
+      FileNotFoundError: If the folder of the trained model is missing.
+      ValueError: If that model is damaged, or has another architecture.
+    """
+    if not config.pretrained:
+        return state
+    trained = model_folder.load_model(config.pretrained)
+    try:
+        params = transfer(trained.model, trained.params, config.model, state.params)
+    except ValueError as error:
+        raise ValueError(f"{config.pretrained}: {error}") from None
+    optimizer = optimizers.build_optimizer(config.optimizer, config.num_steps)
+    model_state = jax.tree.map(jnp.asarray, dict(trained.model_state))
+    return TrainState(state.step, params, model_state, optimizer.init(params))
 
 
 def build_step(
