@@ -1,5 +1,7 @@
 """Scores of class maps by `unetjax evaluate`."""
 
+import csv
+import json
 import re
 
 import numpy as np
@@ -66,3 +68,25 @@ def test_a_field_of_view_of_another_size_is_refused(tmp_path, capsys):
     predicted = write_classes(tmp_path / "out", [[255, 0, 0, 0]])
     assert main.main(["evaluate", predicted, truth, *options]) != 0
     assert "the field of view of 0.png has" in capsys.readouterr().err
+
+
+def test_every_score_is_written_as_a_table_and_as_json(tmp_path, capsys):
+    truth = write_classes(tmp_path / "truth", [[0, 7, 7, 0, 9]], [[0, 0, 0, 0, 0]])
+    predicted = write_classes(tmp_path / "out", [[0, 7, 7, 0, 0]], [[0, 0, 0, 0, 0]])
+    table, data = tmp_path / "scores.csv", tmp_path / "scores.json"
+    command = ["evaluate", predicted, truth, "--csv", str(table)]
+    assert main.main([*command, "--json", str(data)]) == 0
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["truth"] for row in rows] == ["0.png", "1.png", "all"]
+    assert [row["ap50"] for row in rows] == ["0.5", "", "0.5"]  # no cell, no score
+    written = json.loads(data.read_text())
+    assert [each["ap50"] for each in written["images"]] == [0.5, None]
+    assert written["all"]["ap50"] == 0.5
+    assert written["all"].keys() == set(rows[0]) - {"truth", "prediction"}
+    before = table.read_text()
+    capsys.readouterr()
+    assert main.main(command) == 2
+    assert "scores.csv exists already and is not overwritten" in capsys.readouterr().err
+    assert table.read_text() == before
+    assert main.main([*command[:-1], str(tmp_path / "none" / "a.csv")]) == 2
+    assert "create it first" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import argparse
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unetjax.cli.check import add_mask_type
 from unetjax.cli.command import ArgumentParser, path
@@ -20,6 +20,7 @@ _READ_AS: "dict[str, ReadAs]" = {"em": "membranes", "pixels": "foreground"}
 _EXAMPLES = """\
 examples:
   unetjax evaluate out/ masks/
+  unetjax evaluate out/ masks/ --csv scores.csv
   unetjax evaluate out/ membranes/ --scores em
   unetjax evaluate out/ vessels/ --scores pixels --tolerance 2 --within fields/
 """
@@ -68,6 +69,13 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         action="store_true",
         help="score the predictions that there are, if some true masks have none",
     )
+    for name, kind in (("csv", "a table"), ("json", "JSON")):
+        parser.add_argument(
+            f"--{name}",
+            type=path,
+            metavar="FILE",
+            help=f"new file for every score of each image and of all, as {kind}",
+        )
     parser.set_defaults(run=run)
 
 
@@ -76,11 +84,15 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.devices import runtime
     from unetjax.evaluation import comparison, scored_files, scoring
     from unetjax.evaluation.score_sets import SCORE_SETS
+    from unetjax.files import folders
     from unetjax.metrics.metric import merge_all
     from unetjax.reporting import console
     from unetjax.settings import check_range
 
     runtime.prepare()
+    for file in (options.csv, options.json):
+        if file is not None:
+            folders.check_new(file)  # before minutes of work
     score_set = SCORE_SETS[options.scores]
     check_range("--tolerance", options.tolerance, at_least=0)
     measure = score_set.measure
@@ -99,11 +111,12 @@ def run(options: argparse.Namespace) -> int:
     for warning in warnings:
         print(f"warning: {warning}")
     metrics = [measure(each.truth, each.prediction) for each in scored]
-    rows = []
-    for each, metric in zip(scored, metrics, strict=True):
-        scores = metric.compute()
-        columns = {title: scores[name] for title, name in score_set.columns.items()}
-        rows.append({"truth": each.truth.name, "prediction": each.name, **columns})
+    scores = [metric.compute() for metric in metrics]
+    named = [{"truth": each.truth.name, "prediction": each.name} for each in scored]
+    rows = [
+        files | {title: each[name] for title, name in score_set.columns.items()}
+        for files, each in zip(named, scores, strict=True)
+    ]
     print(console.table(rows, ["truth", "prediction", *score_set.columns]))
     print()
     total = {"all": merge_all(metrics).compute()}
@@ -113,4 +126,36 @@ def run(options: argparse.Namespace) -> int:
         total["cell everywhere"] = score_set.compute(truth, everywhere)
     table = score_set.table(total)
     print(console.table(table.rows, table.columns))
+    _write(
+        [
+            *(files | each for files, each in zip(named, scores, strict=True)),
+            {"truth": "all", "prediction": "all", **total["all"]},
+        ],
+        options,
+    )
     return 0
+
+
+def _write(rows: "list[dict[str, Any]]", options: argparse.Namespace) -> None:
+    """Writes every score to the files that were asked for; undefined ones are empty."""
+    import json
+    import math
+
+    from unetjax.files import folders
+    from unetjax.reporting import records
+
+    rows = [
+        {k: None if isinstance(x, float) and math.isnan(x) else x for k, x in r.items()}
+        for r in rows
+    ]
+    *each, total = rows
+    data = {"images": each, "all": {k: total[k] for k in list(total)[2:]}}
+    texts = {
+        options.csv: records.csv_text(rows, total),
+        options.json: json.dumps(data, indent=2) + "\n",
+    }
+    for file, text in texts.items():
+        if file is not None:
+            with folders.write_atomically(file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            print(f"scores: {file}")

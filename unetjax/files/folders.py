@@ -40,11 +40,7 @@ def write_atomically(
       FileNotFoundError: If the folder does not exist.
     """
     path = pathlib.Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"{path} cannot be written: the folder {path.parent} does not exist; "
-            "create it first."
-        )
+    _check_parent(path)
     if not replace:
         _refuse_existing(path)
     # Hidden, so that it is not taken for data. Writers choose a format by the suffix.
@@ -158,6 +154,26 @@ def is_unused(folder: str | os.PathLike[str]) -> bool:
         path.name == LOCK or _TEMPORARY.fullmatch(path.name)
         for path in folder.iterdir()
     )
+
+
+def check_new(path: str | os.PathLike[str]) -> None:
+    """Refuses the name of a file that could not be written, before work is done for it.
+
+    Raises:
+      FileExistsError: If the file exists.
+      FileNotFoundError: If its folder does not exist.
+    """
+    path = pathlib.Path(path)
+    _check_parent(path)
+    _refuse_existing(path)
+
+
+def _check_parent(path: pathlib.Path) -> None:
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path} cannot be written: the folder {path.parent} does not exist; "
+            "create it first."
+        )
 
 
 def _refuse_existing(path: pathlib.Path) -> None:

@@ -169,8 +169,10 @@ def _average(decay: float) -> optax.GradientTransformation:
         return AverageState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params))
 
     def update(
-        updates: PyTree, state: AverageState, params: PyTree | None = None
+        updates: PyTree, state: PyTree, params: PyTree | None = None
     ) -> tuple[PyTree, AverageState]:
+        if params is None:
+            raise ValueError("the running mean needs params; pass those of the model.")
         # The mean over about a tenth of the updates so far, until `decay` is reached:
         # the initial parameters, which are random, must not stay in it for long.
         rate = jnp.minimum(decay, (1 + state.count) / (10 + state.count))
