@@ -140,6 +140,12 @@ def test_custom_suffixes(folders, tmp_path):
     assert len(split.train) == 4
 
 
+def test_lines():
+    settings = DataSettings(name="lines", num_images=3, validation="2:", seed=4)
+    split = open_split(settings)
+    assert names(split) == [["lines-4-000", "lines-4-001"], ["lines-4-002"]]
+
+
 def test_discs():
     split = open_split(DataSettings(name="discs", num_images=3, validation="2:"))
     assert names(split) == [["discs-000", "discs-001"], ["discs-002"]]

@@ -2,9 +2,11 @@ import hashlib
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage import filters, measure
 
 from unetjax.data import synthetic
+from unetjax.instances import structures
 
 
 def touching_pairs(instances):
@@ -110,6 +112,34 @@ def test_the_background_is_dark_uneven_and_noisy():
 def test_cells_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         synthetic.touching_cells(0, **arguments)
+
+
+def test_lines_are_a_function_of_seed_and_index():
+    one = synthetic.branching_lines(3, 1, size=(80, 100))
+    again = synthetic.branching_lines(3, 1, size=(80, 100))
+    np.testing.assert_array_equal(one.image, again.image)
+    np.testing.assert_array_equal(one.label, again.label)
+    for seed, index in ((3, 2), (4, 1)):
+        other = synthetic.branching_lines(seed, index, size=(80, 100))
+        assert (one.label != other.label).any()
+
+
+def test_lines_are_thin_and_darker_than_their_surroundings():
+    examples = [synthetic.branching_lines(0, i) for i in range(4)]
+    labels = [example.label for example in examples]
+    instances = [example.instances for example in examples]
+    assert structures.structure(labels, instances, numbered=False) == "thin"
+    for example in examples:
+        assert example.image.dtype == np.uint8
+        lines = example.label > 0
+        assert 0.02 < lines.mean() < 0.3
+        # Where the image has a frame, a line that it cuts may look wider.
+        inner = lines[8:-8, 8:-8]
+        widest = 2 * ndimage.distance_transform_edt(inner).max()
+        assert widest <= 12  # two lines that run side by side
+        near = ndimage.binary_dilation(lines, iterations=4) & ~lines
+        grey = example.image[..., 0]
+        assert grey[lines].mean() < grey[near].mean()
 
 
 def test_discs_are_those_of_the_reference():

@@ -123,7 +123,7 @@ BAD_VALUES = [
     ("sampling.centers", "density", "one of uniform, weighted"),
     ("sampling.background", -1.0, "at least 0"),
     ("sampling.jitter", -8.0, "at least 0"),
-    ("data.name", "dsb2019", "one of folder, synthetic, discs, isbi2012, dsb2018"),
+    ("data.name", "dsb2019", "one of folder, synthetic, lines, discs, isbi2012"),
     ("data.images", 3, "a string"),
     ("data.masks", None, "a string"),
     ("data.image_suffix", 0, "a string"),

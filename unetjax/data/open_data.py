@@ -15,7 +15,7 @@ from unetjax.data.mask_formats import MaskType
 from unetjax.data.splits import Split
 from unetjax.settings import check_fields, check_range
 
-DataName = Literal["folder", "synthetic", "discs", DatasetName]
+DataName = Literal["folder", "synthetic", "lines", "discs", DatasetName]
 
 _SLICE = r"(-?\d+)?:(-?\d+)?"
 _TFDS_SPLIT = r"\w+(\[(-?\d+%?)?:(-?\d+%?)?\])?"
@@ -29,9 +29,9 @@ class DataSettings:
     nothing. Of images that name no validation part, part is drawn.
 
     Attributes:
-      name: `folder`; `synthetic`, touching cells drawn from a seed; `discs`, the toy
-        problem of jakeret/tf_unet, likewise; or a public data set: one of
-        `unetjax.data.datasets.NAMES`.
+      name: `folder`; `synthetic`, touching cells drawn from a seed; `lines`, branching
+        lines, and `discs`, the toy problem of jakeret/tf_unet, likewise; or a public
+        data set: one of `unetjax.data.datasets.NAMES`.
       images: Of `folder`: folder of images, or one file.
       masks: Of `folder`: folder of their masks, or one file.
       image_suffix: Of `folder`: how names of images end, such as "_img.png"; "" is any.
@@ -59,7 +59,7 @@ class DataSettings:
         images.
       keep_split: Whether a run whose images were changed since it began resumes with
         the images of its own split, without those that were added.
-      num_images: Of `synthetic` and `discs`: number of images.
+      num_images: Of `synthetic`, `lines` and `discs`: number of images.
       data_dir: Of a public data set: folder of prepared data; "" is that of TFDS.
       manual_dir: Of a public data set: folder of files fetched by hand; "" downloads.
 
@@ -215,7 +215,7 @@ def _draw_validation(examples: list[Example], settings: DataSettings) -> Split:
 
 def _selector(settings: DataSettings) -> Callable[[str], list[Example]]:
     """Returns the function from a selection such as ":20" to images, "" being all."""
-    if settings.name in ("folder", "synthetic", "discs"):
+    if settings.name in ("folder", "synthetic", "lines", "discs"):
         examples = _read_all(settings)
         return lambda selection: examples[_slice(selection)]
     return lambda selection: datasets.load(
@@ -230,6 +230,8 @@ def _read_all(settings: DataSettings) -> list[Example]:
     indices = range(settings.num_images)
     if settings.name == "synthetic":
         return [synthetic.touching_cells(settings.seed, i) for i in indices]
+    if settings.name == "lines":
+        return [synthetic.branching_lines(settings.seed, i) for i in indices]
     if settings.name == "discs":
         return [
             synthetic.discs(

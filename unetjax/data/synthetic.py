@@ -1,4 +1,4 @@
-"""Synthetic images from a seed: touching cells, and the discs of jakeret/tf_unet."""
+"""Synthetic images from a seed: touching cells, branching lines, discs of tf_unet."""
 
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ _PHOTONS = 260.0  # of the brightest nuclei; their square root is the shot noise
 _GAIN = 9.0  # counts per photon
 _READ_NOISE = 12.0  # counts
 _OFFSET = 100.0  # counts without light
+_WIDTHS = (1.0, 6.0)  # pixels: thinnest and widest line
+_BENDING = 0.08  # radians: standard deviation of the turn at each half pixel
 
 
 class _Cell(NamedTuple):
@@ -66,6 +68,49 @@ def touching_cells(
     instances, depth = _rasterize(cells, size)
     image = _photograph(rng, instances, depth, radius)
     return from_instances(image[..., None], instances, f"synthetic-{seed}-{index:03d}")
+
+
+def branching_lines(
+    seed: int,
+    index: int = 0,
+    *,
+    size: tuple[int, int] = (256, 256),
+    num_trees: int = 2,
+) -> Example:
+    """Returns image `index` of the endless data set `seed`: dark vessels that branch.
+
+    Each tree enters at the border with a width of 3 to 6 pixels, and its branches
+    become thinner down to 1 pixel. Light is uneven, thin lines are faint, and shot
+    noise is about as strong as the contrast of the thinnest. Equal arguments give equal
+    lines on every machine, and equal grey values up to rounding.
+
+    Args:
+      seed: Seed of the data set, at least 0.
+      index: Index of the image, at least 0.
+      size: Height and width in pixels.
+      num_trees: Number of trees.
+
+    Returns:
+      An example with a uint8 image of one channel, and class 1 on the lines.
+
+    Example:
+      >>> example = branching_lines(0, size=(64, 96))
+      >>> example.image.shape, np.unique(example.label).tolist()
+      ((64, 96, 1), [0, 1])
+    """
+    rng = np.random.default_rng([seed, index])
+    widths = np.zeros(size)  # of the widest line at every pixel
+    for _ in range(num_trees):
+        _grow(rng, widths)
+    label = (widths > 0).astype(np.int32)
+    depth = 0.12 + 0.28 * widths / _WIDTHS[1]  # share of the light that is absorbed
+    lamp = 1 + 0.25 * _texture(rng, size, max(size) / 6)
+    tissue = 1 + 0.04 * _texture(rng, size, 2.0)
+    light = np.maximum(lamp * tissue, 0.2) * (1 - _blur(label * depth, 0.8))
+    photons = _PHOTONS * light
+    photons += np.sqrt(photons) * rng.standard_normal(size)
+    image = np.clip(np.rint(photons / 2), 0, 255).astype(np.uint8)
+    return from_labels(image[..., None], label, f"lines-{seed}-{index:03d}")
 
 
 def discs(
@@ -138,6 +183,44 @@ def discs(
     image /= image.max()
     pixels = image[..., None] if channels == 1 else _false_colors(image)
     return from_labels(pixels, label, name)
+
+
+def _grow(rng: np.random.Generator, widths: Float[np.ndarray, "H W"]) -> None:
+    """Draws one tree: every branch ends in two thinner ones, or leaves the image."""
+    size = np.array(widths.shape)
+    side, along = rng.integers(4), rng.uniform(0.1, 0.9)
+    start = np.array([(0.0, along), (along, 0.0), (1.0, along), (along, 1.0)][side])
+    heading = (0.5 - 0.5 * side) * np.pi + rng.uniform(-0.5, 0.5)  # into the image
+    branches = [(start * (size - 1), heading, rng.uniform(3, _WIDTHS[1]))]
+    while branches:
+        position, heading, width = branches.pop()
+        num_steps = int(rng.uniform(40, 160))  # of half a pixel
+        for turn in rng.normal(scale=_BENDING, size=num_steps):
+            heading += turn
+            position = position + 0.5 * np.array([np.sin(heading), np.cos(heading)])
+            _stamp(widths, position, width)
+        is_outside = np.any((position < 0) | (position > size - 1))
+        if width > _WIDTHS[0] and not is_outside:
+            for sign in (-1, 1):
+                thinner = max(width * rng.uniform(0.6, 0.9), _WIDTHS[0])
+                branches.append(
+                    (position, heading + sign * rng.uniform(0.2, 0.8), thinner)
+                )
+
+
+def _stamp(
+    widths: Float[np.ndarray, "H W"], centre: Float[np.ndarray, "2"], width: float
+) -> None:
+    """Draws a disc; a line one pixel wide takes the nearest pixels."""
+    radius = max(width / 2, 0.5)
+    low = np.maximum(np.ceil(centre - radius), 0).astype(int)
+    high = np.minimum(np.floor(centre + radius) + 1, widths.shape).astype(int)
+    if (low >= high).any():
+        return
+    box = np.s_[low[0] : high[0], low[1] : high[1]]
+    rows, columns = np.ogrid[box]
+    inside = np.hypot(rows - centre[0], columns - centre[1]) <= radius
+    widths[box][inside] = np.maximum(widths[box][inside], width)
 
 
 def _place(
