@@ -466,7 +466,7 @@ def test_usage_errors(words):
 
 
 def test_help_of_every_command(capsys):
-    for command in ("demo", "check", "train", "predict", "evaluate", "info"):
+    for command in ("demo", "check", "train", "predict", "evaluate", "info", "export"):
         assert main.main([command, "--help"]) == 0
         assert len(capsys.readouterr().out) > 200
 
@@ -488,7 +488,7 @@ def test_closed_output_ends_without_traceback(annotated):
         (["trian"], "there is no command 'trian'; did you mean train?"),
         (
             ["segment"],
-            "'segment'; accepted are demo, check, train, predict, evaluate, info.",
+            "'segment'; accepted are demo, check, train, predict, evaluate, info, export.",
         ),
         # Required arguments are missing as well: the misspelt one may be one of them.
         (["train", "--otu", "a"], "there is no option '--otu'; did you mean --out?"),

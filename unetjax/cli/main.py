@@ -1,4 +1,4 @@
-"""The `unetjax` command: demo, check, train, predict, evaluate and info.
+"""The `unetjax` command: demo, check, train, predict, evaluate, info, export.
 
 Modules of this room import at their top what parsing needs, and in their functions what
 a command needs when it runs: JAX alone takes seconds to import.
@@ -9,7 +9,7 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from unetjax.cli import check, demo, evaluate, info, predict, train
+from unetjax.cli import check, demo, evaluate, export, info, predict, train
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
 from unetjax.suggestions import suggest
 
@@ -22,6 +22,7 @@ Segment images with a U-Net that is trained on a few annotated ones.
   unetjax predict mymodel new/*.tif --out out  segment images of any size
   unetjax evaluate out/ truth/                 score predictions
   unetjax info mymodel                         describe a model
+  unetjax export mymodel mymodel.onnx          write a model for another runtime
 """
 
 
@@ -44,7 +45,7 @@ def make_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     version = importlib.metadata.version("unetjax")
     parser.add_argument("--version", action="version", version=f"unetjax {version}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, check, train, predict, evaluate, info):
+    for command in (demo, check, train, predict, evaluate, info, export):
         command.add_parser(commands)
     return parser, commands.choices
 

@@ -5,6 +5,7 @@ layout is that of ONNX, with channels before height and width.
 """
 
 import types
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,22 +15,31 @@ from unetjax.geometry import Geometry
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.network import norms
 from unetjax.network.unet import UNet, num_input_channels
+from unetjax.targets.target import num_logits
 
-IMAGE, LOGITS = "image", "logits"  # names of input and output
+IMAGE, LOGITS, OUTPUT = "image", "logits", "probabilities"  # names of values
 
 _OPSET = 21  # the first whose GroupNormalization scales every channel by itself
 _IR_VERSION = 10  # that of the first release with this opset
 
 
-def to_onnx(trained: TrainedModel) -> bytes:
+def to_onnx(
+    trained: TrainedModel,
+    *,
+    activated: bool = False,
+    metadata: Mapping[str, str] = types.MappingProxyType({}),
+) -> bytes:
     """Returns a trained network, without dropout, as a serialised ONNX model.
 
     From `image`, float32 [batch, channels, height, width] of legal sides
-    (`Geometry.output_size`), to `logits`, float32 [batch, classes, height, width].
-    Input scaling and softmax are left to the caller, as in `UNet`.
+    (`Geometry.output_size`), to `logits`, float32 [batch, outputs, height, width], as
+    `UNet`. Input scaling is left to the caller.
 
     Args:
       trained: The trained network; its `dtype` is not part of the graph.
+      activated: Whether the output is `probabilities` instead, followed by the maps of
+        the target, see `targets.target.activate`.
+      metadata: Texts to store in the model, by name.
 
     Raises:
       ModuleNotFoundError: If onnx is not installed.
@@ -38,12 +48,18 @@ def to_onnx(trained: TrainedModel) -> bytes:
     graph = _Graph(onnx.helper, [], {})
     model, params = trained.model, trained.params
     _emit(graph, model, params, trained.model_state.get("batch_stats", {}))
-
+    if activated:
+        _activate_outputs(graph, model)
     inputs, outputs = (
         [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)]
         for name, shape in {
             IMAGE: ["batch", num_input_channels(params), "height", "width"],
-            LOGITS: ["batch", model.num_outputs, "output_height", "output_width"],
+            OUTPUT if activated else LOGITS: [
+                "batch",
+                model.num_outputs,
+                "output_height",
+                "output_width",
+            ],
         }.items()
     )
     exported = onnx.helper.make_model(
@@ -58,6 +74,7 @@ def to_onnx(trained: TrainedModel) -> bytes:
         ir_version=_IR_VERSION,
         producer_name="unetjax",
     )
+    onnx.helper.set_model_props(exported, dict(metadata))
     return exported.SerializeToString()
 
 
@@ -118,6 +135,25 @@ def _emit(graph: _Graph, model: UNet, params: PyTree, statistics: PyTree) -> Non
     head = params["head"]
     kernel, bias = _kernel(graph, head), graph.constant(head["bias"])
     graph.add("Conv", x, kernel, bias, output=LOGITS)
+
+
+def _activate_outputs(graph: _Graph, model: UNet) -> None:
+    """Adds the computation of `targets.target.activate`, channels first."""
+    split = num_logits(model.num_classes, model.target)
+    if split == model.num_outputs:
+        graph.add("Softmax", LOGITS, output=OUTPUT, axis=1)
+        return
+    ends = graph.constant(np.array([split, model.num_outputs - split], np.int64))
+    graph.nodes.append(
+        graph.helper.make_node("Split", [LOGITS, ends], ["classes", "maps"], axis=1)
+    )
+    probs = graph.add("Softmax", "classes", axis=1)
+    if model.target == "distances":
+        maps = graph.add("Sigmoid", "maps")
+    else:
+        low, high = (graph.constant(np.array(x, np.float32)) for x in (0, 1))
+        maps = graph.add("Clip", "maps", low, high)
+    graph.add("Concat", probs, maps, output=OUTPUT, axis=1)
 
 
 def _block(
