@@ -38,6 +38,7 @@ HOME = {  # libraries that may be named in some places only
     "argparse": ("cli",),
     "mlflow": ("reporting",),
     "onnx": ("model_io.onnx",),
+    "onnxruntime": ("model_io.onnx",),
     "openvino": ("model_io.openvino",),
     "tensorboardX": ("reporting",),
     "wandb": ("reporting",),

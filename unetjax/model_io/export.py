@@ -1,7 +1,6 @@
 """Export of trained models for other runtimes, each verified by running it."""
 
 import dataclasses
-import importlib.util
 import json
 import os
 import pathlib
@@ -11,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.export
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from unetjax.files import folders
 from unetjax.inference.trained_model import TrainedModel
@@ -21,9 +20,6 @@ from unetjax.network.unet import num_input_channels
 from unetjax.targets.target import MAPS, activate
 
 Format = Literal["onnx", "stablehlo"]
-Tiles = Float[np.ndarray, "B H W C"]
-Probs = Float[np.ndarray, "B h w K"]
-
 FORMATS: tuple[Format, ...] = get_args(Format)  # which are endings as well
 _LARGEST_DIFFERENCE = 1e-3
 _LEAST_OUTPUT = 64  # pixels: side of the tiles with which an export is verified
@@ -72,7 +68,7 @@ def export(
         data = onnx.to_onnx(
             trained, activated=True, metadata={"unetjax": json.dumps(facts)}
         )
-        runtime, run = _onnx_runtime(data)
+        runtime, run = onnx.load_runtime(data)
         sides = [trained.model.geometry.input_size(_LEAST_OUTPUT)]
         sides.append(sides[0] + trained.model.geometry.period)  # height and width
     elif kind == "stablehlo":
@@ -145,22 +141,3 @@ def _trained_size(trained: TrainedModel) -> int:
     """The side of the tiles of training; of a model without a config, a small one."""
     known = trained.provenance.config.get("tile_size")
     return known or trained.model.geometry.input_size(_LEAST_OUTPUT)
-
-
-def _onnx_runtime(data: bytes) -> tuple[str, Callable[[Tiles], Probs]]:
-    """Name of the runtime that is installed, and a function that runs the model."""
-    if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-        name, evaluate = "onnxruntime", session.run
-    else:
-        from onnx.reference import ReferenceEvaluator
-
-        name, evaluate = "onnx.reference", ReferenceEvaluator(data).run
-
-    def run(tiles: Tiles) -> Probs:
-        (found,) = evaluate(None, {onnx.IMAGE: np.moveaxis(tiles, -1, 1)})
-        return np.moveaxis(found, 1, -1)
-
-    return name, run

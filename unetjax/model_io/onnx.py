@@ -4,8 +4,9 @@ Batch size, height and width are dynamic. Only standard ONNX operators are used;
 layout is that of ONNX, with channels before height and width.
 """
 
+import importlib.util
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ from unetjax.network.unet import UNet, num_input_channels
 from unetjax.targets.target import num_logits
 
 IMAGE, LOGITS, OUTPUT = "image", "logits", "probabilities"  # names of values
+
+Tiles = Float[np.ndarray, "B H W C"]
+Outputs = Float[np.ndarray, "B h w K"]
 
 _OPSET = 21  # the first whose GroupNormalization scales every channel by itself
 _IR_VERSION = 10  # that of the first release with this opset
@@ -76,6 +80,29 @@ def to_onnx(
     )
     onnx.helper.set_model_props(exported, dict(metadata))
     return exported.SerializeToString()
+
+
+def load_runtime(data: bytes) -> tuple[str, Callable[[Tiles], Outputs]]:
+    """Returns the name of the runtime that is installed, and what runs a model in it.
+
+    Args:
+      data: A serialised model, from `to_onnx`.
+    """
+    if importlib.util.find_spec("onnxruntime") is not None:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        name, evaluate = "onnxruntime", session.run
+    else:
+        from onnx.reference import ReferenceEvaluator
+
+        name, evaluate = "onnx.reference", ReferenceEvaluator(data).run
+
+    def run(tiles: Tiles) -> Outputs:
+        (found,) = evaluate(None, {IMAGE: np.moveaxis(tiles, -1, 1)})
+        return np.moveaxis(found, 1, -1)
+
+    return name, run
 
 
 class _Graph(NamedTuple):
