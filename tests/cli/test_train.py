@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shlex
 import types
 
@@ -121,6 +122,21 @@ def test_a_pretrained_model_gives_architecture_and_scaling(start, tmp_path):
     assert f"--from {tmp_path / 'old'}" in command
     assert "a network of depth 2" in text
     assert "4 features" in text
+
+
+def test_a_learning_curve_tells_whether_more_images_would_help(
+    folders, tmp_path, capsys
+):
+    out = tmp_path / "curve"
+    argv = ["train", *folders[0], "--out", str(out), "--learning-curve"]
+    argv += ["--steps", "2", "--features", "2", "--validation", "0.6"]
+    argv += ["--set", "model.depth=1", "--set", "tile_size=20"]
+    assert main.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^From 1 to 2 images, AP at IoU 0.5 ", printed, re.MULTILINE)
+    assert (out / "2 images, draw 2" / "model" / "model.json").exists()
+    page = (out / "report.html").read_text()
+    assert "--learning-curve" in page
 
 
 def test_options_set_by_hand_replace_the_derived_ones(start):

@@ -67,7 +67,9 @@ def test_thin_structures_get_no_border_term_and_are_chosen_by_dice():
     assert config.best_metric == "dice_1"
     assert (config.weight_map.w0, config.weight_map.class_balance) == (0.0, "none")
     assert config.weight_map.separation_border == "none"
-    assert (config.loss.name, config.model.norm) == ("cross_entropy_dice", "batch")
+    assert config.loss.name == "cross_entropy_dice"
+    assert config.input_scaling.method == "zscore"
+    assert (config.model.padding, config.tile_size) == ("SAME", 96)  # the whole image
     assert config.instances.min_size == 0
     assert not config.tune_instances
     assert "thin structures" in plan.reasons[0]

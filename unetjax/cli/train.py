@@ -11,6 +11,8 @@ from unetjax.cli import check, terminal
 from unetjax.cli.command import ArgumentParser, count, fraction, path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unetjax.data.examples import Example
     from unetjax.data.open_data import DataSettings
     from unetjax.data.splits import Split
@@ -127,6 +129,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "training lists all",
     )
     parser.add_argument(
+        "--learning-curve",
+        action="store_true",
+        help="instead of one model, train on an eighth, a quarter, half and all of the "
+        "training images, twice each, to learn whether annotating more would help",
+    )
+    parser.add_argument(
         "--keep-split",
         action="store_true",
         help="resume with the images with which the training began, although others "
@@ -141,7 +149,9 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.data.open_data import DataSettings
     from unetjax.devices import runtime
     from unetjax.model_io import model_folder
+    from unetjax.reporting import console
     from unetjax.settings import check_range
+    from unetjax.sweeps import learning_curve
     from unetjax.training import cost, experiment, planning, run_folder
 
     runtime.prepare()
@@ -186,7 +196,6 @@ def run(options: argparse.Namespace) -> int:
         overrides["pretrained"] = str(options.pretrained.resolve())
     propose = functools.partial(
         planning.plan_training,
-        split.train,
         numbered=summary is None or summary.masks.mask_type == "instances",
         features=options.features,
         pretrained=pretrained,
@@ -195,20 +204,36 @@ def run(options: argparse.Namespace) -> int:
     check_range("--minutes", options.minutes, above=0)
     num_steps = options.steps
     if num_steps is None:  # a resumed run keeps the steps for which it was planned
-        num_steps = run_folder.planned_steps(options.out)
+        begun = learning_curve if options.learning_curve else run_folder
+        num_steps = begun.planned_steps(options.out)
     if num_steps is None:
         print("measuring the speed of a step on this machine ...", flush=True)
         channels = split.train[0].image.shape[-1]
         num_steps = cost.steps_within(
-            propose().config, options.minutes, channels=channels
+            propose(split.train).config, options.minutes, channels=channels
         )
-    plan = propose(num_steps=num_steps)
+
+    def configure(train: "Sequence[Example]", seed: int) -> "ExperimentConfig":
+        config = propose(train, num_steps=num_steps).config
+        return dataclasses.replace(
+            _with_classes(config, split), seed=seed, data=settings
+        )
+
+    plan = propose(split.train, num_steps=num_steps)
     for reason in plan.reasons:
         print(f"  {reason}")
+    if options.learning_curve:
+        curve = learning_curve.measure(
+            split, configure, options.out, seed=options.seed, command=_command(options)
+        )
+        found = learning_curve.table(curve)
+        print(f"{curve.score}:")
+        print(console.table(found.rows, found.columns))
+        print(curve.conclusion)
+        terminal.show_file("report", options.out / "report.html")
+        return 0
     outcome = experiment.run(
-        dataclasses.replace(
-            _with_classes(plan.config, split), seed=options.seed, data=settings
-        ),
+        configure(split.train, options.seed),
         split,
         options.out,
         title=f"{options.out.name}: {summary}",
@@ -318,6 +343,8 @@ def _command(options: argparse.Namespace) -> str:
         args += [f"--{name.replace('_', '-')}", getattr(options, name)]
     length = "minutes" if options.steps is None else "steps"
     args += [f"--{length}", getattr(options, length)]
+    if options.learning_curve:
+        args += ["--learning-curve"]
     if options.pretrained:
         args += ["--from", options.pretrained]
     args += [part for pair in options.overrides for part in ("--set", "=".join(pair))]

@@ -15,7 +15,7 @@ from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances import structures
 from unetjax.instances.settings import InstanceSettings
 from unetjax.instances.structures import Structure
-from unetjax.network.input_scaling import InputScaling
+from unetjax.network.input_scaling import InputScaling, Scaling
 from unetjax.network.unet import UNet
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig, LossSettings, Overrides
@@ -28,6 +28,11 @@ _LARGEST_TILE = 256  # pixels, of networks that learn all of them
 # displacements of 10 pixels would fold the image over itself.
 _FOLDS_BELOW = 188
 
+# Structures that are learned on every pixel of a tile, its border included.
+_WHOLE_TILES = frozenset[Structure]({"cells", "thin"})
+# Thin structures are faint beside the range of grey values of a whole image: scaled to
+# that, they are predicted as background for hundreds of steps.
+_INPUT_SCALING: dict[Structure, Scaling] = {"thin": "zscore"}
 # Structures of which objects are counted, and touching ones kept apart.
 _COUNTED = frozenset[Structure]({"cells", "foreground"})
 _BEST_METRIC: dict[Structure, str] = {
@@ -107,15 +112,12 @@ def plan_training(
     diameter = known if known and kind != "thin" else 20.0
     depth = 3 if diameter <= 40 else 4
     shortest = min(min(example.label.shape) for example in examples)
-    # Of objects that are numbered, distances can be learned, on every pixel of a tile.
-    numbers = kind == "cells"
+    numbers = kind == "cells"  # so distances can be learned
     network = UNet(
         features=features,
         depth=depth,
-        padding="SAME" if numbers else "VALID",
+        padding="SAME" if kind in _WHOLE_TILES else "VALID",
         dropout_rate=0.2,
-        # Without either, thin structures are long predicted as background.
-        norm="batch" if kind == "thin" else "none",
     )
     if pretrained is not None:
         network = pretrained.model
@@ -128,7 +130,7 @@ def plan_training(
         num_steps=num_steps,
         batch_size=1,
         tile_size=tile_size,
-        input_scaling=InputScaling("percentile")
+        input_scaling=InputScaling(_INPUT_SCALING.get(kind, "percentile"))
         if pretrained is None
         else pretrained.input_scaling,
         log_every=10,
