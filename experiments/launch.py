@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from unetjax import settings
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
-from unetjax.devices import runtime
+from unetjax.devices import runtime, self_check
 from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
 
@@ -85,6 +85,7 @@ def launch(
         config = read_config(file, overrides)  # computes nothing, so flags can be set
         runtime.set_compiler_flags(deterministic=config.deterministic)
         runtime.keep_compiled_programs()
+        self_check.check()
         run(Invocation(config, options, file, overrides, given))
 
     return run_command(command)

@@ -172,8 +172,7 @@ ROWS = (
     Row("concurrent Zarr writes", (), "no Zarr is written"),
     Row(
         "wrong numbers from the compiler",
-        ("devices/test_runtime.py",),
-        "no self-test at the start: the flag is set for known versions of jaxlib",
+        ("devices/test_runtime.py", "devices/test_self_check.py"),
     ),
     Row(
         "extreme logits and weights", ("test_losses.py::test_extreme_logits_stay_fin",)

@@ -33,10 +33,11 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores and the path of the report."""
     from unetjax.data import demo_image, splits
-    from unetjax.devices import runtime
+    from unetjax.devices import runtime, self_check
     from unetjax.training import experiment, planning
 
     runtime.prepare()
+    self_check.check()
     example, origin = demo_image.load()
     print(origin)
     split = splits.split_image(example, fraction=0.4, guard=_GUARD)

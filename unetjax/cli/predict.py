@@ -113,7 +113,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Segments every image."""
-    from unetjax.devices import runtime
+    from unetjax.devices import runtime, self_check
     from unetjax.evaluation import prediction_files, prediction_inputs
     from unetjax.files import images
     from unetjax.inference.segment import segment
@@ -121,6 +121,7 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.network.unet import num_input_channels
 
     runtime.prepare()
+    self_check.check()
     models = list(map(model_folder.load_model, (options.model, *options.others)))
     if options.dtype is not None:
         models = [

@@ -147,15 +147,16 @@ def run(options: argparse.Namespace) -> int:
     """Trains, and prints the scores."""
     from unetjax.data import checks, splits
     from unetjax.data.open_data import DataSettings
-    from unetjax.devices import runtime
+    from unetjax.devices import runtime, self_check
     from unetjax.model_io import model_folder
     from unetjax.reporting import console
     from unetjax.settings import check_range
     from unetjax.sweeps import learning_curve
     from unetjax.training import cost, experiment, planning, run_folder
 
-    runtime.prepare()
     _check_options(options)
+    runtime.prepare()
+    self_check.check()
     settings = DataSettings(
         images=str(options.images.resolve()),
         masks=str(options.masks.resolve()),
