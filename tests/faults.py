@@ -60,8 +60,8 @@ ROWS = (
             "files/test_folders.py::test_a_failure_leaves_what_was_there",
             "files/test_archives.py::test_a_full_disk",
             f"{CHECKPOINTS}a_save_that_was_not_written",
+            f"{CHECKPOINTS}a_save_that_would_fill",
         ),
-        "free space is not compared with the state before a save",
     ),
     Row(
         "output cannot be written",

@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
+from unetjax.cli import main
 from unetjax.devices import self_check
 
 
@@ -38,8 +40,20 @@ def test_a_wrong_result_is_named(monkeypatch, which, name):
         return tuple(results)
 
     monkeypatch.setattr(self_check, "_compute", wrong)
-    with pytest.raises(RuntimeError, match=rf"computes {name} wrongly on .*; install"):
+    with pytest.raises(OSError, match=rf"computes {name} wrongly on .*; install"):
         self_check.check()
+
+
+def test_the_command_ends_in_one_sentence(monkeypatch, tmp_path, capsys):
+    def wrong(case):
+        return np.zeros(1), 0.0, 0.0
+
+    monkeypatch.setattr(self_check, "_compute", wrong)
+    folder = str(tmp_path)
+    assert main.main(["train", folder, folder, "--out", str(tmp_path / "m")]) == 2
+    found = capsys.readouterr().err
+    assert found.startswith("error: jaxlib ")
+    assert found.count("\n") == 1
 
 
 def test_a_device_that_fails_is_named_with_the_remedy(monkeypatch):
@@ -47,7 +61,7 @@ def test_a_device_that_fails_is_named_with_the_remedy(monkeypatch):
         raise jax.errors.JaxRuntimeError("INTERNAL: no algorithm worked\nmore")
 
     monkeypatch.setattr(self_check, "_compute", fail)
-    with pytest.raises(RuntimeError, match=r"\(INTERNAL: no algorithm"):
+    with pytest.raises(OSError, match=r"\(INTERNAL: no algorithm"):
         self_check.check()
 
 

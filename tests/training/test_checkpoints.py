@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from unetjax.files import folders
 from unetjax.training import checkpoints
 from unetjax.training.steps import TrainState
 
@@ -176,6 +177,20 @@ def test_another_architecture_is_refused(saved):
     like = make_state(0)._replace(params={"kernel": jnp.zeros((40, 51))})
     with open_(saved) as manager, pytest.raises(checkpoints.CorruptCheckpointError):
         checkpoints.restore(manager, 4, like)
+
+
+def test_a_save_that_would_fill_the_disk_is_not_begun(saved, tmp_path, monkeypatch):
+    folder = shutil.copytree(saved, tmp_path / "c")
+    usage = shutil.disk_usage(tmp_path)._replace(free=8000)  # 8,124 are needed
+    with open_(folder) as manager:
+        with monkeypatch.context() as full:
+            full.setattr(folders.shutil, "disk_usage", lambda _: usage)
+            with pytest.raises(OSError, match=r"left and .* MB are needed; free some"):
+                checkpoints.save(manager, make_state(5), origin(5), best_step=1)
+        assert_is(restore_latest(manager), 4)
+        checkpoints.save(manager, make_state(5), origin(5), best_step=1)
+        checkpoints.finish(manager, 5)
+        assert_is(restore_latest(manager), 5)
 
 
 def test_a_save_that_was_not_written_is_detected(saved):

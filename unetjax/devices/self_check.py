@@ -48,7 +48,7 @@ def check() -> None:
     what silently went wrong in released versions of JAX, and what training consists of.
 
     Raises:
-      RuntimeError: If the device fails, or a result is wrong.
+      OSError: If the device fails, or a result is wrong.
     """
     case = _make_case()
     device = jax.devices()[0]
@@ -56,7 +56,7 @@ def check() -> None:
         squares, loss, slope = jax.device_get(_compute(case))
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).partition("\n")[0]
-        raise RuntimeError(
+        raise OSError(
             f"the device {device} cannot run a small network ({reason}); update its "
             "driver or its build of jaxlib, or set JAX_PLATFORMS=cpu to do without it."
         ) from error
@@ -69,7 +69,7 @@ def check() -> None:
     }
     for what, (ours, expected, rtol) in found.items():
         if not np.allclose(ours, expected, rtol=rtol, atol=0):
-            raise RuntimeError(
+            raise OSError(
                 f"jaxlib {jaxlib.__version__} computes {what} wrongly on {device}; "
                 "install another version of JAX, or set JAX_PLATFORMS to another "
                 "device."

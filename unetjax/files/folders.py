@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 
@@ -166,6 +167,21 @@ def check_new(path: str | os.PathLike[str]) -> None:
     path = pathlib.Path(path)
     _check_parent(path)
     _refuse_existing(path)
+
+
+def check_space(folder: str | os.PathLike[str], num_bytes: int) -> None:
+    """Refuses to begin what would fill the disk.
+
+    Raises:
+      OSError: If the disk of the folder has less space left.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise OSError(
+            f"the disk of {folder} has {free / 1e6:,.0f} MB left and "
+            f"{num_bytes / 1e6:,.0f} MB are needed; free some space and run the same "
+            "command again."
+        )
 
 
 def _check_parent(path: pathlib.Path) -> None:

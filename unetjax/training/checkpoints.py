@@ -83,12 +83,19 @@ def save(
 ) -> None:
     """Saves a state under its step, in the background.
 
+    Earlier checkpoints stay until it is complete, so there must be space for one more.
+
     Args:
       manager: From `open_checkpoints`.
       state: State to save; the caller may donate it at once.
       origin: The run so far.
       best_step: The step whose checkpoint is kept for its scores; may be this one.
+
+    Raises:
+      OSError: If the disk has no space for it.
     """
+    num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    folders.check_space(str(manager.directory), num_bytes)
     # Orbax keeps no checksums and restores a flipped bit silently. The digests are in
     # the same composite, so they are committed together with the arrays.
     run = origin._asdict()
