@@ -1,10 +1,10 @@
-# make setup | demo | test | test-all | faults | lint | lock.  PYTHON=python3.13 make test uses another interpreter.
+# make setup | demo | test | test-all | faults | docs | lint | lock.  PYTHON=python3.13 make test uses another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.unetjax-$(notdir $(PYTHON))
 
-.PHONY: setup demo test test-all faults lint lock
+.PHONY: setup demo test test-all faults docs lint lock
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -46,6 +46,10 @@ test-all: lint
 # The tests of every fault of docs/reliability.md, long ones included, and their table.
 faults: setup
 	$(BIN)/python -m tests.faults
+
+# The documentation site, site/index.html; a warning is an error.
+docs: setup
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs site
 
 lint: setup
 	$(BIN)/ruff check .
