@@ -1,0 +1,241 @@
+r"""Trains unetjax and a plain PyTorch U-Net on the same images in the same minutes.
+
+python -m experiments.compare --images=images --masks=masks --test-images=new \
+    --test-masks=new_masks --minutes=5 --seeds=3 --out=runs/compare
+
+unetjax is trained as `unetjax train` does by default. Both draw the same validation
+images, which choose the best of ten evaluations, and are scored on the test images by
+the same code, beside Otsu's threshold. --also adds images of another microscope. Other
+work on the machine distorts the comparison: ours plans its steps by the speed at its
+start. The folder receives `scores.csv`, and for each seed `pictures/` of the first
+images and our run folder. Run the same command again to resume; finished seeds are not
+trained again. The peer needs PyTorch: pip install -e '.[peers]'.
+"""
+
+import argparse
+import pathlib
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from experiments.benchmarks import machine
+from unetjax.cli import main as command_line
+from unetjax.cli.command import (
+    ArgumentParser,
+    count,
+    parse_args,
+    path,
+    run_command,
+)
+from unetjax.data import folder as folders_of_images
+from unetjax.data.examples import Example
+from unetjax.devices import runtime
+from unetjax.evaluation import comparison as comparisons
+from unetjax.evaluation import panels, score_sets, scoring
+from unetjax.evaluation.comparison import MODEL, Comparison
+from unetjax.evaluation.score_sets import ScoreSet
+from unetjax.files import folders, json_files
+from unetjax.inference.segment import Segmentation, segment
+from unetjax.model_io import model_folder
+from unetjax.reporting import console, pictures, records
+from unetjax.training import config as configs
+from unetjax.training import experiment
+
+OURS, SCALED, PEER = "unetjax", "unetjax, scale auto", "plain PyTorch U-Net"
+Item = TypeVar("Item", Example, Segmentation)
+
+_PICTURES = 6  # test images that are drawn
+
+Scores = dict[
+    str, dict[str, dict[str, float | None]]
+]  # by set of images, method and name
+
+
+def make_parser() -> ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = ArgumentParser(
+        prog="python -m experiments.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, what in (
+        ("--images", "images to train on, of which a fifth is for validation"),
+        ("--masks", "their masks"),
+        ("--test-images", "images to score"),
+        ("--test-masks", "their masks"),
+    ):
+        parser.add_argument(name, type=path, required=True, metavar="PATH", help=what)
+    parser.add_argument(
+        "--also",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("NAME", "IMAGES", "MASKS"),
+        help="further images to score, such as those of another microscope",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=5.0,
+        help="time for training of each, without evaluations (default 5)",
+    )
+    parser.add_argument(
+        "--seeds", type=count, default=1, help="number of repetitions (default 1)"
+    )
+    parser.add_argument(
+        "--features",
+        type=count,
+        default=16,
+        help="channels at full resolution of both networks (default 16)",
+    )
+    parser.add_argument("--out", type=path, required=True, help="folder of the results")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trains all, and prints and writes their scores."""
+    sets = _read_sets(options)
+    done = list[Scores]()
+    for seed in range(options.seeds):
+        folder = options.out / f"seed={seed}"
+        file = folder / "scores.json"
+        if not file.exists():
+            scores = _run_seed(options, sets, folder, seed)
+            json_files.write(file, scores)
+        done.append(json_files.read(file))
+    rows = mean_rows(done, _score_set(options.out / "seed=0"))
+    with folders.write_atomically(options.out / "scores.csv", replace=True) as file:
+        file.write_text(records.csv_text(rows, rows[0]), encoding="utf-8")
+    print(console.table(rows, list(rows[0])))
+    print(
+        f"{options.seeds} seeds, {options.minutes:g} minutes; {options.out}/scores.csv"
+    )
+
+
+def _read_sets(options: argparse.Namespace) -> dict[str, list[Example]]:
+    """Returns the sets of images to score, by name."""
+    folders = {"test": (options.test_images, options.test_masks)}
+    folders |= {name: (path(i), path(m)) for name, i, m in options.also}
+    return {name: folders_of_images.load(*pair) for name, pair in folders.items()}
+
+
+def _run_seed(
+    options: argparse.Namespace,
+    sets: dict[str, list[Example]],
+    folder: pathlib.Path,
+    seed: int,
+) -> Scores:
+    """Trains all with one seed, draws their predictions, and returns the scores."""
+    try:
+        from experiments import plain_unet
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(
+            f"the {PEER} needs PyTorch: pip install -e '.[peers]'."
+        ) from error
+    argv = ["train", options.images, options.masks, "--out", folder / OURS]
+    argv += ["--test-images", options.test_images, "--test-masks", options.test_masks]
+    argv += ["--minutes", options.minutes, "--seed", seed]
+    argv += ["--features", options.features]
+    if status := command_line.main([str(arg) for arg in argv]):
+        raise ValueError(f"unetjax train failed with exit status {status}.")
+    trained = model_folder.load_model(folder / OURS / "model")
+    config = configs.from_dict(trained.provenance.config)
+    split = experiment.open_split(config)
+    score_set = _score_set(folder)
+
+    def validate(predict: Callable[[Example], Segmentation]) -> float:
+        predictions = [predict(example) for example in split.validation]
+        return score_set.compute(split.validation, predictions)[score_set.ranking]
+
+    print(f"training a {PEER} for {options.minutes:g} minutes ...", flush=True)
+    peer, num_steps = plain_unet.train(
+        split.train,
+        validate,
+        num_classes=config.model.num_classes,
+        minutes=options.minutes,
+        features=options.features,
+        seed=seed,
+        num_threads=machine.num_threads(),
+        min_size=config.instances.min_size,
+    )
+    print(f"it took {num_steps} steps")
+    scores: Scores = {}
+    for name, examples in sets.items():
+        comparison = comparisons.compare(
+            trained, split._replace(test=examples), part="test"
+        )
+        predictions = {OURS: comparison.predictions.pop(MODEL)}
+        if trained.object_diameter is not None and name != "test":
+            predictions[SCALED] = [
+                segment(trained, example.image, scale="auto") for example in examples
+            ]
+        predictions[PEER] = [peer(example) for example in examples]
+        predictions |= comparison.predictions  # Otsu
+        comparison = Comparison("test", examples, predictions)
+        scores[name] = {
+            method: scoring.without_nan(each)
+            for method, each in comparison.scores(score_set).items()
+        }
+        shown = [_drawn(example, score_set) for example in examples[:_PICTURES]]
+        first = {
+            method: [_drawn(each, score_set) for each in found[:_PICTURES]]
+            for method, found in predictions.items()
+        }
+        picture = panels.comparison(shown, first)
+        (folder / "pictures").mkdir(exist_ok=True)
+        drawn = folder / "pictures" / f"{name}.png"
+        pictures.write_png(drawn, picture, replace=True)
+    return scores
+
+
+def _drawn(item: Item, score_set: ScoreSet) -> Item:
+    """Returns what is drawn in colours: cells, or the foreground where none count."""
+    if score_set is score_sets.PIXELS:
+        return item._replace(instances=item.label)
+    return item
+
+
+def _score_set(folder: pathlib.Path) -> ScoreSet:
+    """Returns the scores that suit what our run in a folder has learned."""
+    options = model_folder.load_model(folder / OURS / "model").provenance.config
+    config = configs.from_dict(options)
+    return score_sets.suiting(config.best_metric, num_classes=config.model.num_classes)
+
+
+def mean_rows(done: Sequence[Scores], score_set: ScoreSet) -> list[dict[str, str]]:
+    """Returns a row for each set and method: mean and standard deviation over seeds."""
+    rows = []
+    for name, methods in done[0].items():
+        for method in methods:
+            row = {"images": name, "method": method}
+            for score, title in score_set.shown.items():
+                row[title] = _mean([each[name][method][score] for each in done])
+            rows.append(row)
+    return rows
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    """Returns mean and standard deviation as text; "" if a value is undefined."""
+    known = [x for x in values if x is not None]
+    if len(known) < len(values):
+        return ""
+    spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
+    return f"{statistics.fmean(known):.3f}{spread}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the launcher and returns its exit status."""
+
+    def command() -> None:
+        options = parse_args(make_parser(), sys.argv[1:] if argv is None else argv)
+        runtime.prepare()
+        run(options)
+
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
