@@ -87,7 +87,7 @@ def test_numbered_objects_are_kept_apart_by_their_distances():
     """Each pixel of a tile is learned, at any magnification."""
     config = plan_training([cells_of(15)]).config
     assert config.best_metric == "mean_ap_pooled"
-    assert (config.model.target, config.model.norm) == ("distances", "layer")
+    assert (config.model.target, config.model.norm) == ("distances", "none")
     assert config.model.padding == "SAME"
     assert configs.output_size(config) == config.tile_size == 256
     assert (config.instances.method, config.instances.seeds) == ("watershed", "maps")

@@ -118,8 +118,6 @@ def plan_training(
         depth=depth,
         padding="SAME" if kind in _WHOLE_TILES else "VALID",
         dropout_rate=0.2,
-        # On images of another microscope, cells of another texture stay whole.
-        norm="layer" if numbers else "none",
     )
     if pretrained is not None:
         network = pretrained.model
