@@ -96,6 +96,7 @@ def make_parser() -> ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Trains all, and prints and writes their scores."""
     sets = _read_sets(options)
+    _agree_on_options(options)
     done = list[Scores]()
     for seed in range(options.seeds):
         folder = options.out / f"seed={seed}"
@@ -113,11 +114,34 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
+def _agree_on_options(options: argparse.Namespace) -> None:
+    """Writes the options into the folder, or refuses others than those found there."""
+    file = options.out / "options.json"
+    given = {
+        name: value if isinstance(value, (int, float, list)) else str(value)
+        for name, value in vars(options).items()
+        if name not in ("seeds", "out")
+    }
+    if not file.exists():
+        if not folders.is_unused(options.out):
+            raise FileExistsError(f"{options.out} holds other files; choose another.")
+        options.out.mkdir(parents=True, exist_ok=True)
+        json_files.write(file, given)
+    elif json_files.digest(json_files.read(file)) != json_files.digest(given):
+        raise ValueError(
+            f"{options.out} was begun with other options, see {file}; use those, or "
+            "another folder."
+        )
+
+
 def _read_sets(options: argparse.Namespace) -> dict[str, list[Example]]:
     """Returns the sets of images to score, by name."""
-    folders = {"test": (options.test_images, options.test_masks)}
-    folders |= {name: (path(i), path(m)) for name, i, m in options.also}
-    return {name: folders_of_images.load(*pair) for name, pair in folders.items()}
+    sources = {"test": (options.test_images, options.test_masks)}
+    for name, image_folder, mask_folder in options.also:
+        if name in sources:
+            raise ValueError(f"--also {name} is the name of another set; choose one.")
+        sources[name] = (path(image_folder), path(mask_folder))
+    return {name: folders_of_images.load(*pair) for name, pair in sources.items()}
 
 
 def _run_seed(
@@ -140,6 +164,8 @@ def _run_seed(
     argv += ["--minutes", options.minutes, "--seed", seed]
     argv += ["--features", options.features]
     if status := command_line.main([str(arg) for arg in argv]):
+        if status >= 128:  # interrupted; it has said so
+            raise SystemExit(status)
         raise ValueError(f"unetjax train failed with exit status {status}.")
     trained = model_folder.load_model(folder / OURS / "model")
     config = configs.from_dict(trained.provenance.config)

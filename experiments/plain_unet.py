@@ -110,7 +110,7 @@ def train(
         if spent >= 60 * minutes * due / _EVALUATIONS:
             due += 1
             score = validate(predict)
-            if score >= best:
+            if not best_weights or score >= best:
                 best = score
                 best_weights = {k: v.clone() for k, v in net.state_dict().items()}
     net.load_state_dict(best_weights)

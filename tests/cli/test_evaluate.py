@@ -88,5 +88,8 @@ def test_every_score_is_written_as_a_table_and_as_json(tmp_path, capsys):
     assert main.main(command) == 2
     assert "scores.csv exists already and is not overwritten" in capsys.readouterr().err
     assert table.read_text() == before
+    same = [*command[:-1], str(tmp_path / "a"), "--json", str(tmp_path / "a")]
+    assert main.main(same) == 2
+    assert "--csv and --json must name two files" in capsys.readouterr().err
     assert main.main([*command[:-1], str(tmp_path / "none" / "a.csv")]) == 2
     assert "create it first" in capsys.readouterr().err

@@ -143,6 +143,9 @@ def test_options_set_by_hand_replace_the_derived_ones(start):
     config, _, _, text = start("--set", "optimizer.learning_rate=1e-3")
     assert config.optimizer.learning_rate == 1e-3
     assert "optimizer.learning_rate is set to 1e-3" in text
+    *_, text = start("--set=batch_size=4", "--set=instances.min_size=3")
+    assert "updates of 4 tiles each" in text
+    assert "components of fewer" not in text
     config, _, _, text = start("--set=model.depth=2", "--set=config.tile_size=64")
     assert (config.model.depth, config.tile_size) == (2, 64)
     assert "a network of depth 2" in text
@@ -156,6 +159,8 @@ def test_options_set_by_hand_replace_the_derived_ones(start):
         (["--set", "optimizer"], "must be of the form optimizer.learning_rate=1e-3"),
         (["--set", "num_steps=4"], "num_steps is set by --steps or --minutes"),
         (["--from", "nowhere"], "nowhere"),
+        (["--from", ".", "--features", "8"], "--features cannot differ from those of"),
+        (["--learning-curve", "--keep-split"], "leave out --keep-split"),
         (["--set", "pretrained=a"], "pretrained is set by --from"),
         (["--set", "data.name=smoke"], "data.name is set by the options that name"),
         (["--set", "batch_size=x"], "batch_size must be an integer, got 'x'"),

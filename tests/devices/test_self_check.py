@@ -65,6 +65,26 @@ def test_a_device_that_fails_is_named_with_the_remedy(monkeypatch):
         self_check.check()
 
 
+def test_too_little_memory_is_no_fault_of_the_driver(monkeypatch):
+    def fail(case):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(self_check, "_compute", fail)
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        self_check.check()
+
+
+def test_a_platform_that_is_not_there_is_named():
+    code = "from unetjax.devices import self_check; self_check.check()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"JAX_PLATFORMS": "nothing"},
+        capture_output=True,
+        text=True,
+    )
+    assert "OSError: JAX finds no device (" in done.stderr
+
+
 @pytest.mark.skipif(
     self_check.jaxlib.__version__ != "0.10.2" or jax.default_backend() != "cpu",
     reason="jaxlib 0.10.2 on a CPU is known to compute wrongly without a flag",

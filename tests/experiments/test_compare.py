@@ -45,7 +45,7 @@ def arguments(folders, out):
 def test_without_torch_nothing_is_trained(folders, tmp_path, capsys):
     assert compare.main(arguments(folders, tmp_path / "out")) == 2
     assert "needs PyTorch: pip install" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("seed*"))
 
 
 @needs_torch
@@ -70,6 +70,10 @@ def test_both_are_trained_and_scored_on_all_sets(folders, tmp_path, capsys):
     capsys.readouterr()
     assert compare.main(argv) == 0  # nothing is trained again
     assert "steps" not in capsys.readouterr().out
+    assert compare.main([*argv, "--features", "3"]) == 2
+    assert "was begun with other options" in capsys.readouterr().err
+    assert compare.main([*argv, "--also", "test", *new]) == 2
+    assert "--also test is the name of another set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,20 @@ def test_stablehlo_runs_without_the_network(tmp_path):
     ("name", "options", "message"),
     [
         ("a.pt", {}, r"a\.pt must end in \.onnx or \.stablehlo"),
-        ("a.stablehlo", {"tile_size": 45}, "45"),
+        ("a.stablehlo", {"tile_size": 45}, "tile_size must be at least .* got 45"),
+        ("a.onnx", {"tile_size": 44}, "ONNX has free sizes"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(tmp_path, name, options, message):
     with pytest.raises(ValueError, match=message):
         exports.export(make(), tmp_path / name, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_low_precision_is_exported_in_float32(tmp_path):
+    pytest.importorskip("onnx")
+    done = exports.export(make(dtype="bfloat16"), tmp_path / "a.onnx")
+    assert done.difference < 1e-5
 
 
 def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):

@@ -93,6 +93,8 @@ def run(options: argparse.Namespace) -> int:
     for file in (options.csv, options.json):
         if file is not None:
             folders.check_new(file)  # before minutes of work
+    if options.csv and options.csv == options.json:
+        raise ValueError("--csv and --json must name two files.")
     score_set = SCORE_SETS[options.scores]
     check_range("--tolerance", options.tolerance, at_least=0)
     measure = score_set.measure

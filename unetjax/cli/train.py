@@ -11,8 +11,6 @@ from unetjax.cli import check, terminal
 from unetjax.cli.command import ArgumentParser, count, fraction, path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from unetjax.data.examples import Example
     from unetjax.data.open_data import DataSettings
     from unetjax.data.splits import Split
@@ -71,9 +69,8 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     parser.add_argument(
         "--features",
         type=count,
-        default=16,
         help="channels at full resolution; more are slower and can learn more "
-        "(default 16)",
+        "(default 16, or those of --from)",
     )
     parser.add_argument(
         "--from",
@@ -132,7 +129,8 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "--learning-curve",
         action="store_true",
         help="instead of one model, train on an eighth, a quarter, half and all of the "
-        "training images, twice each, to learn whether annotating more would help",
+        "training images, twice each, to learn whether annotating more would help; "
+        "each of the up to eight trainings takes --minutes",
     )
     parser.add_argument(
         "--keep-split",
@@ -190,6 +188,8 @@ def run(options: argparse.Namespace) -> int:
     if options.keep_split:
         split = run_folder.keep_split(options.out, split)
     print(experiment.describe(split))
+    if options.learning_curve:
+        learning_curve.check_images(split)
     overrides = dict(options.overrides)
     pretrained = None
     if options.pretrained:
@@ -198,7 +198,7 @@ def run(options: argparse.Namespace) -> int:
     propose = functools.partial(
         planning.plan_training,
         numbered=summary is None or summary.masks.mask_type == "instances",
-        features=options.features,
+        features=options.features or 16,
         pretrained=pretrained,
         overrides=overrides,
     )
@@ -214,18 +214,15 @@ def run(options: argparse.Namespace) -> int:
             propose(split.train).config, options.minutes, channels=channels
         )
 
-    def configure(train: "Sequence[Example]", seed: int) -> "ExperimentConfig":
-        config = propose(train, num_steps=num_steps).config
-        return dataclasses.replace(
-            _with_classes(config, split), seed=seed, data=settings
-        )
-
     plan = propose(split.train, num_steps=num_steps)
     for reason in plan.reasons:
         print(f"  {reason}")
+    config = dataclasses.replace(
+        _with_classes(plan.config, split), seed=options.seed, data=settings
+    )
     if options.learning_curve:
         curve = learning_curve.measure(
-            split, configure, options.out, seed=options.seed, command=_command(options)
+            split, config, options.out, command=_command(options)
         )
         found = learning_curve.table(curve)
         print(f"{curve.score}:")
@@ -234,7 +231,7 @@ def run(options: argparse.Namespace) -> int:
         terminal.show_file("report", options.out / "report.html")
         return 0
     outcome = experiment.run(
-        configure(split.train, options.seed),
+        config,
         split,
         options.out,
         title=f"{options.out.name}: {summary}",
@@ -271,6 +268,13 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ValueError(f"--seed must be from 0 to {2**32 - 1}, got {options.seed}.")
     if bool(options.test_images) != bool(options.test_masks):
         raise ValueError("--test-images and --test-masks must be given together.")
+    if options.pretrained and options.features:
+        raise ValueError("--features cannot differ from those of --from; give one.")
+    if options.learning_curve and options.keep_split:
+        raise ValueError(
+            "--learning-curve draws its images anew; leave out --keep-split, and "
+            "choose a new folder for other images."
+        )
     if options.test and options.test_images:
         raise ValueError(
             "--test draws test images, and --test-images names them; give one of both."
@@ -341,7 +345,8 @@ def _command(options: argparse.Namespace) -> str:
     """Returns the command line that repeats the training."""
     args = ["unetjax", "train", options.images, options.masks, "--out", options.out]
     for name in ("mask_type", "features", "validation", "test", "seed"):
-        args += [f"--{name.replace('_', '-')}", getattr(options, name)]
+        value = getattr(options, name)
+        args += [] if value is None else [f"--{name.replace('_', '-')}", value]
     length = "minutes" if options.steps is None else "steps"
     args += [f"--{length}", getattr(options, length)]
     if options.learning_curve:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from unetjax import losses
+from unetjax.devices import memory
 from unetjax.network.forward import forward
 from unetjax.network.unet import UNet
 
@@ -50,11 +51,21 @@ def check() -> None:
     Raises:
       OSError: If the device fails, or a result is wrong.
     """
+    try:
+        device = jax.devices()[0]
+    # JAX raises the latter where JAX_PLATFORMS names what is not there.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise OSError(
+            f"JAX finds no device ({reason}); install the build of jaxlib for it, or "
+            "set JAX_PLATFORMS=cpu to do without it."
+        ) from error
     case = _make_case()
-    device = jax.devices()[0]
     try:
         squares, loss, slope = jax.device_get(_compute(case))
     except jax.errors.JaxRuntimeError as error:
+        if memory.is_exhausted(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise OSError(
             f"the device {device} cannot run a small network ({reason}); update its "

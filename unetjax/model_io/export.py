@@ -64,6 +64,12 @@ def export(
     folders.check_new(path)
     kind = path.suffix.removeprefix(".")
     if kind == "onnx":
+        if tile_size is not None:
+            raise ValueError("tile_size is of .stablehlo only; ONNX has free sizes.")
+        # The graph is float32, whatever the precision of the network.
+        trained = dataclasses.replace(
+            trained, model=trained.model.clone(dtype="float32")
+        )
         facts = contract(trained, tile_size=None)
         data = onnx.to_onnx(
             trained, activated=True, metadata={"unetjax": json.dumps(facts)}
@@ -84,7 +90,8 @@ def export(
         )
     shape = (2, *sides, num_input_channels(trained.params))
     tiles = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    expected = np.asarray(jax.jit(_function(trained))(tiles))
+    with jax.default_matmul_precision("highest" if kind == "onnx" else "default"):
+        expected = np.asarray(jax.jit(_function(trained))(tiles))
     difference = float(np.abs(np.asarray(run(tiles)) - expected).max())
     if not difference <= _LARGEST_DIFFERENCE:
         raise ValueError(
@@ -131,7 +138,10 @@ def _function(trained: TrainedModel) -> Callable[[Array], Array]:
 
 def _to_stablehlo(trained: TrainedModel, side: int) -> jax.export.Exported:
     channels = num_input_channels(trained.params)
-    trained.model.geometry.output_size(side)  # refuses illegal ones
+    try:
+        trained.model.geometry.output_size(side)
+    except ValueError as error:
+        raise ValueError(f"tile_size{str(error).removeprefix('input_size')}") from None
     shape = jax.export.symbolic_shape(f"batch, {side}, {side}, {channels}")
     tiles = jax.ShapeDtypeStruct(shape, np.float32)
     return jax.export.export(jax.jit(_function(trained)))(tiles)

@@ -3,12 +3,12 @@
 import pathlib
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from unetjax.data.examples import Example
 from unetjax.data.splits import Split
 from unetjax.evaluation import score_sets
 from unetjax.evaluation.comparison import MODEL
@@ -66,10 +66,9 @@ def sizes(num_images: int) -> list[int]:
 
 def measure(
     split: Split,
-    configure: Callable[[Sequence[Example], int], ExperimentConfig],
+    config: ExperimentConfig,
     folder: pathlib.Path,
     *,
-    seed: int,
     command: str,
 ) -> LearningCurve:
     """Trains on ever more images, and scores all models on the same other images.
@@ -80,13 +79,48 @@ def measure(
     Args:
       split: Training images, of which subsets are drawn. The validation images choose
         the step of every run; scores are those of the test images, if there are any.
-      configure: From training images and a seed to the config of a run.
+      config: The experiment, the same for all sizes but for its seed.
       folder: The folder of the curve, new or of an earlier call.
-      seed: Seed of the subsets, and of the first run of every size.
       command: Command line that repeats the training.
 
     Raises:
       FileExistsError: If the folder holds other files.
+      ValueError: If there are fewer than two training images.
+    """
+    check_images(split)
+    _claim(folder)
+    score_set = score_sets.suiting(
+        config.best_metric, num_classes=config.model.num_classes
+    )
+    title, points = score_set.shown[score_set.ranking], list[Point]()
+    for size in sizes(len(split.train)):
+        scores = []
+        for draw in range(DRAWS):
+            rng = np.random.default_rng([config.seed, size, draw])
+            chosen = sorted(rng.choice(len(split.train), size, replace=False))
+            train = [split.train[i] for i in chosen]
+            name = f"{size} {'image' if size == 1 else 'images'}, draw {draw + 1}"
+            print(f"{name} of {DRAWS}", flush=True)
+            outcome = experiment.run(
+                replace(config, seed=(config.seed + draw) % 2**32),
+                split._replace(train=train),
+                folder / name,
+                title=name,
+                command=command,
+            )
+            found = outcome.comparison.scores(score_set)[MODEL]
+            scores.append(found[score_set.ranking])
+        points.append(Point(size, tuple(scores)))
+    curve = LearningCurve(title, points, conclude(points, title))
+    part = "validation" if split.test is None else "test"
+    _write(folder, curve, part=part, command=command)
+    return curve
+
+
+def check_images(split: Split) -> None:
+    """Refuses a split of which no learning curve can be drawn.
+
+    Raises:
       ValueError: If there are fewer than two training images.
     """
     if len(split.train) < 2:
@@ -94,35 +128,6 @@ def measure(
             "a learning curve needs at least two training images, got "
             f"{len(split.train)}; annotate more."
         )
-    _refuse_others(folder)
-    points, title = list[Point](), ""
-    for size in sizes(len(split.train)):
-        scores = []
-        for draw in range(DRAWS):
-            rng = np.random.default_rng([seed, size, draw])
-            chosen = sorted(rng.choice(len(split.train), size, replace=False))
-            train = [split.train[i] for i in chosen]
-            config = configure(train, seed + draw)
-            name = f"{size} {'image' if size == 1 else 'images'}, draw {draw + 1}"
-            print(f"{name} of {DRAWS}", flush=True)
-            outcome = experiment.run(
-                config,
-                split._replace(train=train),
-                folder / name,
-                title=name,
-                command=command,
-            )
-            score_set = score_sets.suiting(
-                config.best_metric, num_classes=config.model.num_classes
-            )
-            found = outcome.comparison.scores(score_set)[MODEL]
-            title = score_set.shown[score_set.ranking]
-            scores.append(found[score_set.ranking])
-        points.append(Point(size, tuple(scores)))
-    curve = LearningCurve(title, points, conclude(points, title))
-    part = "validation" if split.test is None else "test"
-    _write(folder, curve, part=part, command=command)
-    return curve
 
 
 def planned_steps(folder: pathlib.Path) -> int | None:
@@ -174,18 +179,13 @@ def conclude(points: Sequence[Point], title: str) -> str:
     )
 
 
-def _refuse_others(folder: pathlib.Path) -> None:
-    """Refuses a folder that holds anything but a learning curve."""
-    if not folder.exists():
-        return
-    names = {path.name for path in folder.iterdir()}
-    has_runs = any(_RUN.fullmatch(name) for name in names)
-    own = {_TABLE, _REPORT} if has_runs else set()
-    others = sorted(n for n in names - own if not _RUN.fullmatch(n))
-    if others:
-        raise FileExistsError(
-            f"{folder} holds other files ({others[0]}); choose a new folder."
-        )
+def _claim(folder: pathlib.Path) -> None:
+    """Refuses a folder with other files; removes what a killed process left there."""
+    runs = list(folder.iterdir()) if folder.is_dir() else []
+    if any(_RUN.fullmatch(path.name) for path in runs):
+        folders.remove_temporaries(folder)
+    elif not folders.is_unused(folder):
+        raise FileExistsError(f"{folder} holds other files; choose a new folder.")
 
 
 def _write(

@@ -169,16 +169,21 @@ def plan_training(
         f"the shortest side is {shortest} pixels: tiles of {tile_size} pixels, which "
         f"give outputs of {configs.output_size(config)}",
     ]
-    if counted:
-        reasons += [
+    if counted and "instances.min_size" not in overrides:
+        reasons.append(
             f"components of fewer than {min_size} pixels are removed: the smallest "
-            "annotated objects are four times as large",
+            "annotated objects are four times as large"
+        )
+    if config.tune_instances:
+        reasons.append(
             "after training, the threshold, method and size limit that score best on "
-            "the validation images are stored with the model",
-        ]
+            "the validation images are stored with the model"
+        )
+    tiles = "one tile" if config.batch_size == 1 else f"{config.batch_size} tiles"
+    flags = "--steps and --features" if pretrained is None else "--steps"
     reasons.append(
-        f"{num_steps} updates of one tile each, {config.model.features} features; "
-        "change them with --steps and --features"
+        f"{num_steps} updates of {tiles} each, {config.model.features} features; "
+        f"change them with {flags}"
     )
     reasons += [f"{name} is set to {value}" for name, value in overrides.items()]
     return TrainingPlan(config, reasons)
