@@ -91,8 +91,12 @@ def test_stepping_by_the_output_leaves_seams(make_variables, monkeypatch):
     assert largest_error(actual[20:], expected[20:]) > 1e-2
 
 
-def test_tiles_of_one_program_agree_bit_for_bit(make_variables):
-    """The place of a tile in image and batch must not change one bit."""
+def test_tiles_of_one_program_agree_up_to_rounding(make_variables):
+    """The place of a tile in image and batch changes the last bits at most.
+
+    Vector units compute what is left at the end of a row in another way than the rest:
+    with AVX-512 all bits were equal, with AVX2 they are not.
+    """
     model = UNet(features=2, depth=2)
     params = make_variables(model)["params"]
     image = random_image(100, 40)
@@ -100,7 +104,7 @@ def test_tiles_of_one_program_agree_bit_for_bit(make_variables):
     whole = predict(TrainedModel(model, params), image, **settings)
     rest = predict(TrainedModel(model, params), image[24:], **settings)  # one tile less
     inner = model.geometry.margin  # beyond what sees the mirrored border
-    np.testing.assert_array_equal(rest[inner:], whole[24 + inner :])
+    np.testing.assert_allclose(rest[inner:], whole[24 + inner :], rtol=0, atol=1e-6)
 
 
 def test_batch_size_does_not_matter(make_variables):
