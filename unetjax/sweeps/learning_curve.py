@@ -56,7 +56,7 @@ def sizes(num_images: int) -> list[int]:
 
     Example:
       >>> sizes(43)
-      [5, 11, 22, 43]
+      [5, 10, 21, 43]
       >>> sizes(3)
       [1, 3]
     """
