@@ -47,9 +47,8 @@ Item = TypeVar("Item", Example, Segmentation)
 
 _PICTURES = 6  # test images that are drawn
 
-Scores = dict[
-    str, dict[str, dict[str, float | None]]
-]  # by set of images, method and name
+# By set of images, method and name.
+Scores = dict[str, dict[str, dict[str, float | None]]]
 
 
 def make_parser() -> ArgumentParser:

@@ -2,7 +2,9 @@
 
 import argparse
 import functools
-from typing import TYPE_CHECKING, Any
+import json
+import pathlib
+from typing import TYPE_CHECKING
 
 from unetjax.cli.check import add_mask_type
 from unetjax.cli.command import ArgumentParser, path
@@ -86,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.evaluation.score_sets import SCORE_SETS
     from unetjax.files import folders
     from unetjax.metrics.metric import merge_all
-    from unetjax.reporting import console
+    from unetjax.reporting import console, records
     from unetjax.settings import check_range
 
     runtime.prepare()
@@ -128,36 +130,26 @@ def run(options: argparse.Namespace) -> int:
         total["cell everywhere"] = score_set.compute(truth, everywhere)
     table = score_set.table(total)
     print(console.table(table.rows, table.columns))
-    _write(
-        [
-            *(files | each for files, each in zip(named, scores, strict=True)),
-            {"truth": "all", "prediction": "all", **total["all"]},
+    data = {
+        "images": [
+            files | scoring.without_nan(each)
+            for files, each in zip(named, scores, strict=True)
         ],
-        options,
-    )
+        "all": scoring.without_nan(total["all"]),
+    }
+    everything = {"truth": "all", "prediction": "all", **data["all"]}
+    if options.csv is not None:
+        table_rows = [*data["images"], everything]
+        _write(options.csv, records.csv_text(table_rows, everything))
+    if options.json is not None:
+        _write(options.json, json.dumps(data, indent=2) + "\n")
     return 0
 
 
-def _write(rows: "list[dict[str, Any]]", options: argparse.Namespace) -> None:
-    """Writes every score to the files that were asked for; undefined ones are empty."""
-    import json
-    import math
-
+def _write(file: pathlib.Path, text: str) -> None:
+    """Writes a file of scores, and says where."""
     from unetjax.files import folders
-    from unetjax.reporting import records
 
-    rows = [
-        {k: None if isinstance(x, float) and math.isnan(x) else x for k, x in r.items()}
-        for r in rows
-    ]
-    *each, total = rows
-    data = {"images": each, "all": {k: total[k] for k in list(total)[2:]}}
-    texts = {
-        options.csv: records.csv_text(rows, total),
-        options.json: json.dumps(data, indent=2) + "\n",
-    }
-    for file, text in texts.items():
-        if file is not None:
-            with folders.write_atomically(file) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            print(f"scores: {file}")
+    with folders.write_atomically(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"scores: {file}")

@@ -53,14 +53,14 @@ def transfer(
             "a network can start only from one of the same architecture; the trained "
             f"one has {', '.join(differences)}."
         )
-    blocks = {**trained_params, "head": params["head"]}
+    head = _start_head(trained, trained_params["head"], model, params["head"])
+    blocks: dict[str, Any] = {**trained_params, "head": head}
     channels = num_input_channels(params)
     if num_input_channels(trained_params) != channels:
         first = "encoder_0" if model.depth else "bottleneck"
         conv = blocks[first]["conv_0"]
         conv = {**conv, "kernel": _with_channels(conv["kernel"], channels)}
         blocks[first] = {**blocks[first], "conv_0": conv}
-    blocks["head"] = _start_head(trained, trained_params["head"], model, params["head"])
     return jax.tree.map(jnp.asarray, blocks)
 
 
