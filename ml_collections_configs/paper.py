@@ -109,6 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.image_suffix = ""
     config.data.mask_suffix = ""
     config.data.mask_type = "auto"
+    config.data.ignore = None  # number of unannotated pixels in masks, beside -1
     config.data.train = ""
     config.data.validation = ""
     config.data.test = ""

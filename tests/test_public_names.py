@@ -56,11 +56,15 @@ def test_commands():
     }
     assert options == {
         "demo": ["--out", "--steps"],
-        "check": ["--image-suffix", "--mask-suffix", "--mask-type", "images", "masks"],
+        "check": [
+            *("--ignore", "--image-suffix", "--mask-suffix", "--mask-type"),
+            *("images", "masks"),
+        ],
         "train": [
             "--features",
             "--from",
             "--holdout",
+            "--ignore",
             "--image-suffix",
             "--keep-split",
             "--learning-curve",
@@ -98,6 +102,7 @@ def test_commands():
         "info": ["model"],
         "evaluate": [
             "--csv",
+            "--ignore",
             "--json",
             *("--mask-type", "--partial", "--scores", "--tolerance", "--within"),
             *("predicted", "truth"),

@@ -93,3 +93,18 @@ def test_every_score_is_written_as_a_table_and_as_json(tmp_path, capsys):
     assert "--csv and --json must name two files" in capsys.readouterr().err
     assert main.main([*command[:-1], str(tmp_path / "none" / "a.csv")]) == 2
     assert "create it first" in capsys.readouterr().err
+
+
+def test_ignored_pixels_are_not_scored(tmp_path, capsys):
+    """The right half is unannotated; what is predicted there does not count."""
+    truth = write_classes(tmp_path / "truth", [[0, 1, 1, 0, 9, 9, 9, 9]])
+    predicted = write_classes(tmp_path / "out", [[0, 1, 1, 0, 0, 2, 0, 0]])
+    for scores, perfect in (("cells", "AP at IoU 0.5"), ("pixels", "Dice")):
+        command = ["evaluate", predicted, truth, "--scores", scores]
+        assert main.main([*command, "--mask-type=instances", "--ignore", "9"]) == 0
+        printed = capsys.readouterr().out
+        assert "9 ignored as not annotated" in printed
+        assert re.search(rf"^{perfect} +1\.0+$", printed, re.MULTILINE)
+        assert main.main([*command, "--mask-type=instances"]) == 0
+        printed = capsys.readouterr().out
+        assert not re.search(rf"^{perfect} +1\.0+$", printed, re.MULTILINE)

@@ -106,6 +106,18 @@ def test_the_command_in_the_report_repeats_the_split(start):
     assert again[:3] == (config, names, command)
 
 
+def test_unannotated_pixels_are_named_by_their_number(start, folders, tmp_path):
+    for path in (tmp_path / "own" / "masks").iterdir():
+        mask = images.read_labels(path)
+        mask[:6] = 250
+        path.unlink()
+        images.write_labels(path, mask)
+    config, _, command, printed = start("--ignore", "250")
+    assert config.data.ignore == 250
+    assert "250 ignored as not annotated" in printed
+    assert "--ignore 250" in command
+
+
 def test_a_pretrained_model_gives_architecture_and_scaling(start, tmp_path):
     model = UNet(features=4, depth=2, norm="layer", dropout_rate=0.1)
     image = np.zeros((1, 44, 44, 1), np.float32)

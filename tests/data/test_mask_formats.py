@@ -56,7 +56,7 @@ def test_the_whole_data_set_decides():
         (
             CELLS - 2,
             "instances",
-            "masks/ has masks with the value -2; cells are numbere",
+            r"masks/ has masks with the value -2; cells are .* --ignore=-2 if that",
         ),
     ],
 )
@@ -77,6 +77,7 @@ def test_unannotated_pixels_are_no_cells_and_no_class():
         assert found.mask_type == "instances"
         assert found.description == (
             f"numbered cells, 9 to 9 per image, {unknown} ignored as not annotated"
+            + ("; --ignore=-1 keeps 255" if unknown == 255 else "")
         )
         example = mask_formats.to_example(cells[..., None], masks[0], "a", found)
         assert set(example.label[7]) == {-1}
@@ -90,6 +91,52 @@ def test_unannotated_pixels_are_no_cells_and_no_class():
     # 255 is the number of a cell where there are so many.
     many = [np.arange(256).reshape(16, 16)]
     assert "255 to 255 per image" in mask_formats.infer_mask_format(many).description
+
+
+@pytest.mark.parametrize("unknown", [-2, 3, 77, 254, 255])
+def test_any_number_may_mark_unannotated_pixels(unknown):
+    """In masks of cells, of classes, and of background and foreground."""
+    is_unknown = np.arange(8)[:, None] + 0 * CELLS == 7
+    for mask, inferred in (
+        (CELLS, "instances"),
+        (CLASSES, "classes"),
+        (200 * (CELLS > 0), "classes"),
+    ):
+        partial = np.where(is_unknown, unknown, mask)
+        found = mask_formats.infer_mask_format([partial], ignore=unknown)
+        assert found.mask_type == inferred
+        assert found.description.endswith(f", {unknown} ignored as not annotated")
+        example = mask_formats.to_example(partial[..., None], partial, "a", found)
+        assert set(example.label[is_unknown]) == {-1}
+        assert not example.instances[is_unknown].any()
+        whole = mask_formats.infer_mask_format([mask])
+        complete = mask_formats.to_example(mask[..., None], mask, "a", whole)
+        known = ~is_unknown
+        np.testing.assert_array_equal(example.label[known], complete.label[known])
+
+
+def test_background_and_foreground_may_be_numbered_beside_unannotated_zeros():
+    """As strokes of a pen: 0 nowhere drawn, 1 background, 2 foreground."""
+    strokes = np.where(CELLS == 1, 2, np.where(CELLS == 2, 1, 0))
+    found = mask_formats.infer_mask_format([strokes], ignore=0)
+    example = mask_formats.to_example(strokes[..., None], strokes, "a", found)
+    np.testing.assert_array_equal(example.label, strokes - 1)
+    with pytest.raises(ValueError, match="0 is background and cannot be ignored"):
+        mask_formats.infer_mask_format([strokes], "instances", ignore=0)
+
+
+def test_a_number_that_is_ignored_replaces_the_rule_for_255():
+    mask = np.where(CELLS == 2, 255, CLASSES)
+    with pytest.raises(ValueError, match=r"0, 1, 2, 255: .* or --ignore=VALUE if one"):
+        mask_formats.infer_mask_format([mask], "classes", ignore=-1)
+    cells = [np.where(CELLS == 2, 255, CELLS)]
+    found = mask_formats.infer_mask_format(cells, "instances", ignore=-1)
+    assert found.description == "numbered cells, 2 to 2 per image"
+
+
+def test_an_ignored_number_that_does_not_occur_is_named():
+    found = mask_formats.infer_mask_format([CELLS], ignore=99)
+    assert found.doubts == ("No mask has a pixel of 99, which --ignore names.",)
 
 
 def test_one_object_of_a_class_with_a_border_of_255_is_no_cell():

@@ -140,6 +140,20 @@ def test_custom_suffixes(folders, tmp_path):
     assert len(split.train) == 4
 
 
+def test_unannotated_pixels_of_folders(folders, tmp_path):
+    for i in range(5):
+        path = tmp_path / "masks" / f"{i}.tif"
+        mask = images.read_labels(path)
+        mask[:3] = 200
+        path.unlink()
+        images.write_labels(path, mask)
+    settings = replace(folders, mask_type="instances", ignore=200)
+    for part in open_split(settings)[:2]:
+        for example in part:
+            assert set(example.label[:3].flat) == {-1}
+            assert example.instances.max() < 200
+
+
 def test_lines():
     settings = DataSettings(name="lines", num_images=3, validation="2:", seed=4)
     split = open_split(settings)

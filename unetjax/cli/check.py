@@ -45,7 +45,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the names of their masks end instead, such as _seg.png (default: as "
         "above)",
     )
-    add_mask_type(parser)
+    add_mask_meaning(parser)
 
 
 def read_data(
@@ -55,17 +55,31 @@ def read_data(
     from unetjax.data import folder
 
     naming = folder.FileNaming(options.image_suffix, options.mask_suffix)
-    return folder.read(images, masks, mask_type=options.mask_type, naming=naming)
+    return folder.read(
+        images,
+        masks,
+        mask_type=options.mask_type,
+        ignore=options.ignore,
+        naming=naming,
+    )
 
 
-def add_mask_type(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that says what the numbers in masks mean."""
+def add_mask_meaning(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what the numbers in masks mean."""
     parser.add_argument(
         "--mask-type",
         choices=("auto", "instances", "classes"),
         default="auto",
         help="whether masks number the cells or give classes (default: inferred from "
         "their values)",
+    )
+    parser.add_argument(
+        "--ignore",
+        type=int,
+        metavar="VALUE",
+        help="number of pixels in masks that are not annotated: they are neither "
+        "learned nor scored (default: -1, and 255 above classes 0, 1, ... as in Pascal "
+        "VOC)",
     )
 
 

@@ -6,7 +6,7 @@ import json
 import pathlib
 from typing import TYPE_CHECKING
 
-from unetjax.cli.check import add_mask_type
+from unetjax.cli.check import add_mask_meaning
 from unetjax.cli.command import ArgumentParser, path
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         help="folder of masks of the field of view, or one file; pixels that are 0 "
         "there do not count",
     )
-    add_mask_type(parser)
+    add_mask_meaning(parser)
     parser.add_argument(
         "--partial",
         action="store_true",
@@ -107,6 +107,7 @@ def run(options: argparse.Namespace) -> int:
         options.predicted,
         options.truth,
         mask_type=options.mask_type,
+        ignore=options.ignore,
         read_as=_READ_AS.get(options.scores, "labels"),
         within=options.within,
         partial=options.partial,

@@ -161,6 +161,7 @@ def run(options: argparse.Namespace) -> int:
         image_suffix=options.image_suffix,
         mask_suffix=options.mask_suffix,
         mask_type=options.mask_type,
+        ignore=options.ignore,
         validation_fraction=options.validation,
         test_fraction=options.test,
         test_images=_resolved(options.test_images),
@@ -344,7 +345,7 @@ def _fit_guard(settings: "DataSettings", length: int) -> "DataSettings":
 def _command(options: argparse.Namespace) -> str:
     """Returns the command line that repeats the training."""
     args = ["unetjax", "train", options.images, options.masks, "--out", options.out]
-    for name in ("mask_type", "features", "validation", "test", "seed"):
+    for name in ("mask_type", "ignore", "features", "validation", "test", "seed"):
         value = getattr(options, name)
         args += [] if value is None else [f"--{name.replace('_', '-')}", value]
     length = "minutes" if options.steps is None else "steps"

@@ -95,6 +95,7 @@ def load(
     masks: Path,
     *,
     mask_type: MaskType = "auto",
+    ignore: int | None = None,
     naming: FileNaming = USUAL,
 ) -> list[Example]:
     """Returns the examples of a data set without errors; see `read`.
@@ -103,7 +104,9 @@ def load(
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If the data set has errors, all of them, one line each.
     """
-    examples, _, problems = read(images, masks, mask_type=mask_type, naming=naming)
+    examples, _, problems = read(
+        images, masks, mask_type=mask_type, ignore=ignore, naming=naming
+    )
     checks.raise_errors(problems)
     return examples
 
@@ -113,6 +116,7 @@ def read(
     masks: Path,
     *,
     mask_type: MaskType = "auto",
+    ignore: int | None = None,
     naming: FileNaming = USUAL,
 ) -> FolderReport:
     """Reads a whole data set, with a summary and all its problems.
@@ -121,6 +125,7 @@ def read(
       images: A folder of images, or one file; every page of a TIFF stack is an image.
       masks: The folder or the file of their masks, paired as in `pair`.
       mask_type: Format of the masks; see `mask_formats.infer_mask_format`.
+      ignore: The number of unannotated pixels in masks, likewise.
       naming: File names, if they are not as `pair` expects.
 
     Raises:
@@ -145,7 +150,7 @@ def read(
         pages = [page for content in readable for page in content.masks]
         try:
             mask_format = mask_formats.infer_mask_format(
-                pages, mask_type, where=str(masks)
+                pages, mask_type, ignore=ignore, where=str(masks)
             )
         except ValueError as error:
             problems.append(Problem("error", str(error)))

@@ -43,12 +43,14 @@ def infer_mask_format(
     masks: Sequence[Int[np.ndarray, "_ _"]],
     mask_type: MaskType = "auto",
     *,
+    ignore: int | None = None,
     where: str = "the data set",
 ) -> MaskFormat:
     """Returns the format of the masks of a data set, from all of them together.
 
-    Pixels of -1 are not annotated, nor are those of 255 beside numbers 0, 1, ... K
-    without a gap, as in Pascal VOC. Without these:
+    Pixels of -1 are not annotated, nor are those of `ignore`; if that is not given,
+    nor are those of 255 beside numbers 0, 1, ... K without a gap, as in Pascal VOC.
+    Without these:
 
     1. Two numbers are background and foreground, the larger one being foreground.
     2. Numbers that mark one connected piece each are instances, if 0 occurs, except
@@ -62,6 +64,7 @@ def infer_mask_format(
         `classes`: background and foreground, or classes 0, 1, ... without a gap over
         the data set. Connected components are cells.
         `auto`: inferred by the rules above.
+      ignore: The number of pixels that are not annotated, beside -1.
       where: What messages call the masks, such as the path of their folder.
 
     Raises:
@@ -73,7 +76,10 @@ def infer_mask_format(
     """
     check_choice("mask_type", mask_type, MaskType)
     values: set[int] = set().union(*(np.unique(mask).tolist() for mask in masks))
-    ignored = {IGNORED} | ({_VOID} if _has_void(values) else set())
+    if ignore is None:
+        ignored = {IGNORED} | ({_VOID} if _has_void(values) else set())
+    else:
+        ignored = {IGNORED, ignore}
     present = sorted(values - ignored)
     masks = [np.where(np.isin(mask, [*ignored]), 0, mask) for mask in masks]
     inferred: MaskType = mask_type
@@ -81,18 +87,28 @@ def infer_mask_format(
         _check_sharp(masks, present, where)
         numbers = [set(np.unique(mask[mask > 0]).tolist()) for mask in masks]
         is_numbered = len(present) > 2 and _are_numbered(masks, present, numbers)
-        if is_numbered and _VOID in ignored:  # the masks of VOC begin at 1 in each file
+        if (
+            is_numbered and ignore is None and _VOID in ignored
+        ):  # the masks of VOC begin at 1 in each file
             is_numbered = all(each == set(range(1, len(each) + 1)) for each in numbers)
         inferred = "instances" if is_numbered else "classes"
     if inferred == "instances":
+        if 0 in ignored:
+            raise ValueError(
+                f"{where} has numbered cells, in which 0 is background and cannot be "
+                "ignored; give background and unannotated pixels two numbers."
+            )
         found = _instance_format(masks, present, where)
     else:
         found = _class_format(present, where)
     doubts = [*_strays(masks)]
+    if ignore is not None and ignore not in values:
+        doubts.append(f"No mask has a pixel of {ignore}, which --ignore names.")
     if mask_type == "auto" and len(present) > 2:
         doubts += _doubts(masks, found)
     return found._replace(
-        description=found.description + _describe_ignored(ignored & values),
+        description=found.description
+        + _describe_ignored(ignored & values, is_rule=ignore is None),
         ignored=tuple(sorted(ignored)),
         doubts=tuple(doubts),
     )
@@ -143,7 +159,8 @@ def _check_sharp(
         raise ValueError(
             f"{where} has masks with values such as {present[1]} on the rim between "
             f"{present[0]} and {top}: they were smoothed or scaled; export them "
-            f"without interpolation, or set each pixel to {present[0]} or {top}."
+            f"without interpolation, or set each pixel to {present[0]} or {top}; use "
+            f"--ignore={present[1]} if that marks unannotated pixels."
         )
 
 
@@ -165,7 +182,8 @@ def _instance_format(
     if present and present[0] < 0:
         raise ValueError(
             f"{where} has masks with the value {present[0]}; cells are numbered from "
-            f"1, 0 is background, and {IGNORED} is not annotated."
+            f"1, 0 is background, and {IGNORED} is not annotated; use "
+            f"--ignore={present[0]} if that marks unannotated pixels."
         )
     counts = [len(np.unique(mask[mask > 0])) for mask in masks]
     description = f"numbered cells, {min(counts)} to {max(counts)} per image"
@@ -184,15 +202,21 @@ def _class_format(present: Sequence[int], where: str) -> MaskFormat:
             f"{where} has masks with the values {listed}: neither background and "
             "foreground, which are two, nor classes 0, 1, 2 without a gap (-1 is "
             f"ignored, and so is {_VOID} above them); renumber them, or use "
-            "--mask-type=instances if they number cells."
+            "--mask-type=instances if they number cells, or --ignore=VALUE if one of "
+            "them marks unannotated pixels."
         )
     description = f"0 to {present[-1]} read as {len(present)} classes"
     return MaskFormat("classes", len(present), 1, description)
 
 
-def _describe_ignored(ignored: set[int]) -> str:
+def _describe_ignored(ignored: set[int], *, is_rule: bool) -> str:
+    """Returns which numbers are ignored; how not to, where a rule has decided."""
+    if not ignored:
+        return ""
     listed = " and ".join(map(str, sorted(ignored)))
-    return f", {listed} ignored as not annotated" if ignored else ""
+    otherwise = f"; --ignore={IGNORED} keeps {_VOID}"
+    has_void = is_rule and _VOID in ignored
+    return f", {listed} ignored as not annotated{otherwise if has_void else ''}"
 
 
 def _strays(masks: Sequence[Int[np.ndarray, "_ _"]]) -> list[str]:

@@ -38,6 +38,8 @@ class DataSettings:
       mask_suffix: Of `folder`: how the names of their masks end instead; "" finds masks
         as `folder.pair` does.
       mask_type: Of `folder`: what the numbers in masks mean.
+      ignore: Of `folder`: the number of unannotated pixels in masks, beside -1; see
+        `mask_formats.infer_mask_format`.
       train: Training images. Of a public data set a split or a slice of it such as
         "train[:20]"; of others a slice such as ":20" of the images in order; "" is all
         images that are not in another part.
@@ -73,6 +75,7 @@ class DataSettings:
     image_suffix: str = ""
     mask_suffix: str = ""
     mask_type: MaskType = "auto"
+    ignore: int | None = None
     train: str = ""
     validation: str = ""
     test: str = ""
@@ -252,6 +255,7 @@ def _load_folder(settings: DataSettings, images: str, masks: str) -> list[Exampl
         images,
         masks,
         mask_type=settings.mask_type,
+        ignore=settings.ignore,
         naming=FileNaming(settings.image_suffix, settings.mask_suffix),
     )
 

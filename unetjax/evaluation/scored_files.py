@@ -54,6 +54,7 @@ def read(
     truth: pathlib.Path,
     *,
     mask_type: MaskType = "auto",
+    ignore: int | None = None,
     read_as: ReadAs = "labels",
     within: pathlib.Path | None = None,
     partial: bool = False,
@@ -67,6 +68,7 @@ def read(
       predicted: Folder of masks or label images, or one file.
       truth: Folder of true masks, or one file.
       mask_type: What the numbers mean, in both.
+      ignore: The number of unannotated pixels in the truth, which are not scored.
       read_as: What predictions are; `membranes` and `foreground` prefer probabilities.
       within: Folder of masks of the field of view, or one file; truth is not annotated
         where they are 0.
@@ -81,7 +83,9 @@ def read(
     true = [list(images.read_label_stack(path)) for path, _ in pairs]
     pages = [page for stack in true for page in stack]
     if not labels:
-        known = mask_formats.infer_mask_format(pages, mask_type, where=str(truth))
+        known = mask_formats.infer_mask_format(
+            pages, mask_type, ignore=ignore, where=str(truth)
+        )
         if read_as == "membranes":
             _check_is_membranes(known, str(truth))
         found = [_probabilities(path, read_as) for _, path in pairs]
@@ -92,6 +96,7 @@ def read(
             pages,
             [page for stack in masks for page in stack],
             mask_type,
+            ignore=ignore,
             truth=str(truth),
             predicted=str(predicted),
         )
@@ -199,6 +204,7 @@ def _formats(
     masks: Sequence[Int[np.ndarray, "_ _"]],
     mask_type: MaskType,
     *,
+    ignore: int | None,
     truth: str,
     predicted: str,
 ) -> tuple[MaskFormat, MaskFormat]:
@@ -207,7 +213,7 @@ def _formats(
     The truth decides. Predictions of background and foreground fit every truth of
     these two or of cells, and numbered cells fit background and foreground.
     """
-    known = mask_formats.infer_mask_format(true, mask_type, where=truth)
+    known = mask_formats.infer_mask_format(true, mask_type, ignore=ignore, where=truth)
     is_binary = len(_numbers(masks)) < 3
     if known.mask_type == "instances":
         kind = "classes" if is_binary and mask_type == "auto" else "instances"
@@ -217,7 +223,10 @@ def _formats(
         if own.num_classes == 2:
             return known, own
         both = mask_formats.infer_mask_format(
-            [*true, *masks], "classes", where=f"{truth} or {predicted}"
+            [*true, *masks],
+            "classes",
+            ignore=ignore,
+            where=f"{truth} or {predicted}",
         )
         return both, both
     classes = set(range(known.num_classes))
