@@ -33,6 +33,7 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.measuring import Row
 from experiments.benchmarks.plan import Plan
+from unetjax import signals
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
 from unetjax.devices import runtime
 from unetjax.suggestions import suggest
@@ -176,4 +177,4 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.exit_program(main())

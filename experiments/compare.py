@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from experiments.benchmarks import machine
+from unetjax import signals
 from unetjax.cli import main as command_line
 from unetjax.cli.command import (
     ArgumentParser,
@@ -263,4 +264,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.exit_program(main())

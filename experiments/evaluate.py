@@ -12,12 +12,12 @@ deviation over seeds or folds.
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from experiments import launch as launching
 from experiments import model_flags
 from experiments.launch import Invocation, launch
+from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison as comparisons
 from unetjax.evaluation import score_sets
@@ -101,4 +101,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.exit_program(main())

@@ -10,11 +10,11 @@ there are none), with their truth and the prediction of the best model of each r
 """
 
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from experiments import launch as launching
 from experiments.launch import Invocation, launch
+from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.data.examples import Example
 from unetjax.evaluation import augmentation_pictures, comparison, panels
@@ -83,4 +83,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.exit_program(main())

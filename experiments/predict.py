@@ -9,12 +9,12 @@ image, --with=runs/b over the models of several runs.
 """
 
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from experiments import launch as launching
 from experiments import model_flags
 from experiments.launch import Invocation, launch
+from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison, prediction_files
 from unetjax.model_io import model_folder
@@ -69,4 +69,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.exit_program(main())

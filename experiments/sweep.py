@@ -15,11 +15,11 @@ searches with Optuna instead, and stops trials that are worse than the median.
 
 import pathlib
 import runpy
-import sys
 from collections.abc import Sequence
 
 from experiments import launch as launching
 from experiments.launch import Invocation, launch
+from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.reporting import console
 from unetjax.settings import check_range
@@ -123,4 +123,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.exit_program(main())

@@ -11,12 +11,12 @@ batch.
 
 import pathlib
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import get_args
 
 from experiments import launch as launching
 from experiments.launch import Invocation, launch
+from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.data.splits import Split
 from unetjax.training import cost, experiment
@@ -105,4 +105,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.exit_program(main())

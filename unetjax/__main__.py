@@ -1,16 +1,17 @@
 """Entry point of the `unetjax` command and of `python -m unetjax`."""
 
 import signal
-import sys
+from typing import NoReturn
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Runs the command; Ctrl-C while its modules are imported shows no traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from unetjax import signals
     from unetjax.cli.main import main as run
 
-    return run()
+    signals.exit_program(run())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -72,6 +72,20 @@ def deferred() -> Iterator[None]:
         yield
     if received:
         raise StoppedError(received[0])
+
+
+def exit_program(status: int) -> NoReturn:
+    """Ends the process with an exit status, at once where a signal stopped it.
+
+    Threads of XLA may compute still, and those of Orbax may start others. Where Python
+    ends in its usual way, the first crash the process and the second print a traceback.
+    """
+    if status > 128:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
