@@ -135,4 +135,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.instances.smoothing = 1.0  # pixels; of seeds "maps"
     config.instances.min_size = 0  # pixels
     config.instances.fill_holes = False
+
+    config.devices = ml_collections.ConfigDict()
+    config.devices.partition = "pmap"  # or "jit"; the numbers are the same
     return config

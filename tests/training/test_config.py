@@ -161,6 +161,7 @@ BAD_VALUES = [
     ("instances.smoothing", -1.0, "at least 0"),
     ("instances.min_size", -1, "at least 0"),
     ("instances.fill_holes", "yes", "True or False"),
+    ("devices.partition", "xmap", "one of pmap, jit"),
 ]
 
 

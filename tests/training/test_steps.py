@@ -1,4 +1,5 @@
 import functools
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from unetjax import losses
 from unetjax.data.batch import Batch
 from unetjax.devices import parallel
+from unetjax.devices.settings import Partition
 from unetjax.network.unet import UNet
 from unetjax.training import steps
 
@@ -58,6 +60,21 @@ def test_two_devices_take_the_step_of_one(key, batch, state, loss):
     jax.tree.map(close, actual, expected)
 
 
+def test_jit_takes_the_step_of_pmap_bit_for_bit(key, batch, state):
+    """Also with dropout, whose masks depend on the device."""
+    batch["weight"] = batch["weight"].at[2:].multiply(0.1)  # uneven shards
+    step = functools.partial(STEP, model=MODEL.clone(dropout_rate=0.5))
+
+    def train(partition):
+        run = parallel.data_parallel(step, partition=partition)
+        current = parallel.replicate(jax.tree.map(jnp.copy, state))
+        for _ in range(3):
+            current, metrics = run(current, parallel.shard(batch, 2), key)
+        return current, metrics
+
+    jax.tree.map(np.testing.assert_array_equal, train("jit"), train("pmap"))
+
+
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_shard_map_takes_the_step_of_one_device(key, batch, check_vma):
     """Also with its default checks, under which JAX sums gradients by itself."""
@@ -81,14 +98,16 @@ def test_shard_map_takes_the_step_of_one_device(key, batch, check_vma):
     jax.tree.map(close, actual, expected)
 
 
-def test_data_parallel_compiles_once(key, batch, state):
+@pytest.mark.parametrize("partition", get_args(Partition))
+def test_data_parallel_compiles_once(key, batch, state, partition):
     traces = []
 
     def step(state, batch, key, *, axis_name):
         traces.append(axis_name)
         return STEP(state, batch, key, axis_name=axis_name)
 
-    run, state = parallel.data_parallel(step), parallel.replicate(state)
+    run = parallel.data_parallel(step, partition=partition)
+    state = parallel.replicate(state)
     for _ in range(3):
         state, _ = run(state, parallel.shard(batch, 2), key)
     assert traces == [parallel.AXIS]

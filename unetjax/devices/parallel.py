@@ -1,14 +1,22 @@
-"""The one place that knows about several devices: batch axis, sharding, pmap."""
+"""The one place that knows about several devices: batch axis, sharding, pmap.
+
+`jax.pmap` has been a wrapper over `jax.jit` and `jax.shard_map` since JAX 0.8, and the
+only one since 0.9.2. Its documentation advises new code to call `jax.shard_map`; no
+removal was announced up to JAX 0.12. `data_parallel` makes either call, with equal
+results, so the setting `devices.partition` is all that depends on `jax.pmap`.
+"""
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
+
+from unetjax.devices.settings import DeviceSettings, Partition
 
 AXIS = "batch"
 
@@ -30,7 +38,10 @@ def replicate(tree: PyTree, num_devices: int | None = None) -> PyTree:
 
 
 def data_parallel(
-    step_fn: Callable[..., PyTree], *, num_devices: int | None = None
+    step_fn: Callable[..., PyTree],
+    *,
+    num_devices: int | None = None,
+    partition: Partition = DeviceSettings.partition,
 ) -> Callable[..., PyTree]:
     """Compiles `step_fn(state, batch, *shared, axis_name=...)` for several devices.
 
@@ -41,26 +52,58 @@ def data_parallel(
     Args:
       step_fn: A step whose results are equal on every device.
       num_devices: How many local devices to use; all of them by default.
+      partition: Whether `jax.pmap` or `jax.jit` compiles it; the results are equal.
 
     Returns:
       The compiled step; its batch has shape [device, batch / device, ...].
     """
+    devices = jax.local_devices()[:num_devices]
+    compile_for = _pmap if partition == "pmap" else _jit
+    step = functools.partial(step_fn, axis_name=AXIS)
 
     @functools.cache
     def compiled(num_shared: int) -> Callable[..., PyTree]:
-        return jax.pmap(
-            functools.partial(step_fn, axis_name=AXIS),
-            axis_name=AXIS,
-            in_axes=(None, 0, *(None,) * num_shared),
-            out_axes=None,
-            donate_argnums=0,
-            devices=jax.local_devices()[:num_devices],
-        )
+        return compile_for(step, devices, num_shared)
 
     def run(state: PyTree, batch: PyTree, *shared: PyTree) -> PyTree:
         return compiled(len(shared))(state, batch, *shared)
 
     return run
+
+
+def _pmap(
+    step: Callable[..., PyTree], devices: Sequence[jax.Device], num_shared: int
+) -> Callable[..., PyTree]:
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0, *(None,) * num_shared),
+        out_axes=None,
+        donate_argnums=0,
+        devices=devices,
+    )
+
+
+def _jit(
+    step: Callable[..., PyTree], devices: Sequence[jax.Device], num_shared: int
+) -> Callable[..., PyTree]:
+    """What `_pmap` is made of, by the functions that JAX recommends for new code."""
+    mesh = Mesh(np.array(devices), (AXIS,))
+    shared, split = PartitionSpec(), PartitionSpec(AXIS)
+    specs = (shared, split, *(shared,) * num_shared)
+
+    def of_one_device(state: PyTree, batch: PyTree, *shared: PyTree) -> PyTree:
+        return step(state, jax.tree.map(lambda x: x[0], batch), *shared)
+
+    mapped = jax.shard_map(
+        of_one_device, mesh=mesh, in_specs=specs, out_specs=shared, check_vma=False
+    )
+    return jax.jit(
+        mapped,
+        donate_argnums=0,
+        in_shardings=tuple(NamedSharding(mesh, spec) for spec in specs),
+        out_shardings=NamedSharding(mesh, shared),
+    )
 
 
 def shard(batch: PyTree, num_devices: int) -> PyTree:

@@ -12,6 +12,7 @@ from unetjax.data.batch import Transform
 from unetjax.data.device_dataset import DataPipeline
 from unetjax.data.open_data import DataSettings
 from unetjax.data.sampling import SamplingSettings
+from unetjax.devices.settings import DeviceSettings
 from unetjax.files import json_files
 from unetjax.instances.settings import InstanceSettings
 from unetjax.losses import LossName, Reduction
@@ -39,6 +40,7 @@ FREE_TO_CHANGE = frozenset(
         "histograms",
         "data.keep_split",
         "tune_instances",
+        "devices.partition",
     }
 )
 
@@ -92,6 +94,7 @@ class ExperimentConfig:
       sampling: Where tiles are centred.
       data: Where the images are, and how they are split.
       instances: Post-processing from probabilities to instances.
+      devices: How a step is spread over devices.
 
     Raises:
       ValueError: On construction, for a value that is not accepted.
@@ -121,6 +124,7 @@ class ExperimentConfig:
     sampling: SamplingSettings = SamplingSettings()
     data: DataSettings = DataSettings()
     instances: InstanceSettings = InstanceSettings()
+    devices: DeviceSettings = DeviceSettings()
 
     def __post_init__(self) -> None:
         """Validates all fields, and the rules across sections."""

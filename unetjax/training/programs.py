@@ -132,7 +132,9 @@ def compile_step(
     if transform is None:
         return _compile_step(build, step_config(config), num_devices)
     return parallel.data_parallel(
-        build(config, transform=transform), num_devices=num_devices
+        build(config, transform=transform),
+        num_devices=num_devices,
+        partition=config.devices.partition,
     )
 
 
@@ -157,7 +159,9 @@ def _compile_step(
     config: ExperimentConfig,
     num_devices: int,
 ) -> Callable[..., PyTree]:
-    return parallel.data_parallel(build(config), num_devices=num_devices)
+    return parallel.data_parallel(
+        build(config), num_devices=num_devices, partition=config.devices.partition
+    )
 
 
 @functools.lru_cache(maxsize=4)
