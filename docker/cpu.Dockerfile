@@ -7,6 +7,8 @@ FROM python:3.13-slim
 
 COPY pyproject.toml README.md LICENSE /src/
 COPY unetjax /src/unetjax
+COPY experiments /src/experiments
+COPY ml_collections_configs /src/ml_collections_configs
 RUN pip install --no-cache-dir '/src[codecs,experiments,openvino]' && rm -r /src
 
 # Compiled programs are kept below /tmp, which any user may write. Large pages of memory make steps on a CPU faster.

@@ -18,7 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import jax
 
-from experiments.benchmarks import (
+from unetjax import signals
+from unetjax.cli.command import ArgumentParser, parse_args, run_command
+from unetjax.devices import runtime
+from unetjax.suggestions import suggest
+
+from .benchmarks import (
     augmentation,
     data,
     machine,
@@ -31,12 +36,8 @@ from experiments.benchmarks import (
     table,
     weight_maps,
 )
-from experiments.benchmarks.measuring import Row
-from experiments.benchmarks.plan import Plan
-from unetjax import signals
-from unetjax.cli.command import ArgumentParser, parse_args, run_command
-from unetjax.devices import runtime
-from unetjax.suggestions import suggest
+from .benchmarks.measuring import Row
+from .benchmarks.plan import Plan
 
 Peaks = dict[str, float]
 
@@ -56,7 +57,7 @@ WORKLOADS: dict[str, Callable[[Plan, Peaks], Iterator[list[Row]]]] = {
 def make_parser() -> ArgumentParser:
     """Returns the parser of the command line."""
     parser = ArgumentParser(
-        prog="python -m experiments.benchmark",
+        prog=f"python -m {__package__}.benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -171,7 +172,7 @@ def _run(options: argparse.Namespace, argv: Sequence[str]) -> None:
     facts |= {"load at the end": machine.load()}
     print("\n".join(f"{name}: {value}" for name, value in facts.items()))
     if out is not None:
-        command = shlex.join(["python", "-m", "experiments.benchmark", *argv])
+        command = shlex.join(["python", "-m", f"{__package__}.benchmark", *argv])
         for path in table.write(out, rows, facts, command):
             print(path)
 

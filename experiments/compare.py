@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from experiments.benchmarks import machine
 from unetjax import signals
 from unetjax.cli import main as command_line
 from unetjax.cli.command import (
@@ -43,6 +42,8 @@ from unetjax.reporting import console, pictures, records
 from unetjax.training import config as configs
 from unetjax.training import experiment
 
+from .benchmarks import machine
+
 OURS, SCALED, PEER = "unetjax", "unetjax, scale auto", "plain PyTorch U-Net"
 Item = TypeVar("Item", Example, Segmentation)
 
@@ -55,7 +56,7 @@ Scores = dict[str, dict[str, dict[str, float | None]]]
 def make_parser() -> ArgumentParser:
     """Returns the parser of the command line."""
     parser = ArgumentParser(
-        prog="python -m experiments.compare",
+        prog=f"python -m {__package__}.compare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -152,7 +153,7 @@ def _run_seed(
 ) -> Scores:
     """Trains all with one seed, draws their predictions, and returns the scores."""
     try:
-        from experiments import plain_unet
+        from . import plain_unet
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

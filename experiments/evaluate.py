@@ -14,9 +14,6 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from experiments import launch as launching
-from experiments import model_flags
-from experiments.launch import Invocation, launch
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison as comparisons
@@ -29,6 +26,10 @@ from unetjax.sweeps import results
 from unetjax.training import config as configs
 from unetjax.training import experiment
 from unetjax.training.config import ExperimentConfig
+
+from . import launch as launching
+from . import model_flags
+from .launch import Invocation, launch
 
 
 def make_parser() -> ArgumentParser:

@@ -10,7 +10,7 @@ import runpy
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unetjax import settings
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
@@ -19,6 +19,7 @@ from unetjax.training import config as configs
 from unetjax.training.config import ExperimentConfig
 
 _FOLDER = pathlib.Path("ml_collections_configs")
+_HOME = pathlib.Path(__file__).parents[1]  # of launchers and configs, also installed
 
 
 class Invocation(NamedTuple):
@@ -47,7 +48,7 @@ def make_parser(name: str, description: str | None) -> ArgumentParser:
       description: Its module docstring.
     """
     parser = ArgumentParser(
-        prog=f"python -m experiments.{name}",
+        prog=f"python -m {__package__}.{name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -139,26 +140,56 @@ def read_config(file: str, overrides: Sequence[str]) -> ExperimentConfig:
 
 
 def load_file(file: str) -> dict[str, object]:
-    """Returns the options that `get_config` of a file gives, as plain data."""
+    """Returns the options that `get_config` of a file gives, as plain data.
+
+    Args:
+      file: FILE.py, as `run_file` finds it, or FILE.py:ARGUMENT.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ModuleNotFoundError: If ml_collections is not installed.
+      ValueError: If no file is named, or it has no `get_config`.
+    """
     path, _, argument = file.partition(":")
     if not path:
         raise ValueError(
             f"--config names no file; try --config={_FOLDER}/smoke.py, or another file "
             "of that folder (--help lists them)."
         )
-    if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"--config={path} is no file; name a .py file.")
-    namespace = runpy.run_path(path)
+    try:
+        namespace = run_file(path)
+    except ModuleNotFoundError as error:
+        if error.name != "ml_collections":
+            raise
+        raise ModuleNotFoundError(
+            f"{path} needs ml_collections: pip install 'unetjax[experiments]'."
+        ) from error
     if "get_config" not in namespace:
         raise ValueError(f"{path} has no function get_config; it must return a config.")
     arguments = [argument] if argument else []
     return namespace["get_config"](*arguments).to_dict()
 
 
+def run_file(path: str) -> dict[str, Any]:
+    """Returns the names that a config file defines.
+
+    Args:
+      path: FILE.py. A path that does not exist from the current folder is looked up
+        beside the launchers, which bring the config files along.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+    """
+    found = next((p for p in (pathlib.Path(path), _HOME / path) if p.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"--config={path} is no file; name a .py file.")
+    return runpy.run_path(str(found))
+
+
 def describe_configs() -> str:
     """Returns the config files and all options, each with its default and meaning."""
     lines = ["config files:"]
-    for path in sorted(_FOLDER.glob("*.py")):
+    for path in sorted((_HOME / _FOLDER).glob("*.py")):
         summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
         lines.append(f"  {path.name:<17} {summary}")
     lines += ["", "options of a config, with their defaults:"]

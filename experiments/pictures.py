@@ -12,8 +12,6 @@ there are none), with their truth and the prediction of the best model of each r
 import pathlib
 from collections.abc import Sequence
 
-from experiments import launch as launching
-from experiments.launch import Invocation, launch
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.data.examples import Example
@@ -23,6 +21,9 @@ from unetjax.model_io import model_folder
 from unetjax.reporting import pictures
 from unetjax.training import config as configs
 from unetjax.training import experiment
+
+from . import launch as launching
+from .launch import Invocation, launch
 
 
 def make_parser() -> ArgumentParser:

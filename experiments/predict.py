@@ -11,14 +11,15 @@ image, --with=runs/b over the models of several runs.
 import pathlib
 from collections.abc import Sequence
 
-from experiments import launch as launching
-from experiments import model_flags
-from experiments.launch import Invocation, launch
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison, prediction_files
 from unetjax.model_io import model_folder
 from unetjax.training import experiment
+
+from . import launch as launching
+from . import model_flags
+from .launch import Invocation, launch
 
 
 def make_parser() -> ArgumentParser:

@@ -12,9 +12,6 @@ cells have the size of those of training.
 import math
 from collections.abc import Sequence
 
-from experiments import launch as launching
-from experiments import model_flags
-from experiments.launch import Invocation, launch
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison as comparisons
@@ -22,6 +19,10 @@ from unetjax.evaluation import score_sets
 from unetjax.evaluation.shifts import SHIFTS
 from unetjax.reporting import console
 from unetjax.training import experiment
+
+from . import launch as launching
+from . import model_flags
+from .launch import Invocation, launch
 
 
 def make_parser() -> ArgumentParser:

@@ -14,11 +14,8 @@ searches with Optuna instead, and stops trials that are worse than the median.
 """
 
 import pathlib
-import runpy
 from collections.abc import Sequence
 
-from experiments import launch as launching
-from experiments.launch import Invocation, launch
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.reporting import console
@@ -26,6 +23,9 @@ from unetjax.settings import check_range
 from unetjax.sweeps import search, trials, workers
 from unetjax.sweeps.workers import Sweep
 from unetjax.training.config import Overrides
+
+from . import launch as launching
+from .launch import Invocation, launch
 
 _LEAST = {"seeds": 0, "folds": 0, "side_by_side": 1, "trials": 1}
 
@@ -73,14 +73,14 @@ def make_parser() -> ArgumentParser:
 
 def run(invocation: Invocation) -> None:
     """Runs all trials and prints their table."""
-    options, train = invocation.options, ["python", "-m", "experiments.train"]
+    options, train = invocation.options, ["python", "-m", f"{__package__}.train"]
     for name, least in _LEAST.items():
         check_range(f"--{name}", getattr(options, name), at_least=least)
     sweep = Sweep(
         folder=options.workdir,
         base=invocation.config,
         command=[*train, f"--config={invocation.file}", *invocation.overrides],
-        origin=["python", "-m", "experiments.sweep", *invocation.argv],
+        origin=["python", "-m", f"{__package__}.sweep", *invocation.argv],
     )
     varied = bool(options.grid or options.seeds or options.folds)
     if options.search:
@@ -108,7 +108,7 @@ def run(invocation: Invocation) -> None:
 def _listed(file: str) -> list[Overrides]:
     """Returns what `sweep()` of the config file yields."""
     path = file.partition(":")[0]
-    namespace = runpy.run_path(path)
+    namespace = launching.run_file(path)
     if "sweep" not in namespace:
         raise ValueError(
             f"{path} has no function sweep; say what to vary with --grid, --seeds, "

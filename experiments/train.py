@@ -14,14 +14,15 @@ import shlex
 from collections.abc import Sequence
 from typing import get_args
 
-from experiments import launch as launching
-from experiments.launch import Invocation, launch
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.data.splits import Split
 from unetjax.training import cost, experiment
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.cost import Largest
+
+from . import launch as launching
+from .launch import Invocation, launch
 
 
 def make_parser() -> ArgumentParser:
@@ -63,7 +64,7 @@ def run(invocation: Invocation) -> None:
         options.workdir,
         title=f"{pathlib.Path(options.workdir).name}: {len(split.train)} images, "
         f"{config.num_steps} steps",
-        command=shlex.join(["python", "-m", "experiments.train", *invocation.argv]),
+        command=shlex.join(["python", "-m", f"{__package__}.train", *invocation.argv]),
     )
     print(outcome.text)
     print(f"model: {options.workdir}/model  report: {outcome.report}")

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, PRNGKeyArray, PyTree, Shaped
 from scipy import ndimage
 
-from experiments.benchmarks import contenders, measuring, weight_maps
-from experiments.benchmarks.measuring import OURS, Case, Contender, Row
-from experiments.benchmarks.plan import Plan
 from unetjax.augmentation.augment import PAPER, augment
+
+from . import contenders, measuring, weight_maps
+from .measuring import OURS, Case, Contender, Row
+from .plan import Plan
 
 Triple = tuple[
     Float[np.ndarray, "H W"], Int32[np.ndarray, "H W"], Int32[np.ndarray, "H W"]

@@ -9,9 +9,10 @@ import jax
 from jax.stages import Compiled, Wrapped
 from jaxtyping import PyTree
 
-from experiments.benchmarks import machine
-from experiments.benchmarks.measuring import Contender
 from unetjax.devices import memory
+
+from . import machine
+from .measuring import Contender
 
 
 def of_function(
@@ -78,7 +79,7 @@ def of_torch(
       make: From the module `torch_unet` and a device of PyTorch to the contender.
     """
     try:
-        from experiments.benchmarks import torch_unet
+        from . import torch_unet
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from experiments.benchmarks import contenders, measuring, network
-from experiments.benchmarks.measuring import OURS, Case, Contender, Row
-from experiments.benchmarks.plan import Plan
 from unetjax.data import device_dataset, synthetic
 from unetjax.targets.target import MAPS, TargetName
 from unetjax.training import config as configs
 from unetjax.training import programs, run_folder
 from unetjax.training.config import ExperimentConfig
 from unetjax.weight_maps.settings import WeightMapSettings
+
+from . import contenders, measuring, network
+from .measuring import OURS, Case, Contender, Row
+from .plan import Plan
 
 _MOST = 1.05  # times the step without data, up to which training is compute-bound
 

@@ -6,9 +6,9 @@ from types import ModuleType
 
 import jax.numpy as jnp
 
-from experiments.benchmarks import contenders, measuring
-from experiments.benchmarks.measuring import OURS, Case, Contender, Row
-from experiments.benchmarks.plan import Plan
+from . import contenders, measuring
+from .measuring import OURS, Case, Contender, Row
+from .plan import Plan
 
 
 def products(plan: Plan) -> Iterator[list[Row]]:

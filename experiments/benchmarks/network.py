@@ -11,9 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from experiments.benchmarks import contenders, machine, measuring, torch_memory
-from experiments.benchmarks.measuring import OURS, Case, Contender, Row
-from experiments.benchmarks.plan import Plan, Rule
 from unetjax.devices import memory
 from unetjax.network.forward import forward
 from unetjax.network.unet import UNet
@@ -22,6 +19,10 @@ from unetjax.training import cost, optimizers, programs
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.optimizers import OptimizerSettings
 from unetjax.training.steps import TrainState, train_step
+
+from . import contenders, machine, measuring, torch_memory
+from .measuring import OURS, Case, Contender, Row
+from .plan import Plan, Rule
 
 # Small enough that no loss becomes NaN, which might change the time of a step.
 _LEARNING_RATE = 1e-4

@@ -4,7 +4,7 @@ import types
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from experiments.benchmarks.measuring import Effort
+from .measuring import Effort
 
 Rule = Literal["sgd", "adam"]
 

@@ -7,12 +7,13 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import Float32
 
-from experiments.benchmarks import contenders, measuring, network
-from experiments.benchmarks.measuring import OURS, Case, Contender, Row
-from experiments.benchmarks.plan import Plan
 from unetjax.inference.predict import Engine, predict
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import openvino
+
+from . import contenders, measuring, network
+from .measuring import OURS, Case, Contender, Row
+from .plan import Plan
 
 
 def predictions(plan: Plan, _: dict[str, float]) -> Iterator[list[Row]]:

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from experiments.benchmarks import contenders, measuring, network
-from experiments.benchmarks.measuring import OURS, Case, Contender, Row
-from experiments.benchmarks.plan import Plan
 from unetjax.network import blocks, convolution
+
+from . import contenders, measuring, network
+from .measuring import OURS, Case, Contender, Row
+from .plan import Plan
 
 
 class Pair(NamedTuple):

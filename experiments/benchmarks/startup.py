@@ -1,17 +1,16 @@
 """From a command to its first result, in fresh interpreters."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 
-from experiments.benchmarks import contenders, measuring
-from experiments.benchmarks.measuring import OURS, Case, Contender, Row
-from experiments.benchmarks.plan import Plan
+from . import contenders, measuring
+from .measuring import OURS, Case, Contender, Row
+from .plan import Plan
 
-_ROOT = pathlib.Path(__file__).parents[2]
+_TRAIN = f"{__name__.partition('.benchmarks')[0]}.train"
 _FIRST_STEP = "training:"  # how the line begins that follows the first step
 
 
@@ -62,10 +61,9 @@ def first_step(args: list[str], cache: str) -> None:
       RuntimeError: If the training ends before that.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "experiments.train", *args]
+        command = [sys.executable, "-m", _TRAIN, *args]
         with subprocess.Popen(
             [*command, f"--workdir={folder}/run"],
-            cwd=_ROOT,
             env=_environment(cache),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -6,11 +6,12 @@ import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from experiments.benchmarks.measuring import Row
 from unetjax.files import folders
 from unetjax.reporting import console, report
 from unetjax.reporting.charts import Chart, Curve
 from unetjax.reporting.report import Table
+
+from .measuring import Row
 
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "\N{MICRO SIGN}s"))
 BYTES = ((1e9, "GB"), (1e6, "MB"))

@@ -52,7 +52,7 @@ def _peak(
     where: str,
     num_threads: int,
 ) -> int | None:
-    from experiments.benchmarks import torch_unet
+    from . import torch_unet
 
     torch_unet.prepare(num_threads)
     before = _restart_peak()

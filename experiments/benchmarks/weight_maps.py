@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Float, Int32
 from scipy import ndimage
 
-from experiments.benchmarks import contenders, measuring
-from experiments.benchmarks.measuring import OURS, Case, Contender, Row
-from experiments.benchmarks.plan import Plan
 from unetjax.weight_maps import device, reference
 from unetjax.weight_maps.settings import PAPER
+
+from . import contenders, measuring
+from .measuring import OURS, Case, Contender, Row
+from .plan import Plan
 
 # Public snippets have no separation border, so nobody computes it.
 SETTINGS = replace(PAPER, separation_border="none")

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from experiments import launch
@@ -54,6 +56,27 @@ def test_sweeps_take_names_as_overrides_have_them():
     assert (name, values) == ("optimizer.learning_rate", ["1", "2"])
     (name,) = search.parse_space(["config.optimizer.learning_rate=1..2"])
     assert name == "optimizer.learning_rate"
+
+
+def test_config_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    """A file of the same name in the current folder comes first."""
+    brought = launch.load_file(SMOKE)
+    monkeypatch.chdir(tmp_path)
+    assert launch.load_file(SMOKE) == brought
+    assert "  smoke.py " in launch.describe_configs()
+    own = tmp_path / SMOKE
+    own.parent.mkdir()
+    own.write_text(
+        "import ml_collections\n"
+        "def get_config():\n    return ml_collections.ConfigDict(dict(seed=7))\n"
+    )
+    assert launch.load_file(SMOKE) == {"seed": 7}
+
+
+def test_absent_ml_collections_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_collections", None)
+    with pytest.raises(ModuleNotFoundError, match=r"install 'unetjax\[experiments\]'"):
+        launch.load_file(SMOKE)
 
 
 @pytest.mark.parametrize(
