@@ -57,10 +57,17 @@ def test_commands():
     assert options == {
         "demo": ["--out", "--steps"],
         "check": [
-            *("--ignore", "--image-suffix", "--mask-suffix", "--mask-type"),
+            *(
+                "--channels",
+                "--ignore",
+                "--image-suffix",
+                "--mask-suffix",
+                "--mask-type",
+            ),
             *("images", "masks"),
         ],
         "train": [
+            "--channels",
             "--features",
             "--from",
             "--holdout",
@@ -83,6 +90,7 @@ def test_commands():
             "masks",
         ],
         "predict": [
+            "--channels",
             "--dtype",
             "--engine",
             "--instances",

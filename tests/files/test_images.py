@@ -233,3 +233,21 @@ def test_a_codec_that_is_not_installed_names_the_extra(shared_data):
     )
     message = f'{cells} is LZW-compressed, which needs imagecodecs: pip install "unet'
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_channels_by_number_and_by_the_names_of_the_file(tmp_path, kind):
+    pixels = np.arange(3 * 8 * 9, dtype=np.uint16).reshape(3, 8, 9)
+    labels = ["GFP", "DAPI", "RFP"]
+    names = {"ome": {"Channel": {"Name": labels}}, "imagej": {"Labels": labels}}
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path,
+        pixels,
+        **{kind: True},
+        photometric="minisblack",
+        metadata={"axes": "CYX", **names[kind]},
+    )
+    assert images.read_metadata(path).channels == tuple(labels)
+    (found,) = images.read_stack(path, channels=("2", "DAPI"))
+    np.testing.assert_array_equal(found, np.moveaxis(pixels[[2, 1]], 0, -1))

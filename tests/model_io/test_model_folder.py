@@ -385,3 +385,8 @@ def test_older_folders_load(folder):
 def test_a_rule_of_initial_kernels_has_its_new_name(folder):
     rewrite(folder, lambda fields: fields["architecture"].update(kernel_init="tf_unet"))
     assert load_model(folder).model.kernel_init == "truncated_he"
+
+
+def test_folders_of_earlier_versions_have_no_selected_channels(folder):
+    rewrite(folder, lambda fields: fields.pop("selected_channels"))
+    assert load_model(folder).selected_channels == ()

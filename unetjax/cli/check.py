@@ -4,7 +4,7 @@ import argparse
 import pathlib
 from typing import TYPE_CHECKING
 
-from unetjax.cli.command import ArgumentParser, path
+from unetjax.cli.command import ArgumentParser, channels, path
 
 if TYPE_CHECKING:
     from unetjax.data.folder import FolderReport
@@ -46,6 +46,19 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "above)",
     )
     add_mask_meaning(parser)
+    add_channels(parser, default="all")
+
+
+def add_channels(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Adds the option that chooses channels of images."""
+    parser.add_argument(
+        "--channels",
+        type=channels,
+        default=(),
+        metavar="LIST",
+        help="channels of the images to use, such as 0,2: counted from 0, or by the "
+        f"names that OME or ImageJ metadata give them (default: {default})",
+    )
 
 
 def read_data(
@@ -60,6 +73,7 @@ def read_data(
         masks,
         mask_type=options.mask_type,
         ignore=options.ignore,
+        channels=options.channels,
         naming=naming,
     )
 

@@ -101,6 +101,20 @@ def count(text: str) -> int:
     return int(text)
 
 
+def channels(text: str) -> tuple[str, ...]:
+    """Returns the channels that an argument such as 0,2 or DAPI,GFP names.
+
+    Raises:
+      ArgumentTypeError: If one is empty or named twice.
+    """
+    chosen = tuple(part.strip() for part in text.split(","))
+    if not all(chosen) or len(set(chosen)) < len(chosen):
+        raise argparse.ArgumentTypeError(
+            f"must be different channels such as 0,2 or DAPI,GFP, got {text!r}"
+        )
+    return chosen
+
+
 def fraction(text: str) -> float:
     """Returns a number of at least 0 and below 1.
 

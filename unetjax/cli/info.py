@@ -76,6 +76,11 @@ def facts(trained: "TrainedModel") -> Mapping[str, str]:
         "classes": ", ".join(names),
         "expects": f"{channels} {'channel' if channels == 1 else 'channels'}, input "
         f"scaling {trained.input_scaling.method}",
+        **(
+            {"of files": f"channels {', '.join(trained.selected_channels)}"}
+            if trained.selected_channels
+            else {}
+        ),
         "cells": cells,
     }
     if provenance.num_train_images is not None:

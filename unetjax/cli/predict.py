@@ -7,10 +7,15 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING, Literal
 
+from unetjax.cli.check import add_channels
 from unetjax.cli.command import ArgumentParser, path
 from unetjax.files.names import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
     from unetjax.evaluation.prediction_files import Images
     from unetjax.inference.trained_model import TrainedModel
 
@@ -77,6 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         action="store_true",
         help="also segment the images in folders inside the folders",
     )
+    add_channels(parser, default="those of the training, where a file has them")
     parser.add_argument(
         "--probabilities",
         action="store_true",
@@ -141,11 +147,16 @@ def run(options: argparse.Namespace) -> int:
         engines=engines,
     )
     found = prediction_inputs.find(options.input, recursive=options.recursive)
-    num_channels = num_input_channels(trained.params)
+    read = functools.partial(
+        prediction_inputs.read,
+        num_channels=num_input_channels(trained.params),
+        channels=options.channels,
+        trained_on=_common_channels(models),
+    )
     inputs = [
         prediction_files.Input(
             name,
-            functools.partial(_read, path, num_channels, metadata.is_stack),
+            functools.partial(_read, read, path, metadata.is_stack),
             metadata,
         )
         for name, path in zip(
@@ -167,6 +178,7 @@ def run(options: argparse.Namespace) -> int:
             "scale": options.scale,
             "engine": options.engine,
             "dtype": options.dtype,
+            **({"channels": options.channels} if options.channels else {}),
         },
         overwrite=options.overwrite,
     )
@@ -186,13 +198,23 @@ def _numbers_cells(trained: "TrainedModel") -> bool:
     return trained.model.num_classes == 2 and bool(tuned)
 
 
-def _read(path: pathlib.Path, num_channels: int, is_stack: bool) -> "Images":
-    """Reads the images of a file with the channels that a model reads."""
-    from unetjax.evaluation import prediction_inputs
-    from unetjax.files import images
+def _common_channels(models: "Sequence[TrainedModel]") -> tuple[str, ...]:
+    """Returns the channels of files that all models were trained on."""
+    chosen = {each.selected_channels for each in models}
+    if len(chosen) > 1:
+        listed = " and ".join(sorted(",".join(each) or "all" for each in chosen))
+        raise ValueError(
+            f"the models were trained on different channels of their files ({listed}); "
+            "predict by each of them alone."
+        )
+    return chosen.pop()
 
-    stack = images.read_stack(path)
-    stack = prediction_inputs.fit_channels(stack, num_channels, path)
+
+def _read(
+    read: "Callable[[pathlib.Path], np.ndarray]", path: pathlib.Path, is_stack: bool
+) -> "Images":
+    """Reads the images of a file; one image alone is no stack."""
+    stack = read(path)
     return stack if is_stack else stack[0]
 
 

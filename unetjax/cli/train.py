@@ -162,6 +162,7 @@ def run(options: argparse.Namespace) -> int:
         mask_suffix=options.mask_suffix,
         mask_type=options.mask_type,
         ignore=options.ignore,
+        channels=options.channels,
         validation_fraction=options.validation,
         test_fraction=options.test,
         test_images=_resolved(options.test_images),
@@ -355,6 +356,8 @@ def _command(options: argparse.Namespace) -> str:
     if options.pretrained:
         args += ["--from", options.pretrained]
     args += [part for pair in options.overrides for part in ("--set", "=".join(pair))]
+    if options.channels:
+        args += ["--channels", ",".join(options.channels)]
     for name in ("image_suffix", "mask_suffix"):
         if value := getattr(options, name):
             args += [f"--{name.replace('_', '-')}={value}"]

@@ -64,7 +64,7 @@ def check(
             examples,
             [example.image.shape[-1] for example in examples],
             "Numbers of channels",
-            "convert all to grey or all to RGB",
+            "convert all to grey or all to RGB, or choose --channels",
         ),
         *_differing(
             examples,

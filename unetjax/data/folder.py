@@ -1,5 +1,6 @@
 """Data sets in folders: image and mask files, paired by name, read and checked."""
 
+import functools
 import os
 import pathlib
 import re
@@ -96,6 +97,7 @@ def load(
     *,
     mask_type: MaskType = "auto",
     ignore: int | None = None,
+    channels: Sequence[str] = (),
     naming: FileNaming = USUAL,
 ) -> list[Example]:
     """Returns the examples of a data set without errors; see `read`.
@@ -105,7 +107,12 @@ def load(
       ValueError: If the data set has errors, all of them, one line each.
     """
     examples, _, problems = read(
-        images, masks, mask_type=mask_type, ignore=ignore, naming=naming
+        images,
+        masks,
+        mask_type=mask_type,
+        ignore=ignore,
+        channels=channels,
+        naming=naming,
     )
     checks.raise_errors(problems)
     return examples
@@ -117,6 +124,7 @@ def read(
     *,
     mask_type: MaskType = "auto",
     ignore: int | None = None,
+    channels: Sequence[str] = (),
     naming: FileNaming = USUAL,
 ) -> FolderReport:
     """Reads a whole data set, with a summary and all its problems.
@@ -126,6 +134,7 @@ def read(
       masks: The folder or the file of their masks, paired as in `pair`.
       mask_type: Format of the masks; see `mask_formats.infer_mask_format`.
       ignore: The number of unannotated pixels in masks, likewise.
+      channels: The channels of the images; all by default. See `images.read_stack`.
       naming: File names, if they are not as `pair` expects.
 
     Raises:
@@ -133,7 +142,7 @@ def read(
       ValueError: If a folder holds no image at all.
     """
     pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), naming)
-    contents = [_read_pair(each) for each in pairs]
+    contents = [_read_pair(each, channels) for each in pairs]
     if checks.are_swapped(
         [page for content in contents for page in content.images[:1]],
         [page for content in contents for page in content.masks[:1]],
@@ -414,8 +423,9 @@ def _describe_shared(pairs: Sequence[Pair]) -> list[str]:
     ]
 
 
-def _read_pair(pair: Pair) -> _Content:
-    images, problems = _attempt(image_files.read_stack, pair.image)
+def _read_pair(pair: Pair, channels: Sequence[str]) -> _Content:
+    read_images = functools.partial(image_files.read_stack, channels=channels)
+    images, problems = _attempt(read_images, pair.image)
     masks, mask_problems = _attempt(image_files.read_label_stack, pair.mask)
     if mask_problems:  # maybe a photograph, which `are_swapped` needs as an image
         masks, _ = _attempt(image_files.read_stack, pair.mask)

@@ -40,6 +40,8 @@ class DataSettings:
       mask_type: Of `folder`: what the numbers in masks mean.
       ignore: Of `folder`: the number of unannotated pixels in masks, beside -1; see
         `mask_formats.infer_mask_format`.
+      channels: Of `folder`: the channels of the images, each a number, counted from 0,
+        or a name; empty is all. See `files.images.read_stack`.
       train: Training images. Of a public data set a split or a slice of it such as
         "train[:20]"; of others a slice such as ":20" of the images in order; "" is all
         images that are not in another part.
@@ -76,6 +78,7 @@ class DataSettings:
     mask_suffix: str = ""
     mask_type: MaskType = "auto"
     ignore: int | None = None
+    channels: tuple[str, ...] = ()
     train: str = ""
     validation: str = ""
     test: str = ""
@@ -256,6 +259,7 @@ def _load_folder(settings: DataSettings, images: str, masks: str) -> list[Exampl
         masks,
         mask_type=settings.mask_type,
         ignore=settings.ignore,
+        channels=settings.channels,
         naming=FileNaming(settings.image_suffix, settings.mask_suffix),
     )
 

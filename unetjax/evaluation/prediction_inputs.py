@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from unetjax.data import checks, folder
-from unetjax.files import images, names
+from unetjax.files import images, names, pages
 
 
 class Found(NamedTuple):
@@ -95,6 +95,45 @@ def describe_skipped(skipped: Sequence[str]) -> str:
     return f"{len(skipped)} files are not segmented: {checks.listed(skipped, most=20)}."
 
 
+def read(
+    path: pathlib.Path,
+    *,
+    num_channels: int,
+    channels: Sequence[str] = (),
+    trained_on: Sequence[str] = (),
+) -> Shaped[np.ndarray, "N H W c"]:
+    """Returns all images of a file with the channels that a model reads.
+
+    Args:
+      path: The file.
+      num_channels: How many the model reads.
+      channels: Those to read, see `images.read_stack`.
+      trained_on: Those that the model was trained on, read where no others are asked
+        for and the file has them. A file with as many channels as the model reads needs
+        not have them: its channels have been selected already.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it cannot be read, or has other channels.
+    """
+    if channels or not trained_on:
+        stack = images.read_stack(path, channels=channels)
+        return fit_channels(stack, num_channels, path)
+    stack = images.read_stack(path)
+    names_in_file = images.read_metadata(path).channels
+    try:
+        count = stack.shape[-1]
+        found = pages.find_channels(trained_on, count, names_in_file, str(path))
+    except ValueError as error:
+        if stack.shape[-1] == num_channels:
+            return stack
+        raise ValueError(
+            f"{error} The model was trained on channels {', '.join(trained_on)}; name "
+            "others by --channels."
+        ) from None
+    return stack[..., found]
+
+
 def fit_channels(
     stack: Shaped[np.ndarray, "N H W C"], num_channels: int, path: pathlib.Path
 ) -> Shaped[np.ndarray, "N H W c"]:
@@ -115,11 +154,11 @@ def fit_channels(
             return stack[..., :1]
         raise ValueError(
             f"{path} is in colour, but the model was trained on grey images; save it "
-            "as grey values, or save the channel to segment."
+            "as grey values, or choose the channel to segment by --channels."
         )
     raise ValueError(
         f"{path} has {channels} channels, but the model was trained on images of "
-        f"{num_channels}; save those channels as one TIFF with axes CYX."
+        f"{num_channels}; choose among them by --channels."
     )
 
 

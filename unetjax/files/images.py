@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int32, Integer, Shaped
@@ -99,10 +99,26 @@ def read_image(path: Path) -> Shaped[np.ndarray, "H W C"]:
     return _single(read_stack(path), path, "read_stack")
 
 
-def read_stack(path: Path) -> Shaped[np.ndarray, "N H W C"]:
-    """Returns all images of a file, such as the pages of a TIFF; see `read_image`."""
+def read_stack(
+    path: Path, *, channels: Sequence[str] = ()
+) -> Shaped[np.ndarray, "N H W C"]:
+    """Returns all images of a file, such as the pages of a TIFF; see `read_image`.
+
+    Args:
+      path: The file.
+      channels: The channels to return, in this order: each a number, counted from 0, or
+        a name that the metadata of the file have. All channels by default.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: As by `read_image`, and if the file lacks a channel.
+    """
     path = pathlib.Path(path)
-    return pages.as_image(_read(path), path)
+    stack = pages.as_image(_read(path), path)
+    if not channels:
+        return stack
+    names = read_metadata(path).channels
+    return stack[..., pages.find_channels(channels, stack.shape[-1], names, str(path))]
 
 
 def read_labels(path: Path) -> Int32[np.ndarray, "H W"]:

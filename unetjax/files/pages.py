@@ -3,6 +3,7 @@
 import logging
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,17 +38,53 @@ class Metadata(NamedTuple):
       shape: Their lengths.
       pixel_size: Height and width of a pixel; None if unknown.
       unit: Unit of these, such as "um", "inch" or "cm".
+      channels: Names of the channels; empty if unknown.
     """
 
     axes: str = ""
     shape: tuple[int, ...] = ()
     pixel_size: tuple[float, float] | None = None
     unit: str = ""
+    channels: tuple[str, ...] = ()
 
     @property
     def is_stack(self) -> bool:
         """Whether there are several images."""
         return math.prod(self.shape) > 1
+
+
+def find_channels(
+    chosen: Sequence[str], count: int, names: Sequence[str], where: str
+) -> list[int]:
+    """Returns the numbers of channels, counted from 0.
+
+    Args:
+      chosen: Each a number, counted from 0, or a name.
+      count: How many channels there are.
+      names: Their names, or none.
+      where: The file, for messages.
+
+    Raises:
+      ValueError: If a channel does not exist.
+
+    Example:
+      >>> find_channels(["2", "DAPI"], 3, ["GFP", "DAPI", "RFP"], "a.tif")
+      [2, 1]
+    """
+    names = names if len(names) == count else []
+    known = {str(i): i for i in reversed(range(count))}
+    known = {name: i for i, name in enumerate(names) if name} | known
+    for name in chosen:
+        if name not in known:
+            listed = ", ".join(
+                f"{i} ({names[i]})" if names and names[i] else str(i)
+                for i in range(count)
+            )
+            raise ValueError(
+                f"{where} has no channel {name!r}; its channels are {listed}, counted "
+                "from 0."
+            )
+    return [known[name] for name in chosen]
 
 
 def turn_upright(

@@ -86,7 +86,13 @@ def read_metadata(path: pathlib.Path) -> Metadata:
         orientation = series.keyframe.tags.valueof(_ORIENTATION, default=1)
         if pixel_size and 5 <= orientation <= 8:  # rows are shown as columns
             pixel_size = pixel_size[::-1]
-        return Metadata("".join(sequence), tuple(sequence.values()), pixel_size, unit)
+        return Metadata(
+            "".join(sequence),
+            tuple(sequence.values()),
+            pixel_size,
+            unit,
+            _channel_names(file, sizes.get("C", 1)),
+        )
 
 
 def write(
@@ -168,6 +174,19 @@ def _pixel_size(file: tifffile.TiffFile) -> tuple[tuple[float, float] | None, st
         return (size, unit) if unit and unit != "pixel" else (None, "")
     unit = {2: "inch", 3: "cm"}.get(tags.valueof(296, default=2), "")
     return (size, unit) if unit else (None, "")
+
+
+def _channel_names(file: tifffile.TiffFile, count: int) -> tuple[str, ...]:
+    """Returns the names of the channels, as far as OME or ImageJ metadata have them."""
+    if file.is_ome and file.ome_metadata:
+        image = tifffile.xml2dict(file.ome_metadata)["OME"].get("Image", {})
+        image = image[0] if isinstance(image, list) else image
+        found = image.get("Pixels", {}).get("Channel", [])
+        found = found if isinstance(found, list) else [found]
+        names = [str(each.get("Name", "")) for each in found]
+    else:
+        names = list(map(str, (file.imagej_metadata or {}).get("Labels", [])))
+    return tuple(names) if len(names) == count and any(names) else ()
 
 
 def _scale(metadata: Metadata, *, can_be_imagej: bool) -> dict[str, Any]:

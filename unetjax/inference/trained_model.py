@@ -59,6 +59,8 @@ class TrainedModel:
       input_scaling: From grey values as stored to network input.
       class_names: Name of every class, background first; empty if they have none.
       instances: Post-processing from probabilities to instances.
+      selected_channels: Which channels of the training files its images consist of, see
+        `files.images.read_stack`; empty if they are all.
       object_diameter: Median diameter of the objects it was trained on, in pixels; None
         if it is unknown. `segment(..., scale="auto")` needs it.
       provenance: What it was trained on, and its scores.
@@ -73,6 +75,7 @@ class TrainedModel:
     input_scaling: InputScaling = InputScaling("none")
     class_names: tuple[str, ...] = ()
     instances: InstanceSettings = InstanceSettings()
+    selected_channels: tuple[str, ...] = ()
     object_diameter: float | None = None
     provenance: Provenance = Provenance()
 

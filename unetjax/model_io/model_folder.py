@@ -76,6 +76,7 @@ class _ModelFile:
     input_scaling: InputScaling
     class_names: tuple[str, ...]
     instances: InstanceSettings
+    selected_channels: tuple[str, ...]
     object_diameter: float | None
     provenance: Provenance
 
@@ -85,11 +86,12 @@ class _ModelFile:
         settings.check_range(
             "channels", self.channels, at_least=1, at_most=_MAX_CHANNELS
         )
-        for name in self.class_names:
-            if names.escape(name) != name or len(name.splitlines()) > 1:
-                raise ValueError(
-                    f"class_names must not have control characters, got {name!r}."
-                )
+        for field in ("class_names", "selected_channels"):
+            for name in getattr(self, field):
+                if names.escape(name) != name or len(name.splitlines()) > 1:
+                    raise ValueError(
+                        f"{field} must not have control characters, got {name!r}."
+                    )
 
 
 def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
@@ -225,6 +227,7 @@ def _describe(trained: TrainedModel) -> _ModelFile:
         input_scaling=trained.input_scaling,
         class_names=trained.class_names,
         instances=trained.instances,
+        selected_channels=trained.selected_channels,
         object_diameter=trained.object_diameter,
         provenance=trained.provenance,
     )
@@ -244,6 +247,7 @@ def _read(path: pathlib.Path) -> tuple[TrainedModel, int]:
             input_scaling=file.input_scaling,
             class_names=file.class_names,
             instances=file.instances,
+            selected_channels=file.selected_channels,
             object_diameter=file.object_diameter,
             provenance=file.provenance,
         )
@@ -267,7 +271,9 @@ def _with_new_names(fields: Any) -> dict[str, Any]:  # noqa: ANN401
             f"its format is {version!r}, this version of unetjax reads 1 to {_FORMAT}; "
             "update unetjax."
         )
-    fields.setdefault("object_diameter", None)  # not known to earlier versions
+    # Not known to earlier versions.
+    fields.setdefault("object_diameter", None)
+    fields.setdefault("selected_channels", [])
     if version == 1:
         about = fields.pop("about", {})
         if not isinstance(about, dict):
@@ -353,9 +359,11 @@ def _readme(fields: dict[str, Any], name: str) -> str:
     """The text of the README of a model folder."""
     architecture, origin = fields["architecture"], fields["provenance"]
     classes = fields["class_names"] or architecture["num_classes"]
+    chosen = fields["selected_channels"]
     facts = {
         "classes": classes if isinstance(classes, int) else ", ".join(classes),
         "channels": fields["channels"],
+        **({"of the files": ", ".join(chosen)} if chosen else {}),
         "input scaling": fields["input_scaling"]["method"],
         **{key: x for key, x in origin.items() if x and not isinstance(x, dict)},
     }

@@ -400,6 +400,7 @@ def as_trained_model(
         input_scaling=config.input_scaling,
         class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
         instances=config.instances,
+        selected_channels=config.data.channels,
         object_diameter=run.object_diameter,
         provenance=Provenance(
             step=None if scores is None else int(state.step),
