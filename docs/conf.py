@@ -9,6 +9,7 @@ project = "unetjax"
 author = "The unetjax developers"
 release = importlib.metadata.version("unetjax")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"unetjax {release}"
