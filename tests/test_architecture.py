@@ -43,6 +43,7 @@ HOME = {  # libraries that may be named in some places only
     "tensorboardX": ("reporting",),
     "wandb": ("reporting",),
     "rich": ("reporting",),
+    "roifile": ("reporting.regions",),
     "optuna": ("sweeps.search",),
 }
 FOREIGN = {

@@ -99,6 +99,7 @@ def test_commands():
             "--overwrite",
             "--probabilities",
             "--recursive",
+            "--rois",
             "--scale",
             "--table",
             "--tta",

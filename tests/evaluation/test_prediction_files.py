@@ -183,3 +183,24 @@ def test_killed_at_a_file_action(tmp_path, small_model, kills):
         assert contents(out) == contents(tmp_path / "straight")
         record = (out / RECORD).read_text().splitlines()
         assert {json.loads(line).get("image") for line in record} == {None, *"abcd"}
+
+
+def test_outlines_are_results_of_the_record(tmp_path):
+    """Made once, and missed when one of them has gone."""
+    calls = []
+    write(tmp_path / "o", IMAGES[:1], calls=calls, rois=True)
+    names = ["a_objects.geojson", "a_rois.zip"]
+    assert set(names) < set(contents(tmp_path / "o"))
+    last = json.loads((tmp_path / "o" / RECORD).read_text().splitlines()[-1])
+    assert set(names) < set(last["files"])
+    assert write(tmp_path / "o", IMAGES[:1], calls=calls, rois=True) == 1
+    (tmp_path / "o" / "a_rois.zip").unlink()
+    assert write(tmp_path / "o", IMAGES[:1], calls=calls, rois=True) == 0
+    (origin, *_) = (tmp_path / "o" / RECORD).read_text().splitlines()
+    assert json.loads(origin)["origin"]["rois"] is True
+
+
+def test_records_without_outlines_are_those_of_earlier_versions(tmp_path):
+    write(tmp_path / "o", IMAGES[:1])
+    origin = json.loads((tmp_path / "o" / RECORD).read_text().splitlines()[0])
+    assert "rois" not in origin["origin"]

@@ -95,6 +95,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "confidence of every cell",
     )
     parser.add_argument(
+        "--rois",
+        action="store_true",
+        help="also write the outline of every cell: a_rois.zip for the ROI manager of "
+        "ImageJ, a_objects.geojson for QuPath; needs  pip install 'unetjax[rois]'",
+    )
+    parser.add_argument(
         "--engine",
         choices=("jax", "openvino"),
         default="jax",
@@ -172,6 +178,7 @@ def run(options: argparse.Namespace) -> int:
         instances=options.instances or (not options.masks and _numbers_cells(trained)),
         probabilities=options.probabilities,
         table=options.table,
+        rois=options.rois,
         origin={
             "models": list(map(model_folder.fingerprint, folders)),
             "tta": options.tta,

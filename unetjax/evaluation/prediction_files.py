@@ -15,8 +15,10 @@ from unetjax.files import folders, images
 from unetjax.files.names import OVERLAY, PROBS
 from unetjax.files.pages import Metadata
 from unetjax.inference.segment import Segmentation
-from unetjax.instances import measurements
-from unetjax.reporting import console, pictures, records
+from unetjax.instances import measurements, outlines
+from unetjax.instances.measurements import Row
+from unetjax.reporting import console, pictures, records, regions
+from unetjax.reporting.regions import Region
 
 Image = Shaped[np.ndarray, "H W C"]
 Images = Shaped[np.ndarray, "*N H W C"]
@@ -57,6 +59,8 @@ class _Files(NamedTuple):
     result: pathlib.Path
     probs: pathlib.Path | None
     table: pathlib.Path | None
+    rois: pathlib.Path | None
+    geojson: pathlib.Path | None
 
     @property
     def names(self) -> list[str]:
@@ -71,6 +75,7 @@ def write_all(
     instances: bool,
     probabilities: bool,
     table: bool = False,
+    rois: bool = False,
     origin: Mapping[str, Any],
     overwrite: bool = False,
 ) -> Written:
@@ -93,6 +98,8 @@ def write_all(
       probabilities: Whether to write them as well: float32, one channel per class.
       table: Whether to write a_objects.csv, a row for each cell, see
         `instances.measurements.measure_objects`.
+      rois: Whether to write the outline of each cell, as a_rois.zip for ImageJ and
+        a_objects.geojson for QuPath, see `reporting.regions`.
       origin: What results depend on besides the image, fit for JSON: model, options.
       overwrite: Whether results of these images are replaced, whatever made them.
 
@@ -102,6 +109,7 @@ def write_all(
       ValueError: If two images have the same name, if the folder has results of
         another model or other options or of other pixels, or if no image can be read
         and segmented.
+      ModuleNotFoundError: If ROI sets are to be written and roifile is not installed.
       StoppedError: On a signal; all files are whole.
     """
     names = [each.name for each in inputs]
@@ -111,7 +119,11 @@ def write_all(
             f"several images are called {', '.join(twice)}; segment them into separate "
             "folders."
         )
+    if rois:
+        regions.check_imagej()
     options = {"instances": instances, "probabilities": probabilities, "table": table}
+    if rois:  # records of earlier versions lack the option
+        options["rois"] = True
     outputs = {each.name: _outputs(folder, each, **options) for each in inputs}
     record = PredictionRecord(folder, {**origin, **options})
     if not overwrite:
@@ -168,6 +180,7 @@ def _outputs(
     instances: bool,
     probabilities: bool,
     table: bool,
+    rois: bool = False,
 ) -> _Files:
     name, ending = given.name, "tif" if given.metadata.is_stack else "png"
     return _Files(
@@ -176,6 +189,8 @@ def _outputs(
         / (f"{name}_labels.tif" if instances else f"{name}_mask.{ending}"),
         probs=folder / f"{name}{PROBS}.tif" if probabilities else None,
         table=folder / f"{name}_objects.csv" if table else None,
+        rois=folder / f"{name}_rois.zip" if rois else None,
+        geojson=folder / f"{name}_objects.geojson" if rois else None,
     )
 
 
@@ -222,21 +237,10 @@ def _write(
     if files.probs is not None:
         probs = collect([prediction.probs for prediction in predictions])
         images.write_image(files.probs, probs, metadata)
-    if files.table is not None:
-        with folders.write_atomically(files.table) as temporary:
-            temporary.write_text(_measure(pages, predictions, metadata), "utf-8")
-
-
-def _measure(
-    pages: Shaped[np.ndarray, "N H W C"],
-    predictions: Sequence[Segmentation],
-    metadata: Metadata,
-) -> str:
-    """Returns the measurements of all objects as CSV, with the page in a stack."""
+    if files.table is None and files.rois is None:
+        return
     rows = [
-        ({"page": page} if metadata.is_stack else {}) | row
-        for page, (image, prediction) in enumerate(zip(pages, predictions, strict=True))
-        for row in measurements.measure_objects(
+        measurements.measure_objects(
             image,
             prediction.instances,
             prediction.label,
@@ -244,8 +248,48 @@ def _measure(
             pixel_size=metadata.pixel_size,
             unit=metadata.unit,
         )
+        for image, prediction in zip(pages, predictions, strict=True)
+    ]
+    if files.table is not None:
+        with folders.write_atomically(files.table) as temporary:
+            temporary.write_text(_table(rows, metadata), "utf-8")
+    if files.rois is not None and files.geojson is not None:
+        found = _regions(predictions, rows)
+        with folders.write_atomically(files.rois) as temporary:
+            temporary.write_bytes(regions.imagej_rois(found, metadata))
+        with folders.write_atomically(files.geojson) as temporary:
+            temporary.write_text(regions.geojson(found, metadata), "utf-8")
+
+
+def _table(pages: Sequence[Sequence[Row]], metadata: Metadata) -> str:
+    """Returns the measurements of all objects as CSV, with the page in a stack."""
+    rows = [
+        ({"page": page} if metadata.is_stack else {}) | row
+        for page, rows in enumerate(pages)
+        for row in rows
     ]
     return records.csv_text(rows, rows[0] if rows else ["id"])
+
+
+def _regions(
+    predictions: Sequence[Segmentation], pages: Sequence[Sequence[Row]]
+) -> list[Region]:
+    """Returns the outlines of all objects, with their class and their confidence."""
+    found = list[Region]()
+    for page, (prediction, rows) in enumerate(zip(predictions, pages, strict=True)):
+        polygons = outlines.trace_objects(prediction.instances)
+        has_classes = prediction.probs.shape[-1] > 2
+        found += [
+            Region(
+                f"{row['id']:04d}",
+                polygons[int(row["id"])],
+                page,
+                f"class {row['class']}" if has_classes else "",
+                {"confidence": row["confidence"]},
+            )
+            for row in rows
+        ]
+    return found
 
 
 def _mask(prediction: Segmentation) -> Shaped[np.ndarray, "H W 1"]:
