@@ -1,7 +1,9 @@
 """Every bad input ends in one sentence and exit code 2, and nothing is written."""
 
 import csv
+import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ import tifffile
 from tests import commands
 from unetjax.cli import main
 from unetjax.data import synthetic
+from unetjax.evaluation import prediction_record
 from unetjax.files import images
 from unetjax.inference.predict import predict
 from unetjax.inference.trained_model import Provenance, TrainedModel
@@ -182,7 +185,7 @@ def test_openvino_takes_the_place_of_jax(capsys, annotated, model, dtype):
         pytest.skip("this CPU does not multiply bfloat16")
     probs = {}
     for name, words in {
-        "jax": (),
+        "jax": ("--engine", "jax"),
         "openvino": ("--engine", "openvino", *dtype),
     }.items():
         words = ("--out", annotated / name, "--probabilities", *words)
@@ -193,9 +196,35 @@ def test_openvino_takes_the_place_of_jax(capsys, annotated, model, dtype):
     assert (0 < error < 1e-5) if not dtype else (1e-4 < error < 0.05)
 
 
+def test_the_engine_is_chosen_named_and_kept(
+    capsys, annotated, model, monkeypatch, tmp_path
+):
+    """OpenVINO where it is installed, on a CPU; a folder begun with JAX stays so."""
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+
+    def run(out, *options):
+        words = ("predict", model, annotated / "images" / "0.tif", "--out", out)
+        assert main.main([str(word) for word in (*words, *options)]) == 0
+        record = (out / prediction_record.RECORD).read_text().splitlines()[0]
+        first_line = capsys.readouterr().out.splitlines()[0]
+        return first_line, json.loads(record)["origin"]["engine"]
+
+    assert run(tmp_path / "a") == (
+        f"engine: OpenVINO {importlib.metadata.version('openvino')} on the CPU",
+        "openvino",
+    )
+    on_jax = f"engine: JAX {jax.__version__} on the CPU"
+    assert run(tmp_path / "b", "--engine", "jax") == (on_jax, "jax")
+    assert run(tmp_path / "b") == (on_jax, "jax")
+    assert run(tmp_path / "b", "--overwrite")[1] == "openvino"
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert run(tmp_path / "c") == (on_jax, "jax")
+
+
 def test_dtype_is_that_of_the_computation(annotated, model):
     words = ("predict", model, annotated / "images" / "0.tif", "--out", annotated / "a")
-    words += ("--probabilities", "--dtype", "bfloat16")
+    words += ("--probabilities", "--dtype", "bfloat16", "--engine", "jax")
     assert main.main([str(word) for word in words]) == 0
     trained = model_folder.load_model(model)
     expected = predict(

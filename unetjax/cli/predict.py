@@ -102,10 +102,11 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     )
     parser.add_argument(
         "--engine",
-        choices=("jax", "openvino"),
-        default="jax",
+        choices=("auto", "jax", "openvino"),
+        default="auto",
         help="inference engine; openvino is faster on a CPU and needs  pip install "
-        "'unetjax[openvino]'  (default jax)",
+        "'unetjax[openvino]'  (default auto: openvino where it is installed and there "
+        "is no GPU, else jax; an interrupted prediction keeps its engine)",
     )
     parser.add_argument(
         "--dtype",
@@ -141,8 +142,9 @@ def run(options: argparse.Namespace) -> int:
             for each in models
         ]
     trained, *others = models
-    engines = None
-    if options.engine == "openvino":
+    engines, engine = None, _choose_engine(options, models)
+    print(f"engine: {_describe_engine(engine)}", flush=True)
+    if engine == "openvino":
         engines = list(map(openvino.compile_network, models))
     segment_image = functools.partial(
         segment,
@@ -183,7 +185,7 @@ def run(options: argparse.Namespace) -> int:
             "models": list(map(model_folder.fingerprint, folders)),
             "tta": options.tta,
             "scale": options.scale,
-            "engine": options.engine,
+            "engine": engine,
             "dtype": options.dtype,
             **({"channels": options.channels} if options.channels else {}),
         },
@@ -197,6 +199,35 @@ def run(options: argparse.Namespace) -> int:
     for failure in written.failures:
         print(f"error: {escape(failure)}", file=sys.stderr)
     return 1 if written.failures else 0
+
+
+def _choose_engine(
+    options: argparse.Namespace, models: "Sequence[TrainedModel]"
+) -> str:
+    """Returns the engine to use: jax or openvino."""
+    from unetjax.evaluation import prediction_record
+    from unetjax.model_io import openvino
+
+    if options.engine != "auto":
+        return options.engine
+    if not options.overwrite:
+        begun = prediction_record.recorded_origin(options.out).get("engine")
+        if begun in ("jax", "openvino"):
+            return begun
+    return "openvino" if openvino.is_preferable(models) else "jax"
+
+
+def _describe_engine(engine: str) -> str:
+    """Returns what computes, with its version and device."""
+    import importlib.metadata
+
+    import jax
+
+    if engine == "openvino":
+        return f"OpenVINO {importlib.metadata.version('openvino')} on the CPU"
+    device = jax.devices()[0]
+    name = "the CPU" if device.platform == "cpu" else device.device_kind
+    return f"JAX {jax.__version__} on {name}"
 
 
 def _numbers_cells(trained: "TrainedModel") -> bool:

@@ -133,6 +133,14 @@ class PredictionRecord:
             os.fsync(file.fileno())
 
 
+def recorded_origin(folder: pathlib.Path) -> Mapping[str, Any]:
+    """Returns the origin of the results in a folder; empty without a record."""
+    for entry in _read(folder / RECORD):
+        if "origin" in entry:
+            return entry["origin"]
+    return {}
+
+
 def _read(path: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the entries of a record, without an incomplete last line."""
     if not path.exists():

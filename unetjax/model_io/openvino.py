@@ -1,14 +1,17 @@
 """OpenVINO as the engine of prediction: faster than JAX on CPUs."""
 
 import contextlib
+import importlib.util
 import os
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
+from unetjax.files import limits
 from unetjax.inference.predict import Engine
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import onnx
@@ -48,6 +51,25 @@ def compile_network(trained: TrainedModel) -> Engine:
         return compiled(np.ascontiguousarray(image))[0]
 
     return logits
+
+
+def is_preferable(models: Sequence[TrainedModel]) -> bool:
+    """Returns whether OpenVINO is installed and faster than JAX for these models here.
+
+    That is so on a CPU, in a number type that OpenVINO has there. A process whose
+    addresses are limited (`ulimit -v`) has no room for a second runtime.
+    """
+    if jax.default_backend() != "cpu" or limits.address_space() is not None:
+        return False
+    if not all(map(importlib.util.find_spec, ("openvino", "onnx"))):
+        return False
+    try:
+        available = capabilities()
+        for dtype in {jnp.dtype(each.model.dtype).name for each in models}:
+            _check_dtype(dtype, available)
+    except (ValueError, RuntimeError, ModuleNotFoundError):
+        return False
+    return True
 
 
 def capabilities() -> list[str]:
