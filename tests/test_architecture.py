@@ -34,6 +34,7 @@ HOME = {  # libraries that may be named in some places only
         *("weight_maps.reference", "metrics", "instances", "targets"),
         "evaluation.shifts",
     ),
+    "shtab": ("cli.terminal",),
     "skimage": ("instances", "inference", "data", "targets", "reporting.pictures"),
     "argparse": ("cli",),
     "mlflow": ("reporting",),

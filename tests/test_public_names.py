@@ -50,7 +50,7 @@ def test_commands():
             option
             for action in command._actions
             for option in action.option_strings[:1] or [action.dest]
-            if option != "-h"
+            if option not in ("-h", "-q", "-v")  # that all of them have
         )
         for name, command in commands.items()
     }

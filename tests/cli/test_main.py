@@ -220,6 +220,9 @@ def test_the_engine_is_chosen_named_and_kept(
     assert run(tmp_path / "b", "--overwrite")[1] == "openvino"
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert run(tmp_path / "c") == (on_jax, "jax")
+    words = ("predict", model, annotated / "images", "--out", tmp_path / "d", "-q")
+    assert main.main([str(word) for word in words]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_dtype_is_that_of_the_computation(annotated, model):

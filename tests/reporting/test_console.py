@@ -1,4 +1,5 @@
 import io
+import logging
 import os
 import select
 import subprocess
@@ -166,3 +167,13 @@ def test_a_terminal_of_width_0_is_no_error(monkeypatch, term):
 def test_slow_steps_have_their_rate_in_seconds_and_days_left(capsys):
     lines = lines_of(capsys, 3000, seconds=[100.0 * i for i in range(1, 4)])
     assert lines[-1] == "training: 3/3,000 steps, 100 s/step, 3 days, 11:15:00 left"
+
+
+def test_nothing_is_shown_where_informative_lines_are_not_wanted(capsys):
+    log = logging.getLogger("unetjax")
+    log.setLevel(logging.WARNING)
+    try:
+        assert lines_of(capsys, 10, seconds=[1.0, 2.0]) == []
+    finally:
+        log.setLevel(logging.NOTSET)
+    assert lines_of(capsys, 10, seconds=[1.0, 2.0])

@@ -4,6 +4,7 @@ import argparse
 import pathlib
 from typing import TYPE_CHECKING
 
+from unetjax.cli import terminal
 from unetjax.cli.command import ArgumentParser, channels, path
 
 if TYPE_CHECKING:
@@ -101,9 +102,9 @@ def run(options: argparse.Namespace) -> int:
     """Prints summary and problems; returns 2 if there are errors, else 0."""
     _, summary, problems = read_data(options.images, options.masks, options)
     if summary is not None:
-        print(summary)
+        terminal.say(str(summary))
     for problem in problems:
         print(f"{problem.severity}: {problem.text}")
     if not problems:
-        print("no problems found")
+        terminal.say("no problems found")
     return 2 if any(problem.severity == "error" for problem in problems) else 0

@@ -39,13 +39,13 @@ def run(options: argparse.Namespace) -> int:
     runtime.prepare()
     self_check.check()
     example, origin = demo_image.load()
-    print(origin)
+    terminal.say(origin)
     split = splits.split_image(example, fraction=0.4, guard=_GUARD)
     plan = planning.plan_training(split.train, num_steps=options.steps)
     for reason in plan.reasons:
-        print(f"  {reason}")
+        terminal.say(f"  {reason}")
     height, width = split.train[0].label.shape
-    print(
+    terminal.say(
         f"training on {height} x {width} pixels, validation on the rest, with a gap of "
         f"{_GUARD} pixels"
     )
@@ -58,5 +58,5 @@ def run(options: argparse.Namespace) -> int:
     )
     print(outcome.text)
     terminal.show_file("report", outcome.report)
-    print("with your own images:  unetjax train IMAGES MASKS --out MODEL")
+    terminal.say("with your own images:  unetjax train IMAGES MASKS --out MODEL")
     return 0

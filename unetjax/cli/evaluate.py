@@ -6,6 +6,7 @@ import json
 import pathlib
 from typing import TYPE_CHECKING
 
+from unetjax.cli import terminal
 from unetjax.cli.check import add_mask_meaning
 from unetjax.cli.command import ArgumentParser, path
 
@@ -112,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
         within=options.within,
         partial=options.partial,
     )
-    print(meaning)
+    terminal.say(meaning)
     for warning in warnings:
         print(f"warning: {warning}")
     metrics = [measure(each.truth, each.prediction) for each in scored]
@@ -153,4 +154,4 @@ def _write(file: pathlib.Path, text: str) -> None:
 
     with folders.write_atomically(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print(f"scores: {file}")
+    terminal.say(f"scores: {file}")

@@ -9,7 +9,7 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from unetjax.cli import check, demo, evaluate, export, info, predict, train
+from unetjax.cli import check, demo, evaluate, export, info, predict, terminal, train
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
 from unetjax.suggestions import suggest
 
@@ -44,9 +44,12 @@ def make_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     )
     version = importlib.metadata.version("unetjax")
     parser.add_argument("--version", action="version", version=f"unetjax {version}")
+    terminal.add_completion(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (demo, check, train, predict, evaluate, info, export):
         command.add_parser(commands)
+    for each in commands.choices.values():
+        terminal.add_verbosity(each)
     return parser, commands.choices
 
 
@@ -60,4 +63,4 @@ def _run(argv: Sequence[str]) -> int:
         parser.error(f"there is no command {first!r}; {suggest(first, commands)}")
     named = [commands[first]] if first in commands else []
     options = parse_args(parser, argv, known=named)
-    return options.run(options)
+    return terminal.run(options.run, options)

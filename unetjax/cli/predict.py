@@ -7,6 +7,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING, Literal
 
+from unetjax.cli import terminal
 from unetjax.cli.check import add_channels
 from unetjax.cli.command import ArgumentParser, path
 from unetjax.files.names import escape
@@ -143,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
         ]
     trained, *others = models
     engines, engine = None, _choose_engine(options, models)
-    print(f"engine: {_describe_engine(engine)}", flush=True)
+    terminal.say(f"engine: {_describe_engine(engine)}")
     if engine == "openvino":
         engines = list(map(openvino.compile_network, models))
     segment_image = functools.partial(
@@ -193,7 +194,7 @@ def run(options: argparse.Namespace) -> int:
     )
     num_segmented = len(inputs) - len(written.failures)
     earlier = f", {written.num_skipped} of them before" if written.num_skipped else ""
-    print(f"{num_segmented} images segmented into {options.out}{earlier}")
+    terminal.say(f"{num_segmented} images segmented into {options.out}{earlier}")
     if found.skipped:
         print(f"warning: {prediction_inputs.describe_skipped(found.skipped)}")
     for failure in written.failures:

@@ -180,7 +180,7 @@ def run(options: argparse.Namespace) -> int:
         )
         problems += more
     checks.raise_errors(problems)
-    print(summary)
+    terminal.say(str(summary))
     for problem in problems:
         print(f"warning: {problem.text}")
     if len(examples) == 1:
@@ -189,7 +189,7 @@ def run(options: argparse.Namespace) -> int:
     splits.check_disjoint(split)
     if options.keep_split:
         split = run_folder.keep_split(options.out, split)
-    print(experiment.describe(split))
+    terminal.say(experiment.describe(split))
     if options.learning_curve:
         learning_curve.check_images(split)
     overrides = dict(options.overrides)
@@ -210,7 +210,7 @@ def run(options: argparse.Namespace) -> int:
         begun = learning_curve if options.learning_curve else run_folder
         num_steps = begun.planned_steps(options.out)
     if num_steps is None:
-        print("measuring the speed of a step on this machine ...", flush=True)
+        terminal.say("measuring the speed of a step on this machine ...")
         channels = split.train[0].image.shape[-1]
         num_steps = cost.steps_within(
             propose(split.train).config, options.minutes, channels=channels
@@ -218,7 +218,7 @@ def run(options: argparse.Namespace) -> int:
 
     plan = propose(split.train, num_steps=num_steps)
     for reason in plan.reasons:
-        print(f"  {reason}")
+        terminal.say(f"  {reason}")
     config = dataclasses.replace(
         _with_classes(plan.config, split), seed=options.seed, data=settings
     )
@@ -242,7 +242,7 @@ def run(options: argparse.Namespace) -> int:
     print(outcome.text)
     terminal.show_file("report", outcome.report)
     if not outcome.verdict:
-        print(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER")
+        terminal.say(f"use it:  unetjax predict {options.out} IMAGE... --out FOLDER")
     return 0
 
 
@@ -297,7 +297,9 @@ def _draw_split(
         other = dataclasses.replace(settings, seed=seed % 2**32)
         split = open_data.draw_split(examples, other, test=test)
         if not _gaps(split):
-            print(f"images are drawn by seed {other.seed}: by {settings.seed}, {gaps}")
+            terminal.say(
+                f"images are drawn by seed {other.seed}: by {settings.seed}, {gaps}"
+            )
             return split, other
     print(f"warning: {gaps}; annotate more images")
     return first, settings

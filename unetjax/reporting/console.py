@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import io
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,7 +60,8 @@ def progress(
     """Shows the progress of the enclosed work: a bar on a terminal, else plain lines.
 
     A plain line is printed after every tenth of the work and after every minute. If
-    there is no standard output, nothing is shown. The rate does not include the first
+    there is no standard output, or the level of the logger "unetjax" is above INFO,
+    nothing is shown. The rate does not include the first
     call of `advance`, which compiles.
 
     Args:
@@ -77,17 +79,18 @@ def progress(
       tiles: 2/2 tiles
     """
     terminal = rich.console.Console()
+    is_quiet = logging.getLogger("unetjax").level > logging.INFO
     bars = rich.progress.Progress(
         rich.progress.TextColumn("{task.description}", markup=False),
         rich.progress.BarColumn(bar_width=20),
         _StatusColumn(table_column=rich.table.Column(no_wrap=True)),
         console=terminal,
-        disable=not terminal.is_interactive,
+        disable=is_quiet or not terminal.is_interactive,
         get_time=clock,
         speed_estimate_period=_RATE_OVER,
     )
     bars.add_task(description, total=total, completed=done, unit=unit, note="")
-    has_output = sys.stdout is not None and not sys.stdout.closed
+    has_output = sys.stdout is not None and not sys.stdout.closed and not is_quiet
     with bars:
         yield Bar(bars, plain=has_output and not terminal.is_interactive)
 

@@ -1,5 +1,6 @@
 """Learning curve: the score as a function of the number of training images."""
 
+import logging
 import pathlib
 import re
 import statistics
@@ -19,6 +20,7 @@ from unetjax.reporting.report import Table
 from unetjax.training import experiment, run_folder
 from unetjax.training.config import ExperimentConfig
 
+_log = logging.getLogger(__name__)
 DRAWS = 2  # subsets of each size, each trained with a seed of its own
 _MOST_SIZES = 4
 _TABLE, _REPORT = "learning_curve.csv", "report.html"
@@ -100,7 +102,7 @@ def measure(
             chosen = sorted(rng.choice(len(split.train), size, replace=False))
             train = [split.train[i] for i in chosen]
             name = f"{size} {'image' if size == 1 else 'images'}, draw {draw + 1}"
-            print(f"{name} of {DRAWS}", flush=True)
+            _log.info("%s of %d", name, DRAWS)
             outcome = experiment.run(
                 replace(config, seed=(config.seed + draw) % 2**32),
                 split._replace(train=train),
