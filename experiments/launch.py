@@ -10,6 +10,7 @@ import runpy
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from unetjax import settings
@@ -68,6 +69,8 @@ def launch(
     run: Callable[[Invocation], None],
     parser: ArgumentParser,
     argv: Sequence[str] | None = None,
+    *,
+    join: Callable[[argparse.Namespace], AbstractContextManager[None]] | None = None,
 ) -> int:
     """Parses the command line, calls `run`, and returns the exit status.
 
@@ -75,6 +78,7 @@ def launch(
       run: The work of the launcher.
       parser: From `make_parser`.
       argv: Arguments after the program's name; those of the process by default.
+      join: Joins the other processes of the launcher, if it is one of several.
     """
     given = list(sys.argv[1:] if argv is None else argv)
 
@@ -86,8 +90,9 @@ def launch(
         config = read_config(file, overrides)  # computes nothing, so flags can be set
         runtime.set_compiler_flags(deterministic=config.deterministic)
         runtime.keep_compiled_programs()
-        self_check.check()
-        run(Invocation(config, options, file, overrides, given))
+        with nullcontext() if join is None else join(options):
+            self_check.check()
+            run(Invocation(config, options, file, overrides, given))
 
     return run_command(command)
 

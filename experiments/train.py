@@ -9,15 +9,19 @@ its options. --dry_run prints parameters, FLOPs, memory and time instead of trai
 batch.
 """
 
+import argparse
+import contextlib
 import pathlib
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import get_args
 
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.data.splits import Split
-from unetjax.training import cost, experiment
+from unetjax.devices import processes
+from unetjax.training import cost, experiment, loop
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.cost import Largest
 
@@ -45,7 +49,33 @@ def make_parser() -> ArgumentParser:
         choices=get_args(Largest),
         help="take the largest tile_size, or batch_size, whose step fits into memory",
     )
+    shared = parser.add_argument_group(
+        "several processes train together",
+        "found by themselves under SLURM, Open MPI, Kubernetes (with jax[k8s]) and "
+        "Cloud TPU; otherwise start the same command once for each, with:",
+    )
+    shared.add_argument(
+        "--coordinator",
+        default="auto",
+        metavar="HOST:PORT",
+        help="address of process 0; auto (default) asks the cluster, none trains alone",
+    )
+    shared.add_argument(
+        "--num_processes", type=int, metavar="N", help="how many processes there are"
+    )
+    shared.add_argument(
+        "--process_id", type=int, metavar="I", help="which of them this is, from 0"
+    )
     return parser
+
+
+def join(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """Joins the other processes of a training, see `devices.processes`."""
+    if options.dry_run:
+        return contextlib.nullcontext()
+    return processes.joined(
+        options.coordinator, options.num_processes, options.process_id
+    )
 
 
 def run(invocation: Invocation) -> None:
@@ -53,6 +83,9 @@ def run(invocation: Invocation) -> None:
     config, options = invocation.config, invocation.options
     if options.dry_run:
         _describe(config, options.channels, options.largest)
+        return
+    if not processes.is_leader():
+        loop.follow()
         return
     if options.workdir is None:
         raise ValueError("--workdir names no folder; try --workdir=runs/a.")
@@ -91,6 +124,11 @@ def _fitted(
     """Returns the experiment with the tiles that --largest asks for."""
     if largest is None:
         return config
+    if processes.count() > 1:
+        raise ValueError(
+            "--largest measures one process; find the sizes with --dry_run, and set "
+            "config.tile_size and config.batch_size."
+        )
     config = cost.largest_that_fits(config, split.train, what=largest)
     print(
         f"tile_size {config.tile_size}, batch_size {config.batch_size}: the largest "
@@ -102,7 +140,7 @@ def _fitted(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the launcher and returns its exit status, see `launch`."""
-    return launch(run, make_parser(), argv)
+    return launch(run, make_parser(), argv, join=join)
 
 
 if __name__ == "__main__":

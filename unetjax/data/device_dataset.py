@@ -1,6 +1,6 @@
 """Data sets on the device: tiles are drawn and augmented in the compiled step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -146,6 +146,26 @@ def load(examples: Sequence[Example], pipeline: DataPipeline) -> DeviceDataset:
         if maps is None
         else jnp.asarray(np.concatenate([x.reshape(-1, x.shape[-1]) for x in maps])),
     )
+
+
+def to_arrays(data: DeviceDataset) -> dict[str, np.ndarray]:
+    """Returns the arrays of a data set by name, such as "image" and "centers.start"."""
+    named = {name: x for name, x in data._asdict().items() if name != "centers"}
+    if data.centers is not None:
+        named |= {f"centers.{name}": x for name, x in data.centers._asdict().items()}
+    return {name: np.asarray(x) for name, x in named.items() if x is not None}
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> DeviceDataset:
+    """Returns the data set of which `to_arrays` has made the arrays."""
+    named = {name: jnp.asarray(x) for name, x in arrays.items()}
+    prefix = "centers."
+    centers = {
+        name.removeprefix(prefix): named.pop(name)
+        for name in list(named)
+        if name.startswith(prefix)
+    }
+    return DeviceDataset(**named, centers=Centers(**centers) if centers else None)
 
 
 def draw_batch(

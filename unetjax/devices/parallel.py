@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -22,18 +23,35 @@ AXIS = "batch"
 
 
 def usable_devices(batch_size: int) -> int:
-    """Returns on how many local devices a batch can be split evenly."""
-    return math.gcd(batch_size, jax.local_device_count())
+    """Returns on how many devices a batch can be split evenly, over all processes.
+
+    Raises:
+      ValueError: If the batch cannot be split over the processes.
+    """
+    num_processes = jax.process_count()
+    if batch_size % num_processes:
+        raise ValueError(
+            f"batch_size must be a multiple of the {num_processes} processes, got "
+            f"{batch_size}; start fewer of them, or set config.batch_size."
+        )
+    own = math.gcd(batch_size // num_processes, jax.local_device_count())
+    return num_processes * own
+
+
+def _devices(num_devices: int | None, process: int) -> list[jax.Device]:
+    """Those of a process among so many devices of all processes."""
+    own = None if num_devices is None else num_devices // jax.process_count()
+    return jax.local_devices(process_index=process)[:own]
 
 
 def replicate(tree: PyTree, num_devices: int | None = None) -> PyTree:
     """Copies every array to local devices, so that a step compiles only once.
 
     Args:
-      tree: Arrays on any device.
-      num_devices: How many local devices to use; all of them by default.
+      tree: Arrays on any local device, equal in all processes.
+      num_devices: How many devices to use, over all processes; by default all of them.
     """
-    mesh = Mesh(np.array(jax.local_devices()[:num_devices]), (AXIS,))
+    mesh = Mesh(np.array(_devices(num_devices, jax.process_index())), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
@@ -47,17 +65,19 @@ def data_parallel(
 
     State and shared arguments are replicated, the batch is split over its leading
     device axis, and the state's buffers are donated. The state keeps no device axis, so
-    it is saved and evaluated as it is.
+    it is saved and evaluated as it is. Every process passes its own rows of the batch,
+    see `own_rows`; arguments and results are arrays on its own devices.
 
     Args:
       step_fn: A step whose results are equal on every device.
-      num_devices: How many local devices to use; all of them by default.
+      num_devices: How many devices to use, over all processes; by default all of them.
       partition: Whether `jax.pmap` or `jax.jit` compiles it; the results are equal.
 
     Returns:
       The compiled step; its batch has shape [device, batch / device, ...].
     """
-    devices = jax.local_devices()[:num_devices]
+    processes = range(jax.process_count())
+    devices = [device for i in processes for device in _devices(num_devices, i)]
     compile_for = _pmap if partition == "pmap" else _jit
     step = functools.partial(step_fn, axis_name=AXIS)
 
@@ -98,12 +118,22 @@ def _jit(
     mapped = jax.shard_map(
         of_one_device, mesh=mesh, in_specs=specs, out_specs=shared, check_vma=False
     )
-    return jax.jit(
+    compiled = jax.jit(
         mapped,
         donate_argnums=0,
         in_shardings=tuple(NamedSharding(mesh, spec) for spec in specs),
         out_shardings=NamedSharding(mesh, shared),
     )
+    if jax.process_count() == 1:
+        return compiled
+
+    def run(*local: PyTree) -> PyTree:
+        to_global = multihost_utils.host_local_array_to_global_array
+        to_local = multihost_utils.global_array_to_host_local_array
+        args = [to_global(x, mesh, spec) for x, spec in zip(local, specs, strict=True)]
+        return to_local(compiled(*args), mesh, shared)
+
+    return run
 
 
 def shard(batch: PyTree, num_devices: int) -> PyTree:
@@ -122,6 +152,16 @@ def shard(batch: PyTree, num_devices: int) -> PyTree:
         return x.reshape(num_devices, -1, *x.shape[1:])
 
     return jax.tree.map(split, batch)
+
+
+def own_rows(batch: PyTree) -> PyTree:
+    """Returns the rows of this process of a batch that `shard` has split."""
+
+    def rows(x: jax.Array) -> jax.Array:
+        own = x.shape[0] // jax.process_count()
+        return x[jax.process_index() * own :][:own]
+
+    return batch if jax.process_count() == 1 else jax.tree.map(rows, batch)
 
 
 def as_varying(tree: PyTree, axis_name: str) -> PyTree:

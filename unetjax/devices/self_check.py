@@ -52,7 +52,7 @@ def check() -> None:
       OSError: If the device fails, or a result is wrong.
     """
     try:
-        device = jax.devices()[0]
+        device = jax.local_devices()[0]
     # JAX raises the latter where JAX_PLATFORMS names what is not there.
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]

@@ -20,13 +20,14 @@ _GIT_TIMEOUT = 10  # seconds
 
 def environment() -> dict[str, str]:
     """Returns what the results of a run may depend on, by readable names."""
-    device = jax.local_devices()[0]
+    device, processes = jax.local_devices()[0], jax.process_count()
+    shared = f" in {processes} processes" if processes > 1 else ""
     commit = _commit(pathlib.Path(__file__).parents[2])
     return {
         **({"commit": commit} if commit else {}),
         "Python": platform.python_version(),
         **_versions(),
-        "devices": f"{jax.local_device_count()} x {device.device_kind}",
+        "devices": f"{jax.device_count()} x {device.device_kind}{shared}",
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
         "compiler flags": os.environ.get("XLA_FLAGS", ""),

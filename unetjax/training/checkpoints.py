@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from unetjax import signals
-from unetjax.devices import memory
+from unetjax.devices import memory, processes
 from unetjax.files import folders, json_files
 from unetjax.training.steps import TrainState
 
@@ -53,8 +53,12 @@ class Manager(ocp.CheckpointManager):
             [checkpoint_managers.LatestN(2), checkpoint_managers.CustomSteps([])]
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=self._keep, cleanup_tmp_directories=True
+            preservation_policy=self._keep,
+            cleanup_tmp_directories=True,
+            create=False,
+            multiprocessing_options=_alone(),
         )
+        folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder, options=options)
 
     def keep_best(self, step: int | None) -> None:
@@ -64,6 +68,15 @@ class Manager(ocp.CheckpointManager):
             checkpoint_managers.LatestN(2),
             checkpoint_managers.CustomSteps(steps),
         ]
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Options by which process 0 saves and restores without the others."""
+    if processes.count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="unetjax"
+    )
 
 
 @contextlib.contextmanager
@@ -99,6 +112,8 @@ def save(
     # Orbax keeps no checksums and restores a flipped bit silently. The digests are in
     # the same composite, so they are committed together with the arrays.
     run = origin._asdict()
+    if processes.count() > 1:  # Orbax takes arrays of JAX for parts of larger ones
+        state = jax.device_get(state)
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(state),
         digests=ocp.args.JsonSave(digests(state)),
@@ -163,15 +178,20 @@ def restore(manager: Manager, step: int, like: TrainState) -> Saved:
       OSError: If its files may not be read.
       MemoryError: If there is too little memory.
     """
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    if processes.count() > 1:
+        target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+    else:
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     items: dict[str, Any] = {
-        "state": ocp.args.StandardRestore(abstract),
+        "state": ocp.args.StandardRestore(target),
         "digests": ocp.args.JsonRestore(),
     }
     restored = _restore(manager, step, items)
     state = restored["state"]
     if digests(state) != restored["digests"]:
         raise _damaged(manager, step, "its bytes changed on disk")
+    if processes.count() > 1:
+        state = jax.tree.map(lambda x, to: jax.device_put(x, to.sharding), state, like)
     return Saved(state, restore_origin(manager, step))
 
 

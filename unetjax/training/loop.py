@@ -1,20 +1,25 @@
 """The training loop: step, record, evaluate, save; for one run or several at once."""
 
 import contextlib
+import json
 import logging
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import jax
+import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from unetjax import signals
+from unetjax.data import device_dataset
 from unetjax.data.batch import Transform
+from unetjax.data.device_dataset import DeviceDataset
 from unetjax.data.splits import Split
-from unetjax.devices import parallel
+from unetjax.devices import parallel, processes
 from unetjax.evaluation import postprocessing_search, scoring
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
@@ -28,6 +33,7 @@ from unetjax.training import (
     steps,
     stopping,
 )
+from unetjax.training import config as configs
 from unetjax.training.checkpoints import Manager
 from unetjax.training.config import ExperimentConfig
 from unetjax.training.run_folder import Run
@@ -100,6 +106,8 @@ def _train(run: Run, manager: Manager) -> None:
         first = programs.warm_start(config, first)
         restored = parallel.replicate(first, num_devices)
     state = state if restored is None else restored
+    if processes.count() > 1:
+        _share(config, data, state)
     advance = programs.compile_step(
         programs.build_step, config, transform=run.transform, num_devices=num_devices
     )
@@ -112,6 +120,54 @@ def _train(run: Run, manager: Manager) -> None:
     )
     if error is not None:
         raise error
+
+
+def follow() -> None:
+    """Computes this process's part of a run that process 0 trains, to its end.
+
+    Config, images and state come from there, see `devices.processes`; nothing is read
+    from disk, and nothing is written.
+
+    Raises:
+      LeaderEndedError: If process 0 ends before the last step.
+      LostProcessError: If it is gone.
+    """
+    if processes.await_order() == processes.END:
+        return
+    arrays = processes.share()
+    options = json.loads(arrays.pop("config").tobytes())
+    config = configs.from_dict(options)
+    num_devices = parallel.usable_devices(config.batch_size)
+    data = device_dataset.from_arrays(arrays)
+    keys = run_folder.make_keys(config.seed)
+    like = jax.eval_shape(
+        lambda: programs.initial_state(config, keys.init, channels=data.image.shape[-1])
+    )
+    leaves = list(processes.share().values())
+    state = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    step = int(state.step)
+    state, data, keys = parallel.replicate((state, data, keys), num_devices)
+    advance = programs.compile_step(
+        programs.build_step, config, transform=None, num_devices=num_devices
+    )
+    with signals.first_signal() as received:
+        while processes.await_order(interrupted=bool(received)) == processes.STEP:
+            items = parallel.own_rows(
+                steps.items_of(step, config.batch_size, num_devices)
+            )
+            state, metrics = advance(state, items, data, keys)
+            jax.block_until_ready(metrics)
+            step += 1
+
+
+def _share(config: ExperimentConfig, data: DeviceDataset, state: TrainState) -> None:
+    """Gives all other processes what `follow` needs."""
+    processes.give_order(processes.STEP)
+    options = json.dumps(configs.to_dict(config)).encode()
+    arrays = device_dataset.to_arrays(data)
+    processes.share({"config": np.frombuffer(options, np.uint8), **arrays})
+    leaves = jax.tree.leaves(jax.device_get(state))
+    processes.share({str(i): leaf for i, leaf in enumerate(leaves)})
 
 
 @dataclass
@@ -242,8 +298,12 @@ def drive(
 
         log = run_log.DelayedLog(write)
         while active := [member for member in members if member.is_active(step)]:
+            if processes.give_order(processes.STEP):
+                received.append(signal.SIGTERM)  # another process was told to end
             items = steps.items_of(step, config.batch_size, num_devices)
-            state, metrics = advance(state, items)
+            state, metrics = advance(state, parallel.own_rows(items))
+            if processes.count() > 1:  # collectives of a CPU may run out of order
+                jax.block_until_ready(metrics)
             step += 1
             log.push(step, metrics, active)
             is_due = step % config.evaluate_every == 0 or step == config.num_steps
