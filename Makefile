@@ -47,9 +47,9 @@ test-all: lint
 faults: setup
 	$(BIN)/python -m tests.faults
 
-# The documentation site, site/index.html; a warning is an error.
+# The documentation site, site/index.html; a warning is an error. Notebooks are run, a few minutes each on a busy machine.
 docs: setup
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs site
+	UNETJAX_RUN_NOTEBOOKS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs site
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,9 +1,17 @@
 """Settings of Sphinx, which builds the documentation site: make docs."""
 
 import importlib.metadata
+import json
+import os
+import pathlib
+import sys
 
 import latex2mathml.converter
 from docutils import nodes
+from myst_parser.parsers.sphinx_ import MystParser
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import notebook_pages
 
 project = "unetjax"
 author = "The unetjax developers"
@@ -19,8 +27,21 @@ napoleon_use_ivar = True
 html_math_renderer = "mathml"  # of the browser: MathJax would come from another host
 
 
+class NotebookParser(MystParser):
+    """Reads a notebook as Markdown; runs it first if UNETJAX_RUN_NOTEBOOKS is set."""
+
+    supported = ("notebook",)
+
+    def parse(self, inputstring, document):
+        """Parses the page of a notebook into the document."""
+        notebook = json.loads(inputstring)
+        asked = os.environ.get("UNETJAX_RUN_NOTEBOOKS")
+        outputs = notebook_pages.run(notebook) if asked else []
+        super().parse(notebook_pages.page(notebook, outputs), document)
+
+
 def setup(app):
-    """Adds the renderer of formulas."""
+    """Adds the renderer of formulas, and notebooks as sources of pages."""
 
     def render(display):
         def visit(writer, node):
@@ -31,3 +52,5 @@ def setup(app):
         return visit, None
 
     app.add_html_math_renderer("mathml", render("inline"), render("block"))
+    app.add_source_suffix(".ipynb", "notebook")
+    app.add_source_parser(NotebookParser)

@@ -27,8 +27,10 @@ def site(tmp_path_factory):
 
 def test_every_page_is_in_the_navigation(site):
     start = (site / "index.html").read_text()
-    for page in (ROOT / "docs").glob("*.md"):
-        assert f'href="{page.stem}.html"' in start or page.stem == "index"
+    docs = ROOT / "docs"
+    for page in (*docs.glob("*.md"), *docs.glob("*/*.ipynb")):
+        name = page.relative_to(docs).with_suffix(".html")
+        assert f'href="{name}"' in start or page.stem == "index"
 
 
 def test_every_public_name_is_documented(site):
@@ -41,7 +43,7 @@ def test_every_public_name_is_documented(site):
 
 def test_pages_ask_no_other_host_for_anything(site):
     """Fonts, styles and scripts lie beside the pages."""
-    for page in site.glob("*.html"):
+    for page in site.rglob("*.html"):
         sources = re.findall(
             r'(?:src=|<link[^>]*href=)"(\w+://[^"]*)"', page.read_text()
         )
