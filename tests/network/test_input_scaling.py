@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unetjax.network.input_scaling import InputScaling, scale
+from unetjax.network.input_scaling import InputScaling, measure, scale, scale_part
 
 ROW = np.array([-3.0, 0.0, 1.0, 2.0], np.float32).reshape(1, 4, 1)
 
@@ -87,3 +87,31 @@ def test_bounds_are_an_interval(clip):
         ValueError, match="clip must be a least grey value and a larger"
     ):
         InputScaling("minmax", clip)
+
+
+@pytest.mark.parametrize("method", ["unit", "minmax", "percentile", "zscore", "none"])
+@pytest.mark.parametrize("clip", [(None, None), (10, 200)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_an_image_read_in_parts_is_scaled_as_a_whole(method, clip, dtype):
+    rng = np.random.default_rng(0)
+    image = rng.gamma(2.0, 40.0, (41, 30, 2)).clip(0, 255).astype(dtype)
+    if dtype == np.float32:
+        image = image / 255 if method == "unit" else image - 60
+        clip = (None, None) if method == "unit" else clip
+    scaling = InputScaling(method, clip)
+    measured = measure(lambda: np.array_split(image, 5), scaling)
+    found = [scale_part(part, scaling, measured) for part in np.split(image, [7, 30])]
+    np.testing.assert_allclose(np.concatenate(found), scale(image, scaling), atol=1e-6)
+
+
+def test_an_almost_empty_image_read_in_parts():
+    image = np.zeros((50, 40, 1), np.uint8)
+    image[3, 4] = 200
+    scaling = InputScaling("percentile")
+    measured = measure(lambda: np.array_split(image, 3), scaling)
+    assert (measured.low, measured.high) == (0, 200)
+
+
+def test_an_image_without_parts_is_refused():
+    with pytest.raises(ValueError, match="at least one pixel, got none"):
+        measure(lambda: [], InputScaling("minmax"))

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from unetjax.cli import terminal
 from unetjax.cli.check import add_channels
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from unetjax.evaluation.prediction_files import Images
+    from unetjax.inference.predict import Engine
     from unetjax.inference.trained_model import TrainedModel
 
 
@@ -29,8 +30,10 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         description="Segment images of any size. For a.tif the folder receives "
         "a_overlay.png to look at, and a_labels.tif (numbered cells) if the model was "
         "trained on numbered cells, or else a_mask.png (0 and 255, or the class). A "
-        "stack is segmented section by section. Images that cannot be read are named "
-        "at the end, and stop nothing.",
+        "stack is segmented section by section. Images larger than the memory, and "
+        "Zarr or OME-Zarr images, are segmented block by block; their results are "
+        "tiled TIFFs, or OME-Zarr. Images that cannot be read are named at the end, "
+        "and stop nothing.",
     )
     parser.add_argument("model", type=path, help="folder of a trained model")
     parser.add_argument(
@@ -40,7 +43,10 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         help="images, folders of images, or patterns such as '*.tif'",
     )
     parser.add_argument(
-        "--out", type=path, required=True, help="folder for the results"
+        "--out",
+        type=path,
+        required=True,
+        help="folder for the results, or labels.zarr for those of one Zarr image",
     )
     parser.add_argument(
         "--with",
@@ -131,6 +137,7 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.evaluation import prediction_files, prediction_inputs
     from unetjax.files import images
     from unetjax.inference.segment import segment
+    from unetjax.large import files as large_files
     from unetjax.model_io import model_folder, openvino
     from unetjax.network.unet import num_input_channels
 
@@ -162,27 +169,26 @@ def run(options: argparse.Namespace) -> int:
         channels=options.channels,
         trained_on=_common_channels(models),
     )
+    names = prediction_inputs.unique_names(found.paths)
+    named = list(zip(names, found.paths, strict=True))
+    large = [(name, path) for name, path in named if large_files.is_large(path)]
+    _check_large(options, [path for _, path in large])
     inputs = [
         prediction_files.Input(
             name,
             functools.partial(_read, read, path, metadata.is_stack),
             metadata,
         )
-        for name, path in zip(
-            prediction_inputs.unique_names(found.paths), found.paths, strict=True
-        )
+        for name, path in named
+        if (name, path) not in large
         for metadata in [images.read_metadata(path)]
     ]
     folders = (options.model, *options.others)
-    written = prediction_files.write_all(
-        segment_image,
-        inputs,
-        options.out,
-        instances=options.instances or (not options.masks and _numbers_cells(trained)),
-        probabilities=options.probabilities,
-        table=options.table,
-        rois=options.rois,
-        origin={
+    common = {
+        "instances": options.instances
+        or (not options.masks and _numbers_cells(trained)),
+        "probabilities": options.probabilities,
+        "origin": {
             "models": list(map(model_folder.fingerprint, folders)),
             "tta": options.tta,
             "scale": options.scale,
@@ -190,16 +196,91 @@ def run(options: argparse.Namespace) -> int:
             "dtype": options.dtype,
             **({"channels": options.channels} if options.channels else {}),
         },
-        overwrite=options.overwrite,
-    )
-    num_segmented = len(inputs) - len(written.failures)
-    earlier = f", {written.num_skipped} of them before" if written.num_skipped else ""
+        "overwrite": options.overwrite,
+    }
+    num_skipped, failures = 0, list[str]()
+    if inputs:
+        num_skipped, failures = prediction_files.write_all(
+            segment_image,
+            inputs,
+            options.out,
+            table=options.table,
+            rois=options.rois,
+            **common,
+        )
+    for name, file in large:
+        try:
+            num_skipped += not _segment_large(
+                options, models, name, file, engines, common
+            )
+        except ValueError as error:
+            failures.append(str(error))
+    if len(failures) == len(named):
+        raise ValueError("\n".join(failures))
+    num_segmented = len(named) - len(failures)
+    earlier = f", {num_skipped} of them before" if num_skipped else ""
     terminal.say(f"{num_segmented} images segmented into {options.out}{earlier}")
     if found.skipped:
         print(f"warning: {prediction_inputs.describe_skipped(found.skipped)}")
-    for failure in written.failures:
+    for failure in failures:
         print(f"error: {escape(failure)}", file=sys.stderr)
-    return 1 if written.failures else 0
+    return 1 if failures else 0
+
+
+def _segment_large(
+    options: argparse.Namespace,
+    models: "Sequence[TrainedModel]",
+    name: str,
+    file: pathlib.Path,
+    engines: "Sequence[Engine] | None",
+    common: dict[str, Any],
+) -> bool:
+    """Segments a file block by block; returns whether that was to be done."""
+    from unetjax.evaluation import prediction_inputs
+    from unetjax.files import images
+    from unetjax.large import files as large_files
+    from unetjax.network.unet import num_input_channels
+
+    trained, *others = models
+    is_result = options.out.suffix == ".zarr"
+    return large_files.segment_file(
+        trained,
+        file,
+        options.out.parent if is_result else options.out,
+        name,
+        fit=functools.partial(
+            prediction_inputs.select,
+            path=file,
+            names_in_file=images.read_metadata(file).channels,
+            num_channels=num_input_channels(trained.params),
+            channels=options.channels,
+            trained_on=_common_channels(models),
+        ),
+        others=others,
+        tta=options.tta,
+        engines=engines,
+        result=options.out if is_result else None,
+        **common,
+    )
+
+
+def _check_large(options: argparse.Namespace, large: "Sequence[pathlib.Path]") -> None:
+    """Refuses what cannot be done block by block, before anything is read."""
+    if options.out.suffix == ".zarr" and (len(large) != 1 or len(options.input) != 1):
+        raise ValueError(
+            f"--out {options.out} names the result of one Zarr image; name a folder "
+            "for several images or other formats."
+        )
+    if not large:
+        return
+    reason = f"{large[0].name} is segmented block by block, as it is large or a Zarr"
+    if options.scale != 1:
+        raise ValueError(
+            f"{reason}, without --scale; save a resized image, or leave out --scale."
+        )
+    for name in ("table", "rois"):
+        if getattr(options, name):
+            raise ValueError(f"{reason}, without --{name}; leave it out.")
 
 
 def _choose_engine(

@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 
 from unetjax.data import checks, folder
 from unetjax.files import images, names, pages
+from unetjax.large import arrays
 
 
 class Found(NamedTuple):
@@ -42,7 +43,9 @@ def find(given: Sequence[pathlib.Path], *, recursive: bool = False) -> Found:
     """
     found, skipped = dict[pathlib.Path, None](), list[str]()
     for path in given:
-        if path.is_dir():
+        if arrays.is_zarr(path):
+            found[path] = None
+        elif path.is_dir():
             inside = _in_folder(path, skipped, recursive=recursive)
             if not inside:
                 folder.list_images(path)  # says what the folder holds instead
@@ -116,16 +119,51 @@ def read(
       FileNotFoundError: If there is no such file.
       ValueError: If it cannot be read, or has other channels.
     """
-    if channels or not trained_on:
-        stack = images.read_stack(path, channels=channels)
+    names_in_file = ()
+    if channels or trained_on:
+        names_in_file = images.read_metadata(path).channels
+    return select(
+        images.read_stack(path),
+        path,
+        names_in_file=names_in_file,
+        num_channels=num_channels,
+        channels=channels,
+        trained_on=trained_on,
+    )
+
+
+def select(
+    stack: Shaped[np.ndarray, "N H W C"],
+    path: pathlib.Path,
+    *,
+    names_in_file: Sequence[str],
+    num_channels: int,
+    channels: Sequence[str] = (),
+    trained_on: Sequence[str] = (),
+) -> Shaped[np.ndarray, "N H W c"]:
+    """Returns images, or parts of them, with the channels that a model reads.
+
+    Args:
+      stack: All channels of a file.
+      path: The file, for messages.
+      names_in_file: The names of its channels, as far as it names them.
+      num_channels: See `read`, as for the other arguments.
+      channels: Those to read.
+      trained_on: Those that the model was trained on.
+
+    Raises:
+      ValueError: If the file has other channels.
+    """
+    count = stack.shape[-1]
+    if channels:
+        found = pages.find_channels(channels, count, names_in_file, str(path))
+        return fit_channels(stack[..., found], num_channels, path)
+    if not trained_on:
         return fit_channels(stack, num_channels, path)
-    stack = images.read_stack(path)
-    names_in_file = images.read_metadata(path).channels
     try:
-        count = stack.shape[-1]
         found = pages.find_channels(trained_on, count, names_in_file, str(path))
     except ValueError as error:
-        if stack.shape[-1] == num_channels:
+        if count == num_channels:
             return stack
         raise ValueError(
             f"{error} The model was trained on channels {', '.join(trained_on)}; name "
@@ -167,7 +205,10 @@ def _in_folder(
 ) -> list[pathlib.Path]:
     entries = [each for each in sorted(path.iterdir()) if not names.is_hidden(each)]
     found = _images([each for each in entries if each.is_file()], skipped)
+    found += [each for each in entries if arrays.is_zarr(each)]
     for each in entries if recursive else []:
+        if arrays.is_zarr(each):
+            continue  # listed with the files
         if each.is_dir() and not each.is_symlink():
             found += _in_folder(each, skipped, recursive=True)
     return found

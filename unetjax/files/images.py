@@ -121,6 +121,46 @@ def read_stack(
     return stack[..., pages.find_channels(channels, stack.shape[-1], names, str(path))]
 
 
+def read_size(path: Path) -> tuple[int, int, int] | None:
+    """Returns how many images a TIFF or an array declares, their height and width.
+
+    None for other formats, which are always read whole, and for what cannot be read.
+    """
+    path = pathlib.Path(path)
+    try:
+        reader = _check(path)
+        if reader is tiff.read:
+            return tiff.read_size(path)
+        if reader is npy.read:
+            count, height, width, _ = npy.read(path, in_memory=False).pixels.shape
+            return count, height, width
+    except (ValueError, OSError, KeyError):
+        pass
+    return None
+
+
+def open_pages(path: Path, unpacked: pathlib.Path) -> pages.Pages:
+    """Returns the images of a file, whose pixels stay on disk where that is possible.
+
+    Parts of `pixels` are made images by `pages.as_image`.
+
+    Args:
+      path: The file.
+      unpacked: New file for the pixels of a TIFF.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If the file is unreadable.
+    """
+    path = pathlib.Path(path)
+    reader = _check(path)
+    if reader is tiff.read:
+        return tiff.read(path, unpacked=unpacked)
+    if reader is npy.read:
+        return npy.read(path, in_memory=False)
+    return reader(path)
+
+
 def read_labels(path: Path) -> Int32[np.ndarray, "H W"]:
     """Returns the one label image of a file: an integer for each pixel.
 
@@ -208,6 +248,11 @@ def write_labels(
 
 
 def _read(path: pathlib.Path) -> pages.Pages:
+    return _check(path)(path)
+
+
+def _check(path: pathlib.Path) -> Callable[[pathlib.Path], pages.Pages]:
+    """Returns the function that reads a file, if it is a file and may be an image."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     if not is_image(path):
@@ -220,7 +265,7 @@ def _read(path: pathlib.Path) -> pages.Pages:
         raise ValueError(f"{path} is empty (0 bytes); download or export it again.")
     with path.open("rb") as file:
         start = file.read(8)
-    return _reader(path, start)(path)
+    return _reader(path, start)
 
 
 def _reader(path: pathlib.Path, start: bytes) -> Callable[[pathlib.Path], pages.Pages]:

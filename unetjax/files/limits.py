@@ -11,12 +11,13 @@ _CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")
 MAX_RATIO = 10_000  # decoded bytes for each byte of the file; deflate reaches 1,032
 
 
-def check_size(path: pathlib.Path, num_bytes: int) -> None:
+def check_size(path: pathlib.Path, num_bytes: int, *, in_memory: bool = True) -> None:
     """Refuses a file whose header claims more than is plausible or fits in memory.
 
     Args:
       path: The file, for its size and for the message.
       num_bytes: Size of the decoded pixels in bytes, as the header declares it.
+      in_memory: Whether they are to be held in memory.
 
     Raises:
       ValueError: If the decoded pixels exceed 10,000 bytes for each byte of the file,
@@ -29,7 +30,7 @@ def check_size(path: pathlib.Path, num_bytes: int) -> None:
             f"pixels, the file has {format_bytes(stored)}; download or export it again."
         )
     memory = installed_memory()
-    if memory is not None and num_bytes > memory // 2:
+    if in_memory and memory is not None and num_bytes > memory // 2:
         raise ValueError(
             f"{path} needs {format_bytes(num_bytes)} of memory, more than half of the "
             f"{format_bytes(memory)} of this machine; split it into smaller images."

@@ -10,8 +10,12 @@ from unetjax.files.pages import Pages
 _MOST_CHANNELS = 4  # a longer last axis is the width of an image
 
 
-def read(path: pathlib.Path) -> Pages:
+def read(path: pathlib.Path, *, in_memory: bool = True) -> Pages:
     """Returns the images of an array [H, W], [N, H, W], or [H, W, C] with C below 5.
+
+    Args:
+      path: The file.
+      in_memory: Whether to read the pixels now, and not when they are used.
 
     Raises:
       ValueError: If the file is damaged, too large or holds Python objects, or the
@@ -26,7 +30,7 @@ def read(path: pathlib.Path) -> Pages:
             f"{path} cannot be read as an array ({cause}); save the image or the masks "
             "as TIFF or PNG."
         ) from error
-    limits.check_size(path, stored.nbytes)
+    limits.check_size(path, stored.nbytes, in_memory=in_memory)
     if stored.dtype.kind not in "buif":
         raise ValueError(
             f"{path} has values of type {stored.dtype}; accepted are integers and real "
@@ -38,8 +42,9 @@ def read(path: pathlib.Path) -> Pages:
             f"{path} has an array of shape {shape}; accepted are [H, W], [H, W, C] of "
             f"up to {_MOST_CHANNELS} channels, and [N, H, W]."
         )
-    pixels = np.array(stored.astype(np.uint8) if stored.dtype == np.bool_ else stored)
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="))
+    pixels = stored.view(np.uint8) if stored.dtype == np.bool_ else stored
+    if in_memory:
+        pixels = np.array(pixels, pixels.dtype.newbyteorder("="))
     if pixels.ndim == 2:
         return Pages(pixels[None, ..., None])
     if pixels.shape[-1] <= _MOST_CHANNELS:

@@ -26,8 +26,12 @@ _ORIENTATION = 274  # tag
 _FEWEST_COLUMNS = 5  # of an image; fewer are channels
 
 
-def read(path: pathlib.Path) -> Pages:
+def read(path: pathlib.Path, *, unpacked: pathlib.Path | None = None) -> Pages:
     """Returns all pages of a TIFF, with the axes that the file declares.
+
+    Args:
+      path: The file.
+      unpacked: New file for the pixels, which are then not held in memory.
 
     Raises:
       ValueError: If the file is damaged, too large, compressed with a codec that is not
@@ -40,12 +44,12 @@ def read(path: pathlib.Path) -> Pages:
             # Other files that OME metadata may refer to stay closed.
             file = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
             series = file.series
-        _check_header(series, path)
+        _check_header(series, path, in_memory=unpacked is None)
         page = series[0].keyframe
         _check_colours(page, path)
         _check_segments(file, series[0], path)
         with _as_value_error(path):
-            pixels = series[0].asarray()
+            pixels = series[0].asarray(out=None if unpacked is None else str(unpacked))
             palette = _palette(file, page)
             orientation = page.tags.valueof(_ORIENTATION, default=1)
             is_negative = _is_negative(file, page)
@@ -58,13 +62,32 @@ def read(path: pathlib.Path) -> Pages:
     if is_negative:
         pixels = _inverted(pixels, page.bitspersample, path)
     pixels = _order(pixels, series[0].axes, path)
-    pixels = pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
+    pixels = pixels.view(np.uint8) if pixels.dtype == np.bool_ else pixels
     return Pages(
         turn_upright(pixels, orientation, path),
         has_alpha=any(sample in (1, 2) for sample in page.extrasamples),
         palette=palette,
         is_lossy=page.compression in _LOSSY,
     )
+
+
+def read_size(path: pathlib.Path) -> tuple[int, int, int]:
+    """Returns how many images the header declares, and their height and width.
+
+    Raises:
+      ValueError: If the file is damaged.
+    """
+    headers.check_tiff(path)
+    with (
+        _collect_warnings(),
+        _as_value_error(path),
+        tifffile.TiffFile(path, _multifile=False) as file,
+    ):
+        series = file.series[0]
+        sizes = dict(zip(series.axes, series.shape, strict=True))
+        height, width = sizes["Y"], sizes["X"]
+        channels = math.prod(n for axis, n in sizes.items() if axis in "CS")
+        return math.prod(series.shape) // (height * width * channels), height, width
 
 
 def read_metadata(path: pathlib.Path) -> Metadata:
@@ -93,6 +116,41 @@ def read_metadata(path: pathlib.Path) -> Metadata:
             unit,
             _channel_names(file, sizes.get("C", 1)),
         )
+
+
+def write_tiles(
+    path: pathlib.Path,
+    tiles: Iterator[Shaped[np.ndarray, "h w"]],
+    shape: tuple[int, ...],
+    dtype: np.typing.DTypeLike,
+    *,
+    axes: str,
+    side: int,
+    metadata: Metadata = Metadata(),
+) -> None:
+    """Writes a compressed TIFF from tiles, without holding the image in memory.
+
+    Args:
+      path: The file.
+      tiles: Square tiles, row by row, page by page; those at the end may be smaller.
+      shape: [..., H, W].
+      dtype: Type of the values.
+      axes: A letter for each axis of the shape, such as TYX.
+      side: Side of a tile, in pixels; a multiple of 16.
+      metadata: For the pixel size.
+    """
+    tifffile.imwrite(
+        path,
+        tiles,
+        shape=shape,
+        dtype=dtype,
+        tile=(side, side),
+        bigtiff=math.prod(shape) * np.dtype(dtype).itemsize >= 2**31,
+        photometric="minisblack",
+        compression="zlib",
+        metadata={"axes": axes},
+        **_scale(metadata, can_be_imagej=False),
+    )
 
 
 def write(
@@ -207,7 +265,7 @@ def _scale(metadata: Metadata, *, can_be_imagej: bool) -> dict[str, Any]:
 
 
 def _check_header(
-    series: Sequence[tifffile.TiffPageSeries], path: pathlib.Path
+    series: Sequence[tifffile.TiffPageSeries], path: pathlib.Path, *, in_memory: bool
 ) -> None:
     if len(series) != 1:
         raise ValueError(
@@ -221,7 +279,9 @@ def _check_header(
             "numbers."
         )
     largest = max(math.prod(series[0].shape), math.prod(series[0].keyframe.chunks))
-    limits.check_size(path, largest * dtype.itemsize)
+    limits.check_size(path, largest * dtype.itemsize, in_memory=in_memory)
+    segment = math.prod(series[0].keyframe.chunks) * dtype.itemsize
+    limits.check_size(path, segment)  # is unpacked in memory
 
 
 def _check_segments(
@@ -285,13 +345,13 @@ def _inverted(
     pixels: Shaped[np.ndarray, "..."], bits: int, path: pathlib.Path
 ) -> Shaped[np.ndarray, "..."]:
     if pixels.dtype == np.bool_:
-        return ~pixels
+        return np.logical_not(pixels, out=pixels)
     if pixels.dtype.kind != "u":
         raise ValueError(
             f"{path} declares that 0 is white, which says nothing about values of type "
             f"{pixels.dtype}; save it with 0 as black."
         )
-    return pixels.dtype.type(2**bits - 1) - pixels
+    return np.subtract(pixels.dtype.type(2**bits - 1), pixels, out=pixels)
 
 
 def _palette(

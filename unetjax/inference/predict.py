@@ -162,17 +162,68 @@ def predict(
         )
     size = _result_size(model, pixels.shape[:2], crop)
     height, width = size if scale == 1 else magnification.scaled_shape(size, scale)
-    transforms = test_time.transforms(tta)
     _check_tta(tta, softmax=softmax, crop=crop)
-    if engine is None:
-        # Copied to the device once, not with every batch.
-        variables = jax.device_put((trained.params, dict(trained.model_state)))
-        engine = functools.partial(_logits, model, *variables)
-
     # Over the whole image: tiles scaled each for itself would not fit together.
     values = input_scaling.scale(pixels, trained.input_scaling)
     if scale != 1:
         values = magnification.resize(values, (height, width))
+    result = predict_scaled(
+        trained,
+        values,
+        (height, width),
+        softmax=softmax,
+        tta=tta,
+        tile_size=tile_size,
+        batch_size=batch_size,
+        mirror=mirror,
+        engine=engine or jax_engine(trained),
+        progress=progress,
+    )
+    if scale != 1:
+        result = magnification.resize(result, size)
+    return result if maps or not softmax else split(result, model).probs
+
+
+def jax_engine(trained: Network) -> Engine:
+    """Returns the network as a function from tiles to logits, by JAX."""
+    # Copied to the device once, not with every batch.
+    variables = jax.device_put((trained.params, dict(trained.model_state)))
+    return functools.partial(_logits, trained.model, *variables)
+
+
+def predict_scaled(
+    trained: Network,
+    values: Float[np.ndarray, "H W C"],
+    size: tuple[int, int],
+    *,
+    engine: Engine,
+    softmax: bool = True,
+    tta: TTA = "none",
+    tile_size: int | None = None,
+    batch_size: int | None = None,
+    mirror: Mirror = "reflect",
+    max_values: int = _BATCH_VALUES,
+    progress: Callable[[int, int], object] | None = None,
+) -> Float32[np.ndarray, "h w K"]:
+    """Returns all outputs for the centre of an image that is scaled already.
+
+    Args:
+      trained: A `TrainedModel`.
+      values: Network input. What lies around the centre serves as context.
+      size: Height and width of the centre, in pixels.
+      engine: From tiles to logits.
+      softmax: See `predict`.
+      tta: See `predict`.
+      tile_size: See `predict`.
+      batch_size: See `predict`.
+      mirror: See `predict`.
+      max_values: Largest number of pixels times features of one batch of tiles; about
+        32 bytes of memory each.
+      progress: See `predict`.
+    """
+    model = trained.model
+    height, width = size
+    transforms = test_time.transforms(tta)
     # The output of `SAME` networks has a margin that sees the zeros beyond the tile.
     margin = model.geometry.margin if model.padding == "SAME" else 0
 
@@ -195,7 +246,7 @@ def predict(
                 f"norm {model.norm!r} takes its statistics over the tile, so the "
                 f"result depends on the {max(counts)} tiles; a larger tile_size "
                 "lessens this.",
-                stacklevel=4,
+                stacklevel=5,
             )
 
         def report(before: int, done: int) -> None:
@@ -220,25 +271,26 @@ def predict(
 
         return test_time.mean(predictions())
 
-    result = _halving(attempt, can_shrink=tile_size is None or batch_size is None)
-    if scale != 1:
-        result = magnification.resize(result, size)
-    return result if maps or not softmax else split(result, model).probs
+    can_shrink = tile_size is None or batch_size is None
+    return _halving(attempt, max_values, can_shrink=can_shrink)
 
 
 def _halving(
-    attempt: Callable[[int], Float32[np.ndarray, "h w K"]], *, can_shrink: bool
+    attempt: Callable[[int], Float32[np.ndarray, "h w K"]],
+    bound: int,
+    *,
+    can_shrink: bool,
 ) -> Float32[np.ndarray, "h w K"]:
     """Returns the result of the first attempt that fits into memory.
 
     Args:
       attempt: From a bound on pixels times features of a batch to the result.
+      bound: The first bound; less memory lowers it.
       can_shrink: Whether the bound has an effect.
 
     Raises:
       MemoryError: If the smallest tile does not fit.
     """
-    bound = _BATCH_VALUES
     with contextlib.suppress(ValueError):  # the memory cannot be determined
         bound = min(bound, memory.limit() // _BYTES_A_VALUE)
     while True:
@@ -256,7 +308,7 @@ def _halving(
         warnings.warn(
             "the prediction did not fit into memory; it is tried again with half as "
             "many pixels at once.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -12,6 +12,8 @@ from unetjax.instances import watershed
 from unetjax.instances.settings import InstanceSettings
 from unetjax.targets.target import TargetName
 
+Mask = Bool[np.ndarray, "H W"]
+
 
 def label_components(
     foreground: Bool[np.ndarray, "H W"],
@@ -87,41 +89,60 @@ def instances_from_probs(
     Raises:
       ValueError: If there are fewer than two classes, or no maps where they are needed.
     """
-    num_classes = probs.shape[-1]
-    if num_classes < 2:
-        raise ValueError(
-            "probs must have background and at least one class of cells along its last "
-            f"axis, got {num_classes} in all."
-        )
-    probability = 1 - probs[..., 0]
-    covered = probability
-    if maps is not None and target == "border":
-        covered = probability + maps[..., 0]
-    foreground = covered > settings.threshold
+    foreground, best = foreground_classes(probs, settings, maps=maps, target=target)
     if settings.fill_holes:
         foreground = _fill_holes(foreground, connectivity=1)
-    cut = _cutter(probability, settings, maps, target)
-    best = 1 + np.argmax(probs[..., 1:], axis=-1)
+    cut = _cutter(probs, settings, maps, target)
     instances = np.zeros(foreground.shape, np.int32)
-    for k in range(1, num_classes):
+    for k in range(1, probs.shape[-1]):
         cells = cut(foreground & (best == k))
         cells = remove_small(cells, settings.min_size)
         instances += np.where(cells > 0, cells + instances.max(initial=0), 0)
     return instances
 
 
-def _cutter(
-    probability: Float[np.ndarray, "H W"],
+def foreground_classes(
+    probs: Float[np.ndarray, "H W K"],
     settings: InstanceSettings,
+    *,
     maps: Float[np.ndarray, "H W E"] | None,
     target: TargetName,
-) -> Callable[[Bool[np.ndarray, "H W"]], Int32[np.ndarray, "H W"]]:
-    """Returns the function that numbers the cells of a foreground."""
-    if settings.method == "components":
-        return label_components
+) -> tuple[Bool[np.ndarray, "H W"], Integer[np.ndarray, "H W"]]:
+    """Returns the foreground, and the most probable class of cells of every pixel.
+
+    Holes are not filled yet; the arguments are those of `instances_from_probs`.
+
+    Raises:
+      ValueError: If there are fewer than two classes.
+    """
+    num_classes = probs.shape[-1]
+    if num_classes < 2:
+        raise ValueError(
+            "probs must have background and at least one class of cells along its last "
+            f"axis, got {num_classes} in all."
+        )
+    covered = 1 - probs[..., 0]
+    if maps is not None and target == "border":
+        covered = covered + maps[..., 0]
+    return covered > settings.threshold, 1 + np.argmax(probs[..., 1:], axis=-1)
+
+
+def seeding(
+    probs: Float[np.ndarray, "H W K"],
+    settings: InstanceSettings,
+    *,
+    maps: Float[np.ndarray, "H W E"] | None,
+    target: TargetName,
+) -> Callable[[Mask], tuple[Float[np.ndarray, "H W"], Mask]]:
+    """Returns the function from a foreground to the height and seeds of a watershed.
+
+    Raises:
+      ValueError: If there are no maps where they are needed.
+    """
+    probability = 1 - probs[..., 0]
     if settings.seeds != "maps":
         return functools.partial(
-            watershed.watershed_cells,
+            watershed.seeds_of,
             probability,
             seeds=settings.seeds,
             seed_threshold=settings.seed_threshold,
@@ -134,7 +155,25 @@ def _cutter(
     score, height = watershed.seed_score(
         probability, maps, target, smoothing=settings.smoothing
     )
-    return functools.partial(watershed.flood, height, score > settings.seed_threshold)
+    return lambda foreground: (height, score > settings.seed_threshold)
+
+
+def _cutter(
+    probs: Float[np.ndarray, "H W K"],
+    settings: InstanceSettings,
+    maps: Float[np.ndarray, "H W E"] | None,
+    target: TargetName,
+) -> Callable[[Mask], Int32[np.ndarray, "H W"]]:
+    """Returns the function that numbers the cells of a foreground."""
+    if settings.method == "components":
+        return label_components
+    seeds_of = seeding(probs, settings, maps=maps, target=target)
+
+    def cut(foreground: Mask) -> Int32[np.ndarray, "H W"]:
+        height, is_seed = seeds_of(foreground)
+        return watershed.flood(height, is_seed, foreground)
+
+    return cut
 
 
 def _fill_holes(

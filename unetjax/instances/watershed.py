@@ -37,15 +37,26 @@ def watershed_cells(
       >>> watershed_cells(row, row > 0.5, seeds="probability", seed_threshold=0.8)
       array([[1, 1, 2, 2]], dtype=int32)
     """
+    height, is_seed = seeds_of(
+        probability, foreground, seeds=seeds, seed_threshold=seed_threshold
+    )
+    return flood(height, is_seed, foreground)
+
+
+def seeds_of(
+    probability: Float[np.ndarray, "H W"],
+    foreground: Bool[np.ndarray, "H W"],
+    *,
+    seeds: Seeds,
+    seed_threshold: float,
+) -> tuple[Float[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
+    """Returns the height that is flooded, and where; see `watershed_cells`."""
     if seeds == "distance":
         height = ndimage.gaussian_filter(
             ndimage.distance_transform_edt(foreground), _SMOOTHING
         )
-        is_seed = morphology.local_maxima(height)
-    else:
-        height = probability
-        is_seed = probability > seed_threshold
-    return flood(height, is_seed, foreground)
+        return height, morphology.local_maxima(height).astype(bool)
+    return probability, probability > seed_threshold
 
 
 def flood(

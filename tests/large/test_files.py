@@ -1,0 +1,298 @@
+"""The command line segments large files and Zarr by blocks, and resumes."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorstore
+import tifffile
+from scipy import ndimage
+
+from tests import commands
+from unetjax.files import images
+from unetjax.inference.predict import predict as predict_image
+from unetjax.inference.segment import segment
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.instances.settings import InstanceSettings
+from unetjax.large import files, grid
+from unetjax.model_io import model_folder
+from unetjax.network.input_scaling import InputScaling
+from unetjax.network.unet import UNet
+
+SHAPE = (600, 530)
+
+
+@pytest.fixture(scope="module")
+def image():
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=SHAPE), 3)
+    return (128 + 400 * noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def trained(make_variables, image):
+    model = UNet(features=3, depth=1)
+    trained = TrainedModel(
+        model,
+        make_variables(model)["params"],
+        input_scaling=InputScaling("percentile"),
+    )
+    probability = predict_image(trained, image)[..., 1]
+    # In the widest gap, so that no pixel lies at the threshold up to rounding.
+    low, high = np.quantile(probability, [0.75, 0.85])
+    levels = np.unique(probability.clip(low, high))
+    threshold = float(levels[np.diff(levels).argmax() :][:2].mean())
+    settings = InstanceSettings(min_size=5, threshold=threshold)
+    return dataclasses.replace(trained, instances=settings)
+
+
+@pytest.fixture(scope="module")
+def model(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "model"
+    model_folder.save_model(folder, trained)
+    return folder
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """A pixel takes so much memory that every image counts as large."""
+    monkeypatch.setattr(files, "_BYTES_A_PIXEL", 10**9)
+
+
+def predict(*args):
+    return commands.in_process("unetjax.cli.main", "predict", *args)
+
+
+def write_zarr(path, values, version, attributes=None):
+    driver = {2: "zarr", 3: "zarr3"}[version]
+    folder = path if attributes is None else path / "0"
+    store = tensorstore.open(
+        {"driver": driver, "kvstore": {"driver": "file", "path": f"{folder}/"}},
+        create=True,
+        dtype=values.dtype.name,
+        shape=values.shape,
+    ).result()
+    store[...].write(values).result()
+    if attributes is not None and version == 2:
+        (path / ".zgroup").write_text('{"zarr_format": 2}')
+        (path / ".zattrs").write_text(json.dumps(attributes))
+    elif attributes is not None:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        (path / "zarr.json").write_text(json.dumps(group))
+
+
+def read_zarr(path):
+    driver = "zarr3" if (path / "0" / "zarr.json").exists() else "zarr"
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/0/"}}
+    return tensorstore.open(spec).result().read().result()
+
+
+def multiscale(axes, scale, version):
+    units = {"y": {"unit": "micrometer"}, "x": {"unit": "micrometer"}}
+    kinds = {"c": "channel", "t": "time"}
+    image = {
+        "axes": [
+            {"name": a, "type": kinds.get(a, "space"), **units.get(a, {})} for a in axes
+        ],
+        "datasets": [
+            {
+                "path": "0",
+                "coordinateTransformations": [{"type": "scale", "scale": scale}],
+            }
+        ],
+    }
+    if version == 3:
+        return {"ome": {"version": "0.5", "multiscales": [image]}}
+    return {"multiscales": [image]}
+
+
+def assert_equal_up_to_numbers(found, expected):
+    pairs = np.unique(np.stack([found.ravel(), expected.ravel()]), axis=1)
+    assert pairs.shape[1] == found.max() + 1 == expected.max() + 1 > 10
+
+
+def test_a_tiff_that_does_not_fit_into_memory(
+    tmp_path, trained, model, image, small_memory
+):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        image,
+        resolution=(2e4, 2e4),
+        resolutionunit="CENTIMETER",
+        compression="zlib",
+    )
+    out = tmp_path / "out"
+    done = predict(
+        model, tmp_path / "a.tif", "--labels", "--probabilities", "--out", out
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a.tif: 530 x 600 pixels, in 1 blocks; takes about" in done.stdout
+    whole = segment(trained, image)
+    labels = images.read_labels(out / "a_labels.tif")
+    assert_equal_up_to_numbers(labels, whole.instances)
+    with tifffile.TiffFile(out / "a_labels.tif") as file:
+        assert file.pages.first.is_tiled
+        assert file.pages.first.dtype == (np.uint16 if labels.max() > 255 else np.uint8)
+    assert images.read_metadata(out / "a_labels.tif").pixel_size == pytest.approx(
+        (5e-5, 5e-5)
+    )
+    probs = images.read_image(out / "a_probs.tif")
+    np.testing.assert_allclose(probs, whole.probs, atol=1e-5)
+    assert images.read_image(out / "a_overlay.png").shape == (600, 530, 3)
+    assert sorted(p.name for p in (out / ".a.parts").iterdir()) == ["finished.json"]
+
+
+def test_a_finished_file_is_skipped_and_others_are_not_overwritten(
+    tmp_path, model, image, small_memory
+):
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    out = tmp_path / "out"
+    assert predict(model, tmp_path / "a.tif", "--out", out).returncode == 0
+    mask = (out / "a_mask.tif").read_bytes()
+    again = predict(model, tmp_path / "a.tif", "--out", out)
+    assert "1 images segmented" in again.stdout
+    assert "1 of them before" in again.stdout
+    other = predict(model, tmp_path / "a.tif", "--tta=d4", "--out", out)
+    assert other.returncode == 2
+    assert "a_mask.tif exists already and is not overwritten" in other.stderr
+    tifffile.imwrite(tmp_path / "a.tif", image + 1)
+    changed = predict(model, tmp_path / "a.tif", "--out", out)
+    assert "has other pixels than those of which" in changed.stderr
+    assert (out / "a_mask.tif").read_bytes() == mask
+    done = predict(model, tmp_path / "a.tif", "--tta=d4", "--out", out, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert (out / "a_mask.tif").read_bytes() != mask
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_ome_zarr_of_several_times(tmp_path, trained, model, image, version):
+    stack = np.stack([image, image[::-1]])[:, None]
+    write_zarr(
+        *(tmp_path / "a.zarr", stack, version),
+        multiscale("tcyx", [1, 1, 0.5, 0.25], version),
+    )
+    done = predict(
+        model, tmp_path / "a.zarr", "--labels", "--out", tmp_path / "labels.zarr"
+    )
+    assert done.returncode == 0, done.stderr
+    labels = read_zarr(tmp_path / "labels.zarr")
+    assert labels.shape == (2, *SHAPE)
+    for found, each in zip(labels, stack, strict=True):
+        assert_equal_up_to_numbers(found, segment(trained, each[0]).instances)
+    name = "zarr.json" if version == 3 else ".zattrs"
+    found = json.loads((tmp_path / "labels.zarr" / name).read_text())
+    found = found["attributes"]["ome"] if version == 3 else found
+    (image,) = found["multiscales"]
+    assert [axis["name"] for axis in image["axes"]] == ["t", "y", "x"]
+    (scale,) = image["datasets"][0]["coordinateTransformations"]
+    assert scale["scale"] == [1, 0.5, 0.25]
+
+
+def test_a_plain_zarr_in_a_folder_of_images(tmp_path, trained, model, image):
+    write_zarr(tmp_path / "in" / "a.zarr", image, 3)
+    images.write_image(tmp_path / "in" / "b.png", image[:60, :60, None])
+    done = predict(model, tmp_path / "in", "--labels", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "2 images segmented" in done.stdout
+    labels = read_zarr(tmp_path / "out" / "a_labels.zarr")
+    assert_equal_up_to_numbers(labels, segment(trained, image).instances)
+    assert (tmp_path / "out" / "b_labels.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scale=2"], "a.zarr is segmented block by block, .* without --scale"),
+        (["--table"], "a.zarr is segmented block by block, .* without --table"),
+        (["--tta=rot7"], "tta 'rot7' rotates the whole image"),
+    ],
+)
+def test_what_needs_the_whole_image_is_refused(
+    tmp_path, model, image, options, message
+):
+    write_zarr(tmp_path / "a.zarr", image, 3)
+    done = predict(model, tmp_path / "a.zarr", *options, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
+
+
+def damage(name):
+    def change(folder):
+        (folder / name).write_text("{")
+
+    return change
+
+
+def leave(folder):
+    found = json.loads((folder / "zarr.json").read_text())
+    image = found["attributes"]["ome"]["multiscales"][0]
+    image["datasets"][0]["path"] = "../other"
+    (folder / "zarr.json").write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (damage("zarr.json"), "zarr.json is damaged"),
+        (damage("0/zarr.json"), "cannot be read as a Zarr array"),
+        (leave, "'../other' lies outside of it"),
+    ],
+)
+def test_a_damaged_zarr_is_refused_in_one_sentence(
+    tmp_path, model, image, change, message
+):
+    write_zarr(tmp_path / "a.zarr", image, 3, multiscale("yx", [1, 1], 3))
+    change(tmp_path / "a.zarr")
+    done = predict(model, tmp_path / "a.zarr", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_blocks_share_no_chunk():
+    assert grid.BLOCK % grid.CHUNK == 0
+    blocks = list(grid.Grid(5000, 3000).blocks())
+    for block in blocks:
+        assert block.rows.start % grid.CHUNK == block.columns.start % grid.CHUNK == 0
+    assert (
+        sum(
+            (b.rows.stop - b.rows.start) * (b.columns.stop - b.columns.start)
+            for b in blocks
+        )
+        == 5000 * 3000
+    )
+
+
+@pytest.mark.slow
+def test_an_image_of_400_million_pixels_takes_less_than_2_gigabytes(tmp_path, model):
+    side = 20_000
+    tile = np.random.default_rng(0).integers(0, 255, (1000, 1000)).astype(np.uint8)
+    row = np.tile(tile, (1, side // 1000))
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        (row for _ in range(side // 1000)),
+        shape=(side, side),
+        dtype=np.uint8,
+        rowsperstrip=1000,
+        compression="zlib",
+    )
+    code = f"""
+import resource, sys
+from unetjax.cli.main import main
+from unetjax.large import files
+files._BYTES_A_PIXEL = 10**9
+status = main(["predict", {str(model)!r}, {str(tmp_path / "a.tif")!r}, "--labels",
+               "--out", {str(tmp_path / "out")!r}])
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+sys.exit(status)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=commands.ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split("peak ")[1]) < 2 * 10**9
+    with tifffile.TiffFile(tmp_path / "out" / "a_labels.tif") as file:
+        assert file.pages.first.shape == (side, side)

@@ -1,0 +1,1 @@
+"""Images larger than the memory: read, predicted, labelled and written by blocks."""

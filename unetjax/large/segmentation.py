@@ -1,0 +1,261 @@
+"""Segmentation of large images, block by block; an interrupted one is resumed."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Integer
+
+from unetjax.files import folders, json_files
+from unetjax.inference import predict
+from unetjax.inference import tta as test_time
+from unetjax.inference.predict import Engine, Network
+from unetjax.inference.tta import TTA
+from unetjax.large import arrays, labelling, sources
+from unetjax.large.arrays import StoredArray
+from unetjax.large.grid import BLOCK, CHUNK, Block, Grid
+from unetjax.large.sources import Source
+from unetjax.network import input_scaling
+from unetjax.network.input_scaling import GreyRange
+from unetjax.reporting import console
+
+_MANIFEST, _DONE = "manifest.json", "done.jsonl"
+_BATCH_VALUES = 2**24  # pixels times features: about half a gigabyte
+_BYTES_A_PIXEL = 120  # of a block while cells are cut, measured
+
+
+class LargeSegmentation(NamedTuple):
+    """The segmentation of a large image, of which parts are read.
+
+    Attributes:
+      outputs: Probabilities and maps of every pixel, float32 [H, W, K].
+      read_label: Returns the most probable class of some rows and columns.
+      read_instances: Returns the cells of some rows and columns; None if they were not
+        asked for.
+      num_instances: Number of cells.
+      digest: SHA-256 of the image.
+    """
+
+    outputs: StoredArray
+    read_label: Callable[[slice, slice], Integer[np.ndarray, "h w"]]
+    read_instances: Callable[[slice, slice], Integer[np.ndarray, "h w"]] | None
+    num_instances: int
+    digest: str
+
+
+class Needs(NamedTuple):
+    """What the segmentation of an image takes, in bytes."""
+
+    memory: int
+    disk: int
+
+
+def needs(grid: Grid, trained: Network, *, instances: bool) -> Needs:
+    """Returns an estimate of the memory and the disk that a segmentation takes."""
+    pixels = grid.height * grid.width
+    block = min(grid.size + 256, grid.height) * min(grid.size + 256, grid.width)
+    outputs = 4 * trained.model.num_outputs
+    memory = block * (_BYTES_A_PIXEL + 3 * outputs) + 32 * _BATCH_VALUES
+    return Needs(memory, pixels * (outputs + (34 if instances else 0)))
+
+
+def segment_large(
+    trained: Network,
+    source: Source,
+    folder: pathlib.Path,
+    *,
+    others: Sequence[Network] = (),
+    tta: TTA = "none",
+    engines: Sequence[Engine] | None = None,
+    instances: bool = True,
+    origin: Mapping[str, Any] | None = None,
+    block_size: int = BLOCK,
+    title: str = "segmenting",
+) -> LargeSegmentation:
+    """Segments an image of which only blocks are held in memory.
+
+    Probabilities equal those of `predict` up to rounding; cells are those of `segment`,
+    see `labelling`. Averages over transformations (`tta`) are those of the image
+    extended by its mirror image to multiples of 2^depth.
+
+    Args:
+      trained: A `TrainedModel`. Its input scaling is measured on the whole image.
+      source: The image.
+      folder: Receives the outputs and intermediate arrays; a folder that does not
+        exist, or one of an interrupted call, which is resumed.
+      others: Further models whose outputs are averaged, see `segment`.
+      tta: Rotations and reflections over which probabilities are averaged; not `rot7`.
+      engines: One for each model, see `predict`; JAX by default.
+      instances: Whether to number cells.
+      origin: What the result depends on besides the image and the arguments, fit for
+        JSON, such as fingerprints of the models.
+      block_size: Side of a block, in pixels; a multiple of CHUNK.
+      title: Shown with the progress.
+
+    Raises:
+      ValueError: If the folder belongs to another image or other options, or an option
+        is not available for large images.
+      OSError: If the disk is too small.
+    """
+    if tta == "rot7":
+        raise ValueError(
+            "tta 'rot7' rotates the whole image, which does not fit into memory; use "
+            "'d4'."
+        )
+    models = (trained, *others)
+    model = trained.model
+    grid = Grid(source.height, source.width, block_size)
+    number_outputs = model.num_outputs
+    folders.check_space(folder.parent, needs(grid, trained, instances=instances).disk)
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = sources.digest(source)
+    _agree(
+        folder,
+        {
+            "image": digest,
+            "block_size": block_size,
+            "tta": tta,
+            "models": len(models),
+            **(origin or {}),
+        },
+    )
+    outputs = arrays.create(
+        folder / "outputs",
+        (grid.height, grid.width, number_outputs),
+        (CHUNK, CHUNK, number_outputs),
+        np.float32,
+    )
+    done = _read_done(folder / _DONE)
+    passes = labelling.num_passes(trained.instances) if instances else 0
+    ranges = [
+        input_scaling.measure(lambda: sources.parts(source, grid), each.input_scaling)
+        for each in models
+    ]
+    engines = engines or [predict.jax_engine(each) for each in models]
+    with console.progress(
+        title,
+        total=grid.num_blocks * (1 + passes),
+        done=len(done),
+        unit="block",
+    ) as bar:
+        for block in grid.blocks():
+            if block.number in done:
+                continue
+            parts = [
+                predict_block(each, source, block, found, engine=engine, tta=tta)
+                for each, found, engine in zip(models, ranges, engines, strict=True)
+            ]
+            # Written before it is noted, so what is noted is complete.
+            outputs.write(test_time.mean(parts), block.rows, block.columns)
+            _note_done(folder / _DONE, block.number)
+            bar.advance()
+        cells = None
+        if instances:
+            cells = labelling.number_cells(
+                outputs, grid, model, trained.instances, folder, advance=bar.advance
+            )
+
+    def read_label(rows: slice, columns: slice) -> Integer[np.ndarray, "h w"]:
+        return predict.class_map(
+            predict.split(outputs.read(rows, columns), model).probs
+        )
+
+    return LargeSegmentation(
+        outputs,
+        read_label,
+        None if cells is None else cells.read,
+        0 if cells is None else int(cells.kept.size),
+        digest,
+    )
+
+
+def predict_block(
+    trained: Network,
+    source: Source,
+    block: Block,
+    measured: GreyRange | None,
+    *,
+    engine: Engine,
+    tta: TTA = "none",
+) -> Float32[np.ndarray, "h w K"]:
+    """Returns probabilities and maps of a block, equal to those of the whole image.
+
+    Blocks begin at multiples of the period of the network, so that all of them see the
+    same grid of pooling.
+
+    Args:
+      trained: A `TrainedModel`.
+      source: The image.
+      block: Which part of it.
+      measured: From `input_scaling.measure`.
+      engine: From tiles to logits.
+      tta: See `segment_large`.
+
+    Raises:
+      ValueError: If the block begins between two multiples.
+    """
+    geometry = trained.model.geometry
+    if block.rows.start % geometry.period or block.columns.start % geometry.period:
+        raise ValueError(
+            f"blocks must begin at multiples of {geometry.period} pixels, got row "
+            f"{block.rows.start} and column {block.columns.start}."
+        )
+
+    def extended(span: slice) -> slice:
+        length = -(-(span.stop - span.start) // geometry.period) * geometry.period
+        return slice(
+            span.start - geometry.margin, span.start + length + geometry.margin
+        )
+
+    part = sources.read_mirrored(source, extended(block.rows), extended(block.columns))
+    values = input_scaling.scale_part(part, trained.input_scaling, measured)
+    height, width = (side - 2 * geometry.margin for side in values.shape[:2])
+    outputs = predict.predict_scaled(
+        trained,
+        values,
+        (height, width),
+        engine=engine,
+        tta=tta,
+        max_values=_BATCH_VALUES,
+    )
+    return outputs[
+        : block.rows.stop - block.rows.start, : block.columns.stop - block.columns.start
+    ]
+
+
+def _agree(folder: pathlib.Path, origin: dict[str, Any]) -> None:
+    """Notes what results are made of, and refuses those that are made of others."""
+    path, origin = folder / _MANIFEST, json.loads(json.dumps(origin))
+    if not path.exists():
+        json_files.write(path, origin)
+        return
+    found = json_files.read(path)
+    if found != origin:
+        found = found if isinstance(found, dict) else {}
+        changed = [
+            f"{name}: {found.get(name)}, now {origin.get(name)}"
+            for name in sorted(found.keys() | origin.keys())
+            if found.get(name) != origin.get(name)
+        ]
+        raise ValueError(
+            f"{folder} holds an interrupted segmentation of another image or with "
+            f"other options ({'; '.join(changed)}); delete it, or name another --out."
+        )
+
+
+def _read_done(path: pathlib.Path) -> set[int]:
+    """Returns the numbers of the blocks that are complete."""
+    if not path.exists():
+        return set()
+    content = path.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
+    os.truncate(path, len(complete))  # a killed process may have left half a line
+    return {int(line) for line in complete.split() if line.isdigit()}
+
+
+def _note_done(path: pathlib.Path, number: int) -> None:
+    with path.open("a", encoding="ascii") as file:
+        file.write(f"{number}\n")
