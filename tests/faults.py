@@ -159,8 +159,7 @@ ROWS = (
     ),
     Row(
         "image larger than the memory",
-        ("files/test_limits.py",),
-        "images are held in memory as a whole: a larger one is refused",
+        ("files/test_limits.py", "large/test_files.py", "large/test_segmentation.py"),
     ),
     Row(
         "too little memory",
@@ -169,7 +168,14 @@ ROWS = (
     Row("damaged image", (f"{CLI}unreadable_or_truncated_tiff",)),
     Row("a data worker dies", (), "there are none: images are held in memory"),
     Row("killed while predicting", ("evaluation/test_prediction_files.py",)),
-    Row("concurrent Zarr writes", (), "no Zarr is written"),
+    Row(
+        "concurrent Zarr writes",
+        (
+            "large/test_files.py::test_blocks_share_no_chunk",
+            "large/test_segmentation.py::test_a_torn_chunk",
+            "large/test_segmentation.py::test_a_flipped_bit",
+        ),
+    ),
     Row(
         "wrong numbers from the compiler",
         ("devices/test_runtime.py", "devices/test_self_check.py"),

@@ -269,14 +269,13 @@ def test_blocks_share_no_chunk():
 @pytest.mark.slow
 def test_an_image_of_400_million_pixels_takes_less_than_2_gigabytes(tmp_path, model):
     side = 20_000
-    tile = np.random.default_rng(0).integers(0, 255, (1000, 1000)).astype(np.uint8)
-    row = np.tile(tile, (1, side // 1000))
+    tile = np.random.default_rng(0).integers(0, 255, (1024, 1024)).astype(np.uint8)
     tifffile.imwrite(
         tmp_path / "a.tif",
-        (row for _ in range(side // 1000)),
+        (tile for _ in range(400)),
         shape=(side, side),
         dtype=np.uint8,
-        rowsperstrip=1000,
+        tile=(1024, 1024),
         compression="zlib",
     )
     code = f"""

@@ -10,7 +10,7 @@ from unetjax.inference.predict import predict
 from unetjax.inference.segment import segment
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances.settings import InstanceSettings
-from unetjax.large import segmentation
+from unetjax.large import arrays, segmentation
 from unetjax.large.segmentation import segment_large
 from unetjax.large.sources import Source
 from unetjax.network.input_scaling import InputScaling
@@ -113,7 +113,8 @@ def test_an_interrupted_segmentation_is_resumed(tmp_path, trained, image):
             engines=[stop_after(2)],
             **options,
         )
-    (tmp_path / "a" / "done.jsonl").open("a").write("3")  # half a line
+    with (tmp_path / "a" / "done.jsonl").open("a") as file:
+        file.write("3")  # half a line
     calls.clear()
     found = segment_large(
         *(trained, source_of(image), tmp_path / "a"),
@@ -146,3 +147,39 @@ def test_blocks_of_another_image_or_model_are_refused(tmp_path, trained, image, 
 def test_a_rotation_of_the_whole_image_is_refused(tmp_path, trained, image):
     with pytest.raises(ValueError, match="'rot7' rotates the whole image"):
         segment_large(trained, source_of(image), tmp_path / "a", tta="rot7")
+
+
+@pytest.fixture
+def one_block_to_go(tmp_path, trained, image, monkeypatch):
+    """The outputs of a segmentation that was killed while its last block was written.
+
+    Blocks have the size of a chunk, 4 of them in all.
+    """
+    monkeypatch.setattr(segmentation, "CHUNK", 64)
+    folder = tmp_path / "a"
+    segment_large(trained, source_of(image), folder, block_size=64)
+    (folder / "done.jsonl").write_text("0\n1\n2\n")
+    return folder
+
+
+def chunk(folder, row, column):
+    (found,) = (folder / "outputs").glob(f"c/{row}/{column}/0")
+    return found
+
+
+@pytest.mark.parametrize("damage", [b"", b"torn"])
+def test_a_torn_chunk_is_written_anew(one_block_to_go, trained, image, damage):
+    folder = one_block_to_go
+    before = arrays.open_array(folder / "outputs").crop(*SHAPE).read()
+    chunk(folder, 1, 1).write_bytes(damage)
+    found = segment_large(trained, source_of(image), folder, block_size=64)
+    np.testing.assert_array_equal(found.outputs.read(), before)
+
+
+def test_a_flipped_bit_is_noticed(one_block_to_go, trained, image):
+    path = chunk(one_block_to_go, 0, 0)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"outputs is damaged .* delete this folder"):
+        segment_large(trained, source_of(image), one_block_to_go, block_size=64)

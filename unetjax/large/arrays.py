@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import shutil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +18,11 @@ class StoredArray(NamedTuple):
 
     Attributes:
       store: Its handle in TensorStore.
+      path: Its folder.
     """
 
     store: Any
+    path: pathlib.Path
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,9 +34,23 @@ class StoredArray(NamedTuple):
         """The type of its values."""
         return np.dtype(self.store.dtype.numpy_dtype)
 
+    def crop(self, height: int, width: int) -> "StoredArray":
+        """Returns its first rows and columns, as an array of which parts are read."""
+        return StoredArray(self.store[:height, :width], self.path)
+
     def read(self, *index: slice | int) -> Shaped[np.ndarray, "..."]:
-        """Returns a part of it; chunks that were never written hold zeros."""
-        return np.asarray(self.store[index].read().result())
+        """Returns a part of it; chunks that were never written hold zeros.
+
+        Raises:
+          ValueError: If a chunk is damaged.
+        """
+        try:
+            return np.asarray(self.store[index].read().result())
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"{self.path} is damaged ({_first_line(error)}); if it is an image, "
+                "export it again, else delete this folder."
+            ) from error
 
     def write(self, values: Shaped[np.ndarray, "..."], *index: slice | int) -> None:
         """Writes a part of it, and waits until that is done."""
@@ -48,6 +65,18 @@ def is_zarr(path: pathlib.Path) -> bool:
 def version(path: pathlib.Path) -> int:
     """Returns the version of the format of a Zarr array or group, 2 or 3."""
     return 3 if (path / "zarr.json").is_file() else 2
+
+
+def create_anew(
+    path: pathlib.Path,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: np.typing.DTypeLike,
+) -> StoredArray:
+    """Creates an array of zeros; one that an interrupted call left there is deleted."""
+    if is_zarr(path):
+        shutil.rmtree(path)
+    return create(path, shape, chunks, dtype)
 
 
 def create(
@@ -101,9 +130,9 @@ def open_array(path: pathlib.Path) -> StoredArray:
     try:
         found = _open(path, version(path), {})
     except Exception as error:  # TensorStore raises several types
-        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{path} cannot be read as a Zarr array ({reason[:200]}); export it again."
+            f"{path} cannot be read as a Zarr array ({_first_line(error)}); export it "
+            "again."
         ) from error
     if found.dtype.kind not in "buif":
         raise ValueError(
@@ -149,4 +178,8 @@ def _open(
         **spec,
     }
     opened = tensorstore.open(spec, open=True, create=create)
-    return StoredArray(opened.result())
+    return StoredArray(opened.result(), path)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]

@@ -62,7 +62,7 @@ class _Image(NamedTuple):
 
     def array(self, name: str) -> StoredArray:
         shape = (self.grid.height, self.grid.width)
-        return arrays.create(self.folder / name, shape, (CHUNK, CHUNK), np.uint64)
+        return arrays.create_anew(self.folder / name, shape, (CHUNK, CHUNK), np.uint64)
 
     def split(self, rows: slice, columns: slice) -> predict.Outputs:
         return predict.split(self.outputs.read(rows, columns), self.model)
@@ -90,7 +90,7 @@ def number_cells(
       folder: Receives intermediate arrays.
       advance: Called after each block, `num_passes` times in all.
     """
-    classes = arrays.create(
+    classes = arrays.create_anew(
         folder / "classes", (grid.height, grid.width), (CHUNK, CHUNK), np.int16
     )
     image = _Image(grid, model, settings, outputs, classes, folder)

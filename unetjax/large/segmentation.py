@@ -122,12 +122,15 @@ def segment_large(
             **(origin or {}),
         },
     )
-    outputs = arrays.create(
+    # Of whole chunks: one that a killed process left torn is then replaced, not read.
+    sides = [-(-side // CHUNK) * CHUNK for side in (grid.height, grid.width)]
+    stored = arrays.create(
         folder / "outputs",
-        (grid.height, grid.width, number_outputs),
+        (*sides, number_outputs),
         (CHUNK, CHUNK, number_outputs),
         np.float32,
     )
+    outputs = stored.crop(grid.height, grid.width)
     done = _read_done(folder / _DONE)
     passes = labelling.num_passes(trained.instances) if instances else 0
     ranges = [
@@ -149,7 +152,7 @@ def segment_large(
                 for each, found, engine in zip(models, ranges, engines, strict=True)
             ]
             # Written before it is noted, so what is noted is complete.
-            outputs.write(test_time.mean(parts), block.rows, block.columns)
+            stored.write(*_filled(test_time.mean(parts), block, grid, sides))
             _note_done(folder / _DONE, block.number)
             bar.advance()
         cells = None
@@ -224,6 +227,18 @@ def predict_block(
     return outputs[
         : block.rows.stop - block.rows.start, : block.columns.stop - block.columns.start
     ]
+
+
+def _filled(
+    values: Float32[np.ndarray, "h w K"], block: Block, grid: Grid, sides: Sequence[int]
+) -> tuple[Float32[np.ndarray, "H W K"], slice, slice]:
+    """Returns the values of a block and its place, up to the end of the last chunk."""
+    rows, columns = (
+        slice(span.start, side if span.stop == end else span.stop)
+        for span, end, side in zip(block[1:], grid[:2], sides, strict=True)
+    )
+    below, right = rows.stop - block.rows.stop, columns.stop - block.columns.stop
+    return np.pad(values, [(0, below), (0, right), (0, 0)]), rows, columns
 
 
 def _agree(folder: pathlib.Path, origin: dict[str, Any]) -> None:
