@@ -11,16 +11,21 @@ once per device: workers share the trials, and take over those of workers that d
   --search="optimizer.learning_rate=1e-5..1e-2:log" --trials=20
 
 searches with Optuna instead, and stops trials that are worse than the median.
+
+--launcher=ray runs the trials as tasks of a Ray cluster; --launcher=print prints one
+command for each of them, for a job array of SLURM or any other scheduler.
 """
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.reporting import console
+from unetjax.reporting.report import Table
 from unetjax.settings import check_range
-from unetjax.sweeps import search, trials, workers
+from unetjax.sweeps import ray_tasks, search, trials, workers
 from unetjax.sweeps.workers import Sweep
 from unetjax.training.config import Overrides
 
@@ -68,6 +73,25 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--trials", type=int, default=20, help="trials of --search in all (default 20)"
     )
+    parser.add_argument(
+        "--launcher",
+        choices=("local", "print", "ray"),
+        default="local",
+        help="where trials run: in this process (local), nowhere, their commands being "
+        "printed (print), or on a Ray cluster (ray)",
+    )
+    parser.add_argument(
+        "--trial",
+        type=int,
+        metavar="N",
+        help="run only this one of the trials, counted from 0 as --launcher=print does",
+    )
+    parser.add_argument(
+        "--cpus", type=float, default=1.0, help="cores of each trial on Ray (default 1)"
+    )
+    parser.add_argument(
+        "--gpus", type=float, default=0.0, help="GPUs of each trial on Ray (default 0)"
+    )
     return parser
 
 
@@ -89,6 +113,11 @@ def run(invocation: Invocation) -> None:
                 "--search chooses the trials itself; leave out --grid, --seeds, "
                 "--folds and --listed."
             )
+        if options.launcher != "local" or options.trial is not None:
+            raise ValueError(
+                "--search chooses trials by the results of others, so it has no list "
+                "of them; start the command once per device instead."
+            )
         space = search.parse_space(options.search)
         source = search.Search(sweep, space, num_trials=options.trials)
     else:
@@ -99,10 +128,38 @@ def run(invocation: Invocation) -> None:
             seeds=options.seeds,
             folds=options.folds,
         )
+        if options.trial is not None:
+            if not 0 <= options.trial < len(expanded):
+                raise ValueError(
+                    f"--trial must be from 0 to {len(expanded) - 1}, got "
+                    f"{options.trial}."
+                )
+            expanded = [expanded[options.trial]]
+        elif options.launcher == "print":
+            for number in range(len(expanded)):
+                print(_command_of(invocation.argv, number))
+            return
+        if options.launcher == "ray":
+            table = ray_tasks.run(sweep, expanded, cpus=options.cpus, gpus=options.gpus)
+            _show(sweep, table)
+            return
         source = workers.Listed(sweep, expanded, at_once=options.side_by_side)
-    table = workers.run(sweep, source)
+    _show(sweep, workers.run(sweep, source))
+
+
+def _show(sweep: Sweep, table: Table) -> None:
     print(console.table(table.rows, table.columns))
     print(f"report: {sweep.folder}/report.html  best model: {sweep.folder}/best")
+
+
+def _command_of(argv: Sequence[str], number: int) -> str:
+    """Returns the command that runs one trial of a sweep with these arguments."""
+    args = [arg for arg in argv if arg != "--launcher=print"]
+    if "--launcher" in args:
+        at = args.index("--launcher")
+        del args[at : at + 2]
+    words = ["python", "-m", f"{__package__}.sweep", *args, f"--trial={number}"]
+    return shlex.join(words)
 
 
 def _listed(file: str) -> list[Overrides]:

@@ -50,6 +50,7 @@ HOME = {  # libraries that may be named in some places only
     "rich": ("reporting",),
     "roifile": ("reporting.regions",),
     "optuna": ("sweeps.search",),
+    "ray": ("sweeps.ray_tasks",),
 }
 FOREIGN = {
     "absl",
