@@ -39,6 +39,8 @@ HOME = {  # libraries that may be named in some places only
         *("instances", "inference", "data", "targets", "large"),
         "reporting.pictures",
     ),
+    "safetensors": ("model_io.state_dicts",),
+    "torch": ("model_io.state_dicts",),
     "shtab": ("cli.terminal",),
     "argparse": ("cli",),
     "mlflow": ("reporting",),
@@ -65,7 +67,6 @@ FOREIGN = {
     "pickle",
     "shelve",
     "tensorflow",
-    "torch",
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path

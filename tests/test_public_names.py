@@ -107,6 +107,7 @@ def test_commands():
             "input",
             "model",
         ],
+        "import": ["--padding", "--scaling", "file", "model"],
         "export": ["--tile-size", "file", "model"],
         "info": ["model"],
         "evaluate": [

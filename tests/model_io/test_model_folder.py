@@ -91,6 +91,14 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, model):
     assert read_provenance(tmp_path / "cells" / "model.json") == trained.provenance
 
 
+def test_arrays_of_any_memory_order_are_read_back(tmp_path):
+    trained = make_trained()
+    params = jax.tree.map(np.asfortranarray, trained.params)
+    save_model(tmp_path / "cells", replace(trained, params=params))
+    loaded = load_model(tmp_path / "cells").params
+    jax.tree.map(np.testing.assert_array_equal, loaded, trained.params)
+
+
 def test_dtype_objects_are_saved_by_name(tmp_path):
     save_model(
         tmp_path / "cells", make_trained(UNet(features=2, depth=1, dtype=jnp.bfloat16))

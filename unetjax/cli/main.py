@@ -1,4 +1,4 @@
-"""The `unetjax` command: demo, check, train, predict, evaluate, info, export.
+"""The `unetjax` command: check, train, predict, evaluate, and others.
 
 Modules of this room import at their top what parsing needs, and in their functions what
 a command needs when it runs: JAX alone takes seconds to import.
@@ -9,7 +9,17 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from unetjax.cli import check, demo, evaluate, export, info, predict, terminal, train
+from unetjax.cli import (
+    check,
+    demo,
+    evaluate,
+    export,
+    importing,
+    info,
+    predict,
+    terminal,
+    train,
+)
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
 from unetjax.suggestions import suggest
 
@@ -23,6 +33,7 @@ Segment images with a U-Net that is trained on a few annotated ones.
   unetjax evaluate out/ truth/                 score predictions
   unetjax info mymodel                         describe a model
   unetjax export mymodel mymodel.onnx          write a model for another runtime
+  unetjax import weights.pth mymodel           make a model of a PyTorch U-Net
 """
 
 
@@ -46,7 +57,7 @@ def make_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     parser.add_argument("--version", action="version", version=f"unetjax {version}")
     terminal.add_completion(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, check, train, predict, evaluate, info, export):
+    for command in (demo, check, train, predict, evaluate, info, export, importing):
         command.add_parser(commands)
     for each in commands.choices.values():
         terminal.add_verbosity(each)

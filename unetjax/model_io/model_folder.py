@@ -9,6 +9,7 @@ A folder holds JSON and arrays only; loading it executes nothing.
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -119,7 +120,7 @@ def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
             f"provenance must be JSON data without NaN: {error}; convert it."
         ) from error
     variables = {"params": trained.params, **trained.model_state}
-    arrays = _flatten(jax.tree.map(np.asarray, variables))
+    arrays = _flatten(jax.tree.map(functools.partial(np.asarray, order="C"), variables))
     expected = _expected(trained.model, fields["channels"])
     problem = array_files.difference(arrays, expected)
     if problem:
