@@ -153,6 +153,8 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.training import cost, experiment, planning, run_folder
 
     _check_options(options)
+    if not options.learning_curve:
+        run_folder.check_folder(options.out)  # before minutes are spent
     runtime.prepare()
     self_check.check()
     settings = DataSettings(

@@ -114,7 +114,7 @@ def open_run(run: Run) -> Iterator[Manager]:
       FileExistsError: If the folder holds other files, or another process uses it.
       ValueError: If it was made with another config, or with other images.
     """
-    _check_folder(run.workdir)
+    check_folder(run.workdir)
     with folders.claim(run.workdir):
         for folder in (run.workdir, run.workdir / "pictures"):
             folders.remove_temporaries(folder)
@@ -431,8 +431,13 @@ def open_writers(
     )
 
 
-def _check_folder(workdir: pathlib.Path) -> None:
-    """Refuses a folder with files that are not of a run."""
+def check_folder(workdir: pathlib.Path) -> None:
+    """Refuses a folder with files that are not of a run, or that cannot be made.
+
+    Raises:
+      FileExistsError: If it holds other files, or is a file.
+      OSError: If it does not exist and cannot be made.
+    """
     if workdir.is_dir():
         is_run = any((workdir / name).exists() for name in (CONFIG, DATA))
         if not is_run and not folders.is_unused(workdir):
@@ -442,3 +447,6 @@ def _check_folder(workdir: pathlib.Path) -> None:
             )
     elif workdir.exists():
         raise FileExistsError(f"{workdir} is a file; name a new or empty folder.")
+    else:
+        workdir.mkdir(parents=True)
+        workdir.rmdir()
