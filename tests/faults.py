@@ -24,6 +24,7 @@ class Row(NamedTuple):
 T, D = "training/test_", "data/test_"
 CLI, PREDICT = "cli/test_main.py::test_", "inference/test_predict.py::test_"
 RESUME, HOSTILE = "training/test_resume.py::test_", "files/test_hostile.py::test_"
+STUDY = "studies/test_studies.py::test_"
 CHECKPOINTS, DAMAGE = f"{T}checkpoints.py::test_", f"{T}damage.py::test_"
 
 ROWS = (
@@ -32,6 +33,7 @@ ROWS = (
         (
             f"{RESUME}killed_while_saving",
             f"{RESUME}killed_at_random_file_actions",
+            f"{STUDY}kills",
             f"{T}run_folder.py::test_what_a_killed_process_left_is_removed",
         ),
     ),
@@ -61,6 +63,8 @@ ROWS = (
             "files/test_archives.py::test_a_full_disk",
             f"{CHECKPOINTS}a_save_that_was_not_written",
             f"{CHECKPOINTS}a_save_that_would_fill",
+            f"{CHECKPOINTS}a_save_that_fails",
+            f"{STUDY}file_actions_that_fail",
         ),
     ),
     Row(
@@ -163,11 +167,30 @@ ROWS = (
     ),
     Row(
         "too little memory",
-        (f"{PREDICT}too_little_memory", f"{PREDICT}an_image_that_never_fits"),
+        (
+            f"{PREDICT}too_little_memory",
+            f"{PREDICT}an_image_that_never_fits",
+            f"{PREDICT}programs_that_are_not_kept",
+            f"{STUDY}memory",
+        ),
     ),
     Row("damaged image", (f"{CLI}unreadable_or_truncated_tiff",)),
-    Row("a data worker dies", (), "there are none: images are held in memory"),
-    Row("killed while predicting", ("evaluation/test_prediction_files.py",)),
+    # No workers load data, which are in memory or read as they are needed.
+    Row(
+        "a worker or thread dies",
+        (
+            f"{CHECKPOINTS}a_save_that_fails",
+            f"{STUDY}killed_workers",
+            "sweeps/test_search.py::test_the_trial_of_a_killed_worker",
+            "sweeps/test_workers.py::test_an_interrupted_trial",
+            "sweeps/test_workers.py::test_a_damaged_outcome",
+            "journeys/test_sweep.py::test_two_workers",
+        ),
+    ),
+    Row(
+        "killed while predicting",
+        ("evaluation/test_prediction_files.py", f"{STUDY}kills"),
+    ),
     Row(
         "concurrent Zarr writes",
         (
@@ -206,6 +229,7 @@ ROWS = (
         "hostile files",
         (
             "files/test_hostile.py",
+            f"{STUDY}mutated_files",
             "files/test_archives.py",
             "files/test_manifests.py",
             "model_io/test_model_folder.py",

@@ -37,6 +37,11 @@ def test_lists_become_tuples_and_integers_become_numbers():
     assert isinstance(built.lens.focus, float)
 
 
+def test_a_number_is_no_section():
+    with pytest.raises(ValueError, match=r"camera\.lens\.focus must be a number, got"):
+        settings.build(Camera, {"lens": {"focus": {"x": 1}}}, where="camera")
+
+
 def test_every_option_has_a_dotted_name():
     nested = {"a": 1, "b": {"c": 2, "d": {"e": 3}}}
     flat = dict(settings.flatten(nested))

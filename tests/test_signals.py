@@ -1,12 +1,14 @@
 """The first signal ends a program in order, the second one at once."""
 
 import gc
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -123,6 +125,31 @@ def test_a_signal_in_the_collection_of_garbage_is_not_lost():
         cwd=commands.ROOT,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "interrupted.\n")
+
+
+def test_what_the_failed_save_of_a_checkpoint_says_besides_is_not_shown(capsys):
+    """Orbax and TensorStore report it in several ways; it is raised as well."""
+
+    def run():
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).error("the failure")
+        for text in ("Event loop is closed", "something else"):
+            error = RuntimeError(text)
+            found = types.SimpleNamespace(
+                exc_type=RuntimeError,
+                exc_value=error,
+                exc_traceback=None,
+                err_msg=None,
+                object=None,
+            )
+            sys.unraisablehook(found)
+
+    before, sys.unraisablehook = sys.unraisablehook, lambda each: print(each.exc_value)
+    try:
+        assert command.run_command(run) == 0
+    finally:
+        sys.unraisablehook = before
+    assert capsys.readouterr() == ("something else\n", "")
 
 
 def num_lines(path):

@@ -207,7 +207,8 @@ def _is_linen_module(factory: type) -> bool:
 
 def _from_plain(value: object, hint: object, *, where: str) -> object:
     """Returns the value of a field in its type, from that in JSON or a config."""
-    if isinstance(value, Mapping) and inspect.isclass(hint):
+    is_section = isinstance(value, Mapping) and dataclasses.is_dataclass(hint)
+    if is_section and inspect.isclass(hint):
         return build(hint, value, where=where)
     if isinstance(value, list):
         value = tuple(value)

@@ -33,6 +33,9 @@ def raise_on_signal() -> Iterator[None]:
     hook = sys.unraisablehook
 
     def show(unraisable: Any) -> None:  # noqa: ANN401
+        # TensorStore calls a loop that Orbax has closed after a failure.
+        if str(unraisable.exc_value) == "Event loop is closed":
+            return
         # Raised where Python cannot pass it on, such as in the collection of garbage.
         if isinstance(unraisable.exc_value, StoppedError):
             print(unraisable.exc_value, file=sys.stderr, flush=True)

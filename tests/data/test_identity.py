@@ -75,8 +75,11 @@ def test_the_earlier_split_is_not_kept_without_its_images():
             "validation": [],
             "test": None,
         },
+        {"train": ["a"], "validation": [], "test": None},
+        {"train": 5, "validation": [], "test": None},
+        {"train": None, "validation": [], "test": None},
     ],
 )
 def test_other_data_are_no_identity(damaged):
-    with pytest.raises(ValueError, match=r"it has no list|no name and hashes"):
+    with pytest.raises(ValueError, match=r"no list|no name and hashes"):
         identity.check(damaged, where="data.json")

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -157,95 +158,6 @@ def test_usual_files_are_not_taken_for_hostile(tmp_path, how):
     assert images.read_image(tmp_path / "j.tif").shape == (300, 200, 1)
 
 
-def seeds():
-    """Valid files by their suffix, each of a few kilobytes."""
-
-    def tiff(**how):
-        file = io.BytesIO()
-        tifffile.imwrite(file, GREY, **how)
-        return file.getvalue()
-
-    def pillow(kind):
-        file = io.BytesIO()
-        Image.fromarray((GREY // 4).astype(np.uint8)).save(file, format=kind)
-        return file.getvalue()
-
-    array = io.BytesIO()
-    np.save(array, GREY)
-    yield ".tif", tiff(compression="zlib")
-    yield ".tif", tiff(compression="lzw", tile=(16, 16), predictor=True)
-    yield ".tif", tiff(bigtiff=True, byteorder=">")
-    yield ".tif", tiff(ome=True, compression="zlib", rowsperstrip=7)
-    yield ".tif", tiff(imagej=True)
-    yield from ((f".{kind}", pillow(kind)) for kind in ("png", "jpeg", "bmp", "gif"))
-    yield ".npy", array.getvalue()
-
-
-def mutate(content, rng):
-    """Flips bits, writes extreme numbers, cuts, or repeats a part."""
-    content, kind = bytearray(content), rng.integers(4)
-    # The structure is at the beginning and, of TIFF, at the end.
-    ends = min(len(content), 600)
-    place = int(rng.choice([rng.integers(ends), -1 - rng.integers(ends)]))
-    place %= len(content)
-    if kind == 0:
-        for _ in range(rng.integers(1, 4)):
-            content[place] ^= 1 << int(rng.integers(8))
-            place = int(rng.integers(len(content)))
-    elif kind == 1:
-        size = int(rng.choice([1, 2, 4, 8]))
-        value = int(rng.choice([0, 1, 0x7F, 0xFF]))
-        content[place : place + size] = bytes([value]) * size
-    elif kind == 2:
-        del content[place:]
-    else:
-        content[place:place] = content[place : place + int(rng.integers(1, 64))]
-    return bytes(content)
-
-
-MUTATED = """
-import pathlib, resource, signal, sys, warnings
-sys.path[:0] = sys.argv[3:]
-import numpy as np
-from tests.files import test_hostile
-from unetjax.files import images
-resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30,) * 2)
-warnings.simplefilter("error", RuntimeWarning)
-folder, count = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-counts = {"read": 0, "refused": 0}
-files = list(test_hostile.seeds())
-for i in range(count):
-    suffix, content = files[i % len(files)]
-    path = folder / f"a{suffix}"
-    path.write_bytes(test_hostile.mutate(content, np.random.default_rng(i)))
-    signal.alarm(10)  # ends the process
-    try:
-        for read in (images.read_stack, images.read_label_stack):
-            read(path)
-        counts["read"] += 1
-    except (ValueError, OSError) as error:
-        assert str(path) in str(error), error
-        counts["refused"] += 1
-    except BaseException as error:
-        sys.exit(f"input {i}: {error!r}")
-print(counts["read"], counts["refused"])
-"""
-
-
-@pytest.mark.parametrize("count", [100, pytest.param(20_000, marks=pytest.mark.slow)])
-def test_mutated_images_are_read_or_refused_in_one_sentence(tmp_path, count):
-    ended = subprocess.run(
-        [sys.executable, "-c", MUTATED, str(tmp_path), str(count), ROOT],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    read, refused = map(int, ended.stdout.split())
-    assert read + refused == count
-    assert min(read, refused) > count // 20
-
-
 @pytest.fixture
 def arrays(tmp_path):
     arrays = {"a/b": np.arange(6.0).reshape(2, 3), "c": np.zeros(4, np.float32)}
@@ -279,19 +191,31 @@ def test_members_that_were_not_asked_for_are_refused(arrays, tmp_path):
         array_files.read(path, {"c": np.zeros(4, np.float32)})
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_mutated_arrays_are_read_or_refused(arrays, tmp_path, seed):
-    rng = np.random.default_rng(seed)
-    whole = (tmp_path / "w.npz").read_bytes()
-    for _ in range(20):
-        (tmp_path / "w.npz").write_bytes(mutate(whole, rng))
-        try:
-            read = array_files.read(tmp_path / "w.npz", arrays)
-        except ValueError:
-            continue
-        assert {n: (x.shape, x.dtype) for n, x in read.items()} == {
-            n: (x.shape, x.dtype) for n, x in arrays.items()
-        }
+def deep_page(place, value, order="<"):
+    """A TIFF of one page, of which the first directory or the height is another."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, GREY, bigtiff=True, metadata=None)
+    content = bytearray(file.getvalue())
+    content[place : place + 8] = struct.pack("<Q", value)
+    return bytes(content)
+
+
+BROKEN = {
+    "no end of the header.npy": b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f8' \n",
+    "directory beyond all files.tif": deep_page(8, 2**64 - 1),
+    "no rows.tif": deep_page(16 + 8 + 20 + 12, 0),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_headers_are_refused_in_one_sentence(tmp_path, name, capfd):
+    path = tmp_path / name
+    path.write_bytes(BROKEN[name])
+    with pytest.raises(ValueError, match=re.escape(str(path))) as raised:
+        images.read_stack(path)
+    assert "\n" not in str(raised.value)
+    assert images.read_metadata(path) is not None
+    assert capfd.readouterr() == ("", "")  # tifffile logs what it raises
 
 
 @pytest.mark.parametrize(

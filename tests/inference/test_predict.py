@@ -1,6 +1,8 @@
 """Tiled prediction must be one pass over the mirrored image, whatever the tiles."""
 
 import functools
+import gc
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -325,6 +327,19 @@ def test_too_little_memory_halves_the_tiles_and_changes_nothing(make_variables):
         probs = predict(trained, image, engine=engine)
     np.testing.assert_array_equal(probs, expected)
     assert max(sizes) > 2**14 >= sizes[-1]
+
+
+def test_programs_that_are_not_kept_are_freed(make_variables):
+    """Images of all sizes do not fill the memory with one program for each."""
+    make = predict_module._compiled_logits
+    program = make(MODEL, (1, 20, 20, 1))
+    variables = make_variables(MODEL)
+    program(variables["params"], {}, jnp.zeros((1, 20, 20, 1)))
+    program = weakref.ref(program)
+    for i in range(16):
+        make(MODEL, (2 + i, 20, 20, 1))
+    gc.collect()
+    assert program() is None
 
 
 def test_an_image_that_never_fits_ends_in_one_sentence(make_variables):

@@ -90,7 +90,12 @@ def test_a_missing_file_has_no_records_and_is_not_created(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["junk", "[1, 2]", '{"step": 2}', '{"step": 1, "kind": "a", "x": []}']
+    "line",
+    [
+        *("junk", "[1, 2]", '{"step": 2}', '{"step": 1, "kind": "a", "x": []}'),
+        '{"step": 1e999, "kind": "a"}',
+        pytest.param("[" * 100_000, id="nested"),
+    ],
 )
 def test_a_line_that_is_not_a_record_is_named(tmp_path, line):
     path = write(tmp_path / "records.jsonl", [1])

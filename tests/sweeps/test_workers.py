@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import json
+import shutil
 import types
 
 import numpy as np
@@ -138,6 +139,21 @@ def test_a_trial_that_another_worker_holds_is_waited_for(base, tmp_path, monkeyp
     table = run_all(sweep, [first, second])
     assert ended == [[False, True]]
     assert [row["state"] for row in table.rows] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(
+    "damaged", ["", "[]", '{"name": "x"}', "[" * 100_000], ids=str.__len__
+)
+def test_a_damaged_outcome_is_written_again(finished, base, tmp_path, damaged):
+    folder = shutil.copytree(finished, tmp_path / "s")
+    path = folder / listed(base)[0].name / results.OUTCOME
+    path.write_text(damaged)
+    (folder / ".means.2ac23b3b.csv").touch()  # as a killed worker leaves it
+    with pytest.warns(UserWarning, match=r"outcome\.json is damaged; the trial is not"):
+        run_all(make_sweep(folder, base), listed(base))
+    for name in (path.relative_to(folder), "table.csv"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes()
+    assert not list(folder.glob(".means*"))
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(base, tmp_path):

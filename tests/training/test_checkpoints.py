@@ -193,6 +193,33 @@ def test_a_save_that_would_fill_the_disk_is_not_begun(saved, tmp_path, monkeypat
         assert_is(restore_latest(manager), 5)
 
 
+@pytest.mark.parametrize("waits", ["finish", "close", "save"])
+def test_a_save_that_fails_in_the_background_ends_in_one_sentence(
+    saved, tmp_path, waits
+):
+    """Files may not become as large as the arrays, by a limit of the system."""
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    folder = shutil.copytree(saved, tmp_path / "c")
+
+    def fill():
+        with open_(folder) as manager:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+            checkpoints.save(manager, make_state(5), origin(5), best_step=1)
+            if waits == "finish":
+                checkpoints.finish(manager, 5)
+            elif waits == "save":
+                checkpoints.save(manager, make_state(6), origin(6), best_step=1)
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match=r"^a checkpoint could not be written to .*;"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with open_(folder) as manager:
+        assert_is(restore_latest(manager), 4)
+
+
 def test_a_save_that_was_not_written_is_detected(saved):
     with (
         open_(saved) as manager,

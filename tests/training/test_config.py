@@ -337,6 +337,13 @@ def test_old_files_that_are_not_accepted_any_more_are_named():
         config.from_saved(broken, where="a.json")
 
 
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize("options", [[], None, {"a": 1, "a.b": 2}, {"model": []}])
+def test_what_is_no_options_is_named(options):
+    with pytest.raises(ValueError, match=r"^a\.json (is damaged|was written by)"):
+        config.from_saved(options, where="a.json")
+
+
 def test_runs_of_earlier_versions_resume(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(OLD))

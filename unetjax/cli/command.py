@@ -205,7 +205,9 @@ def _plain_log_lines() -> Iterator[None]:
     log, handler = logging.getLogger("unetjax"), _Lines()
     before, propagated = log.level, log.propagate
     log.propagate = False  # absl, where imported, would print every line again
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every save
+    # Orbax reports every save, and every failure several times, before it is raised.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:

@@ -106,10 +106,14 @@ def check(images: object, *, where: str) -> Images:
         raise CorruptFilesError(
             f"{where} is damaged: it has no list of images for each part."
         )
-    for entries in images.values():
-        for entry in [] if entries is None else entries:
-            if entry.keys() != fields or not all(
-                isinstance(value, str) for value in entry.values()
+    for part, entries in images.items():
+        if not isinstance(entries, list) and not (entries is None and part == "test"):
+            raise CorruptFilesError(f"{where} is damaged: {part} is no list of images.")
+        for entry in entries or ():
+            if (
+                not isinstance(entry, dict)
+                or entry.keys() != fields
+                or not all(isinstance(value, str) for value in entry.values())
             ):
                 raise CorruptFilesError(
                     f"{where} is damaged: an image has no name and hashes."

@@ -38,6 +38,8 @@ def check_tiff(path: pathlib.Path) -> None:
         (offset,) = struct.unpack_from(f"{order}{next_one}", head, start)
         seen = set[int]()
         while offset:
+            if offset >= size:
+                raise _damaged(path, "a directory lies beyond its end")
             if offset in seen:
                 raise _damaged(path, "its directories form a cycle")
             if len(seen) == _MAX_DIRECTORIES:
@@ -49,8 +51,6 @@ def check_tiff(path: pathlib.Path) -> None:
                 raise _damaged(path, f"a directory has {num_tags} tags")
             file.seek(num_tags * tag_size, 1)
             (offset,) = _unpack(file, order + next_one, path)
-            if offset >= size:
-                raise _damaged(path, "a directory lies beyond its end")
 
 
 def check_png(path: pathlib.Path) -> None:

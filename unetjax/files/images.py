@@ -248,7 +248,10 @@ def write_labels(
 
 
 def _read(path: pathlib.Path) -> pages.Pages:
-    return _check(path)(path)
+    found = _check(path)(path)
+    if not found.pixels.size:
+        raise ValueError(f"{path} has no pixels; download or export it again.")
+    return found
 
 
 def _check(path: pathlib.Path) -> Callable[[pathlib.Path], pages.Pages]:

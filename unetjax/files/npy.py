@@ -23,7 +23,9 @@ def read(path: pathlib.Path, *, in_memory: bool = True) -> Pages:
     """
     try:
         stored = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of the tokenizer of Python, among others
         objects = "it holds Python objects, as the _seg.npy of Cellpose does"
         cause = objects if "object" in str(error) else str(error)
         raise ValueError(

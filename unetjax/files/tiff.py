@@ -412,9 +412,11 @@ def _collect_warnings() -> Iterator[list[str]]:
     collector = Collector(logging.WARNING)
     logger = logging.getLogger("tifffile")
     logger.addHandler(collector)
+    propagated, logger.propagate = logger.propagate, False
     try:
         yield messages
     finally:
+        logger.propagate = propagated
         logger.removeHandler(collector)
 
 

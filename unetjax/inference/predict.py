@@ -31,6 +31,7 @@ Engine = Callable[
 # Pixels times features of one batch of tiles: about 2 GB of activations in float32.
 _BATCH_VALUES = 2**26
 _LEAST_VALUES = 2**14
+_MOST_PROGRAMS = 16  # compiled ones that are kept, one for each shape of a batch
 _BYTES_A_VALUE = 32  # of memory while a batch is computed
 
 
@@ -403,26 +404,53 @@ def _predict_tiles(
     return result
 
 
-@functools.partial(jax.jit, static_argnames="model")
 def _logits(
     model: UNet,
     params: PyTree,
     model_state: dict[str, Any],
-    image: Float[Array, "B H W C"],
+    image: Float[Array | np.ndarray, "B H W C"],
 ) -> Float[Array, "B h w K"]:
-    return forward(model, params, model_state, image)[0]
+    return _compiled_logits(model, image.shape)(params, model_state, image)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "softmax", "margin"))
 def _trusted(
-    logits: Float[Array, "B H W K"], model: UNet, *, softmax: bool, margin: int
+    logits: Float[Array | np.ndarray, "B H W K"],
+    model: UNet,
+    *,
+    softmax: bool,
+    margin: int,
 ) -> Float[Array, "B h w K"]:
     """The output of a batch of tiles without the margin that sees zeros."""
-    height, width = logits.shape[1:3]
-    logits = logits[:, margin : height - margin, margin : width - margin]
-    if not softmax:
-        return logits
-    return activate(logits, num_classes=model.num_classes, target=model.target)
+    return _compiled_trusted(model, softmax, margin, logits.shape)(logits)
+
+
+def _make_logits(model: UNet, shape: tuple[int, ...]) -> Callable[..., Array]:
+    def logits(
+        params: PyTree, model_state: dict[str, Any], image: Float[Array, "B H W C"]
+    ) -> Float[Array, "B h w K"]:
+        return forward(model, params, model_state, image)[0]
+
+    return jax.jit(logits)
+
+
+def _make_trusted(
+    model: UNet, softmax: bool, margin: int, shape: tuple[int, ...]
+) -> Callable[..., Array]:
+    def trusted(logits: Float[Array, "B H W K"]) -> Float[Array, "B h w K"]:
+        height, width = logits.shape[1:3]
+        logits = logits[:, margin : height - margin, margin : width - margin]
+        if not softmax:
+            return logits
+        return activate(logits, num_classes=model.num_classes, target=model.target)
+
+    return jax.jit(trusted)
+
+
+# A function of its own for each shape, since the programs of one function stay in
+# memory as long as the function: some megabytes for every size of image.
+_Made = Callable[..., Callable[..., Array]]
+_compiled_logits: _Made = functools.lru_cache(_MOST_PROGRAMS)(_make_logits)
+_compiled_trusted: _Made = functools.lru_cache(_MOST_PROGRAMS)(_make_trusted)
 
 
 def _with_channels(

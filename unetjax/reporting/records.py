@@ -152,7 +152,10 @@ def _from_line(line: bytes, path: str | os.PathLike[str], number: int) -> Record
         step, kind = values.pop("step"), values.pop("kind")
         values = {name: _NOT_FINITE.get(x, x) for name, x in values.items()}
         return Record(int(step), str(kind), values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        *(ValueError, TypeError, KeyError, AttributeError),
+        *(OverflowError, RecursionError),
+    ) as error:
         raise ValueError(
             f"{os.fspath(path)}, line {number}, is not a record of a run: "
             f"{line[:60].decode(errors='replace').strip()!r}; a record is a JSON "

@@ -4,13 +4,14 @@ import json
 import math
 import pathlib
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from unetjax import settings
 from unetjax.evaluation.score_sets import CELLS
-from unetjax.files import folders
+from unetjax.files import folders, json_files
 from unetjax.model_io import model_folder
 from unetjax.reporting import charts, console, environment, records, report
 from unetjax.reporting.charts import Chart
@@ -76,15 +77,44 @@ def write_outcome(folder: pathlib.Path, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: pathlib.Path) -> Outcome:
-    """Returns the outcome of the trial in a run folder."""
-    path, config_path = folder / OUTCOME, folder / "config.json"
-    config = configs.from_saved(
-        json.loads(config_path.read_text()), where=str(config_path)
-    )
+    """Returns the outcome of the trial in a run folder.
+
+    Where the file of the outcome is damaged, a warning is issued, and the trial counts
+    as unfinished: resuming it writes the file again.
+
+    Raises:
+      ValueError: If the config of the trial is damaged.
+    """
+    path, config_path = folder / OUTCOME, folder / run_folder.CONFIG
+    config = configs.from_saved(json_files.read(config_path), where=str(config_path))
     options = configs.to_dict(config)
     if path.exists():
-        return Outcome(**json.loads(path.read_text()) | {"config": options})
+        try:
+            outcome = Outcome(**json_files.read(path) | {"config": options})
+        except (ValueError, TypeError):
+            outcome = None
+        if outcome is not None and _is_whole(outcome, folder.name):
+            return outcome
+        warnings.warn(f"{path} is damaged; the trial is not finished.", stacklevel=2)
     return best_of(folder, options, "unfinished")
+
+
+def _is_whole(outcome: Outcome, name: str) -> bool:
+    """Returns whether all fields of an outcome are of their types."""
+
+    def are_scores(values: object) -> bool:
+        return isinstance(values, dict) and all(
+            value is None or isinstance(value, int | float) for value in values.values()
+        )
+
+    return (
+        outcome.name == name
+        and outcome.state in get_args(State)
+        and isinstance(outcome.step, int)
+        and isinstance(outcome.note, str)
+        and are_scores(outcome.scores)
+        and (outcome.test_scores is None or are_scores(outcome.test_scores))
+    )
 
 
 def best_of(
@@ -224,7 +254,8 @@ def with_spread(means: Table) -> Table:
 def write(folder: pathlib.Path, base: ExperimentConfig, *, command: str) -> Table:
     """Writes `table.csv`, `means.csv`, `report.html` and `best/`; returns the table.
 
-    Workers that call it at the same time wait for each other.
+    Workers that call it at the same time wait for each other. What a killed one left
+    half-written is removed.
 
     Args:
       folder: Folder of the sweep; its name is the title of the report.
@@ -232,6 +263,7 @@ def write(folder: pathlib.Path, base: ExperimentConfig, *, command: str) -> Tabl
       command: The command that runs the sweep.
     """
     with folders.claim(folder / ".claims" / "results", timeout=math.inf):
+        folders.remove_temporaries(folder)
         outcomes = read_outcomes(folder)
         table, means = trial_table(outcomes), mean_table(outcomes)
         _write(folder / "table.csv", _full_csv(outcomes))

@@ -158,7 +158,9 @@ def is_done(sweep: Sweep, trial: Trial) -> bool:
     folder = sweep.folder / trial.name
     if not (folder / results.OUTCOME).exists():
         return False
-    return configs.from_dict(results.read_outcome(folder).config) == trial.config
+    outcome = results.read_outcome(folder)
+    is_ended = outcome.state != "unfinished"  # as it is where the file is damaged
+    return is_ended and configs.from_dict(outcome.config) == trial.config
 
 
 def _run_group(sweep: Sweep, group: Sequence[Trial], source: TrialSource) -> None:

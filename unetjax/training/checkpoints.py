@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -84,10 +85,14 @@ def open_checkpoints(folder: str | os.PathLike[str]) -> Iterator[Manager]:
     """Opens a folder of checkpoints, one subfolder for each; closing waits for saves.
 
     Temporary folders that a killed run left behind are removed.
+
+    Raises:
+      OSError: If a save in the background failed that nobody has waited for.
     """
     with contextlib.ExitStack() as stack:
         with signals.deferred():  # it starts threads, which must be waited for
-            manager = stack.enter_context(Manager(pathlib.Path(folder).absolute()))
+            manager = Manager(pathlib.Path(folder).absolute())
+            stack.callback(_close, manager)
         yield manager
 
 
@@ -105,7 +110,7 @@ def save(
       best_step: The step whose checkpoint is kept for its scores; may be this one.
 
     Raises:
-      OSError: If the disk has no space for it.
+      OSError: If the disk has no space for it, or if the save before it failed.
     """
     num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     folders.check_space(str(manager.directory), num_bytes)
@@ -120,7 +125,8 @@ def save(
         run=ocp.args.JsonSave({**run, "sha256": json_files.digest(run)}),
     )
     manager.keep_best(best_step)
-    manager.save(int(state.step), args=items, force=True)
+    with _as_os_error(manager):
+        manager.save(int(state.step), args=items, force=True)
 
 
 def restore_latest(
@@ -252,12 +258,43 @@ def finish(manager: Manager, step: int) -> None:
     """Waits for saves, and checks that the last one is on disk.
 
     Raises:
-      OSError: If it is not; nothing else reports a save that failed in the background.
+      OSError: If it is not.
     """
-    manager.wait_until_finished()
+    with _as_os_error(manager):
+        manager.wait_until_finished()
     manager.reload()
     if step not in manager.all_steps():
         raise OSError(
             f"the checkpoint of step {step} was not written to {manager.directory}; is "
             "the disk full?"
         )
+
+
+def _close(manager: Manager) -> None:
+    with _as_os_error(manager):
+        manager.close()
+
+
+@contextlib.contextmanager
+def _as_os_error(manager: Manager) -> Iterator[None]:
+    """Turns whatever Orbax raises for a save that failed into one sentence.
+
+    Orbax raises it once, at the next save, wait or close, and as many types.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = re.search(r"os_error_code='(\d+)'", str(error))  # of TensorStore
+        if number:
+            reason = os.strerror(int(number[1]))
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        elif memory.is_exhausted(error):
+            raise
+        else:
+            reason = textwrap.shorten(str(error), 160).rstrip(".")
+        raise OSError(
+            f"a checkpoint could not be written to {manager.directory} ({reason}); "
+            "earlier ones are intact: mend that, and run the same command again to "
+            "resume."
+        ) from error

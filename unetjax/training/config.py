@@ -195,8 +195,23 @@ def from_saved(options: Mapping[str, Any], *, where: str) -> ExperimentConfig:
       where: Path of the file, for messages.
 
     Raises:
+      CorruptFilesError: If the file does not hold options.
       ValueError: If an option or its value is not accepted any more.
     """
+    try:
+        return from_dict(_with_new_names(options))
+    except ValueError as error:
+        raise ValueError(
+            f"{where} was written by another version of unetjax: {error}"
+        ) from None
+    except (AttributeError, TypeError, RecursionError):  # other JSON than options
+        raise json_files.CorruptFilesError(
+            f"{where} is damaged: it does not hold options."
+        ) from None
+
+
+def _with_new_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of an earlier version under the names of this one."""
     flat = settings.flatten(options)
     values = {RENAMED.get(name, name): value for name, value in flat}
     for name, renamed in RENAMED_VALUES.items():
@@ -205,12 +220,7 @@ def from_saved(options: Mapping[str, Any], *, where: str) -> ExperimentConfig:
     named = ("data.validation", "data.validation_images")
     if "data.seed" not in values and not any(values.get(name) for name in named):
         values["data.seed"] = values.get("seed", 0)  # which drew the split as well
-    try:
-        return from_dict(settings.unflatten(values))
-    except ValueError as error:
-        raise ValueError(
-            f"{where} was written by another version of unetjax: {error}"
-        ) from None
+    return settings.unflatten(values)
 
 
 def override(base: ExperimentConfig, overrides: Overrides) -> ExperimentConfig:

@@ -228,8 +228,6 @@ def _agree_on_file(
         damage = "" if is_original is None else f"{path} is missing."
     except json_files.CorruptFilesError as error:
         damage = str(error)
-    except (AttributeError, TypeError):  # a list where an object belongs
-        damage = f"{path} is damaged."
     except ValueError:  # of an option that does not exist
         if not is_original:
             raise
