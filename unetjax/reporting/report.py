@@ -86,7 +86,8 @@ def write_report(
       summary: The result in a sentence or two; an empty line starts a paragraph.
       tables: Scores and confusion matrices.
       charts: Curves of training and validation, and histograms.
-      cases: Images with their pictures, one row each.
+      cases: Images with their pictures, one row each; they come first, and a click
+        shows a picture as large as the window.
       configuration: The resolved configuration, fit for JSON.
       environment: Versions, devices and times, by name.
       command: The command line that repeats the run.
@@ -96,12 +97,12 @@ def write_report(
       FileExistsError: If the file exists and `replace` is false.
     """
     sections = {
+        ("Images", "cases"): [_case(case) for case in cases],
         ("Scores", "tables"): [
             _table(table) if isinstance(table, Table) else _matrix(table)
             for table in tables
         ],
         ("Curves", "charts"): [_figure(chart) for chart in charts],
-        ("Images", "cases"): [_case(case) for case in cases],
         ("Origin", "origin"): _origin(configuration, environment, command),
     }
     page = string.Template(_resource("report_template.html")).substitute(
@@ -197,8 +198,9 @@ def _panel(caption: str, picture: Picture) -> str:
     png = base64.b64encode(pictures.png_bytes(shown)).decode()
     kind = "small" if max(width, height) < _SMALL else "large"
     return (
-        f'<figure><img src="data:image/png;base64,{png}" alt="{escape(caption)}" '
-        f'width="{width}" height="{height}" class="{kind}">'
+        '<figure><label><input type="checkbox" aria-label="enlarge">'
+        f'<img src="data:image/png;base64,{png}" alt="{escape(caption)}" '
+        f'width="{width}" height="{height}" class="{kind}"></label>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
@@ -217,7 +219,10 @@ def _origin(
             f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
             for name, value in environment.items()
         )
-        parts.append(f"<dl>{pairs}</dl>")
+        parts.append(
+            "<details><summary>Versions, devices and times</summary>"
+            f"<dl>{pairs}</dl></details>"
+        )
     if configuration:
         text = json.dumps(configuration, indent=2, ensure_ascii=False, default=str)
         parts.append(
