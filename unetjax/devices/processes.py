@@ -25,10 +25,10 @@ STEP, END = 1, 0  # orders; a negative one is a failure, see `await_order`
 _HEARTBEAT = 30  # seconds without a sign of life after which a process counts as lost
 _SHUTDOWN = 60  # seconds; all processes have their last order by then
 _LOOPBACK = ("localhost:", "127.0.0.1:", "[::1]:")
-# By a variable that JAX looks for as well, the one with the number of processes.
+# By a variable of every process of a job, the one with their number.
 _COUNTS = {
-    "SLURM_STEP_NODELIST": "SLURM_NTASKS",
-    "OMPI_MCA_orte_hnp_uri": "OMPI_COMM_WORLD_SIZE",
+    "SLURM_STEP_NODELIST": "SLURM_NTASKS",  # set by srun, not by sbatch
+    "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE",
 }
 
 
