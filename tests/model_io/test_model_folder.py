@@ -398,3 +398,10 @@ def test_a_rule_of_initial_kernels_has_its_new_name(folder):
 def test_folders_of_earlier_versions_have_no_selected_channels(folder):
     rewrite(folder, lambda fields: fields.pop("selected_channels"))
     assert load_model(folder).selected_channels == ()
+
+
+def test_a_training_without_a_model_is_called_that(tmp_path):
+    for name in ("config.json", "data.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(FileNotFoundError, match="has not stored a model yet; resume"):
+        load_model(tmp_path)

@@ -178,6 +178,11 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
     """
     folder = _locate(folder)
     if not (folder / MODEL).exists() and not (folder / manifests.MANIFEST).exists():
+        if (folder / "config.json").exists() and (folder / "data.json").exists():
+            raise FileNotFoundError(
+                f"{folder} is the folder of a training that has not stored a model "
+                "yet; resume it by the command that began it."
+            )
         raise FileNotFoundError(
             f"{folder} is not a model folder, it has no {MODEL}; name another folder."
         )
