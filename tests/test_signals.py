@@ -152,6 +152,24 @@ def test_what_the_failed_save_of_a_checkpoint_says_besides_is_not_shown(capsys):
     assert capsys.readouterr() == ("something else\n", "")
 
 
+def test_threads_that_go_on_after_a_command_show_no_closed_loop(capsys):
+    before, sys.unraisablehook = sys.unraisablehook, sys.__unraisablehook__
+    try:
+        assert command.run_command(lambda: 0) == 0
+        error = RuntimeError("Event loop is closed")
+        kind = types.SimpleNamespace(
+            exc_type=RuntimeError,
+            exc_value=error,
+            exc_traceback=None,
+            err_msg=None,
+            object=None,
+        )
+        sys.unraisablehook(kind)
+    finally:
+        sys.unraisablehook = before
+    assert capsys.readouterr() == ("", "")
+
+
 def num_lines(path):
     return path.read_text().count("\n") if path.exists() else 0
 

@@ -33,8 +33,7 @@ def raise_on_signal() -> Iterator[None]:
     hook = sys.unraisablehook
 
     def show(unraisable: Any) -> None:  # noqa: ANN401
-        # TensorStore calls a loop that Orbax has closed after a failure.
-        if str(unraisable.exc_value) == "Event loop is closed":
+        if _is_closed_loop(unraisable):
             return
         # Raised where Python cannot pass it on, such as in the collection of garbage.
         if isinstance(unraisable.exc_value, StoppedError):
@@ -47,7 +46,9 @@ def raise_on_signal() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.unraisablehook = hook
+            # Threads may go on after the command.
+            is_usual = hook is sys.__unraisablehook__
+            sys.unraisablehook = _show_later if is_usual else hook
 
 
 @contextlib.contextmanager
@@ -89,6 +90,16 @@ def exit_program(status: int) -> NoReturn:
                 stream.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _is_closed_loop(unraisable: Any) -> bool:  # noqa: ANN401
+    """Whether TensorStore called a loop that Orbax has closed after a failure."""
+    return str(unraisable.exc_value) == "Event loop is closed"
+
+
+def _show_later(unraisable: Any) -> None:  # noqa: ANN401
+    if not _is_closed_loop(unraisable):
+        sys.__unraisablehook__(unraisable)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

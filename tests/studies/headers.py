@@ -88,8 +88,10 @@ def _npy(content: bytes) -> Declared:
     return Declared(shape[1:], shape[0] * shape[1] * shape[2], {1}, {dtype})
 
 
-def _tiff(content: bytes) -> Declared:
+def _tiff(content: bytes) -> Declared | None:
     pages = list(_directories(content))
+    if not all({256, 257} <= page.keys() for page in pages):
+        return None  # OME metadata may tell the size of a page
     first = pages[0]
     width, height = first[256][0], first[257][0]
     bits, kind = first.get(258, [1])[0], first.get(339, [1])[0]

@@ -3,7 +3,7 @@
     python -m tests.studies.memory [--steps 3000] [--images 300] [--seed 0]
 
 The first third of each warms up: programs are compiled, and the allocator gets its
-memory. After it the resident memory may grow by 32 MB at most. Linux only. Prints a
+memory. After it the resident memory may grow by 128 MB at most. Linux only. Prints a
 line for each part.
 """
 
@@ -23,7 +23,7 @@ from unetjax.devices import runtime
 from unetjax.inference.segment import segment
 from unetjax.training import loop
 
-BOUND = 32.0  # MB, after the warm-up
+BOUND = 128.0  # MB, after the warm-up
 SIDES = (5, 200)  # pixels, of the images that are predicted
 
 
