@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32, Integer, UInt64
+from jaxtyping import Bool, Float, Int32, Int64, Integer, UInt64
 from skimage import segmentation
 
 from unetjax.inference import predict
@@ -254,16 +254,16 @@ def _keep_large(
     image: _Image, numbers: StoredArray, joined: Joined, advance: Advance
 ) -> Cells:
     """Writes one number for each cell, and finds those of enough pixels."""
-    found, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    parts = list[tuple[UInt64[np.ndarray, " n"], Int64[np.ndarray, " n"]]]()
     for block in image.grid.blocks():
         values = joined.resolve(numbers.read(block.rows, block.columns))
         if joined.numbers.size:
             numbers.write(values, block.rows, block.columns)
-        each, count = np.unique(values, return_counts=True)
-        found, index = np.unique(np.concatenate([found, each]), return_inverse=True)
-        counts = np.bincount(
-            index, weights=np.concatenate([counts, count]), minlength=found.size
-        ).astype(np.int64)
+        parts.append(np.unique(values, return_counts=True))
         advance()
+    found, index = np.unique(
+        np.concatenate([part[0] for part in parts]), return_inverse=True
+    )
+    counts = np.bincount(index, np.concatenate([part[1] for part in parts]))
     is_kept = (found > 0) & (counts >= image.settings.min_size)
     return Cells(numbers, found[is_kept])
