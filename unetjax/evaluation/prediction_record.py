@@ -127,10 +127,19 @@ class PredictionRecord:
         if "image" in entry:
             self._images[entry["image"]] = entry
         line = (json.dumps(entry) + "\n").encode()
-        with self._path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        size = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            # A buffer would write its contents again when the file is closed.
+            with self._path.open("ab", buffering=0) as file:
+                if file.write(line) != len(line):
+                    raise OSError(
+                        f"{self._path} could not be written; is the disk full?"
+                    )
+                os.fsync(file.fileno())
+        except OSError:
+            if self._path.exists():
+                os.truncate(self._path, size)
+            raise
 
 
 def recorded_origin(folder: pathlib.Path) -> Mapping[str, Any]:
