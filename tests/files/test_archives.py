@@ -59,6 +59,14 @@ def test_an_archive_with_a_path_outside_its_folder_is_refused(tmp_path, name):
     refused(archive, "lies outside of its folder; it was not unpacked")
 
 
+def test_a_file_without_a_name_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(zipfile.ZipInfo("a"), "text")
+        file.filelist[0].filename = ""
+    with pytest.raises(ValueError, match="holds a file without a name"):
+        archives.unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
 def test_a_symbolic_link_is_not_followed(tmp_path):
     link = zipfile.ZipInfo("link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

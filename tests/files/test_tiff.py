@@ -254,3 +254,24 @@ def test_other_files_in_the_metadata_stay_closed(tmp_path):
     )
     pixels = tiff.read(tmp_path / "a.ome.tif").pixels
     np.testing.assert_array_equal(pixels, COLOURS[0][None, ..., None])
+
+
+def test_an_orientation_that_is_no_number_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    extra = [(274, "H", 2, (1, 1), True)]
+    tifffile.imwrite(path, np.zeros((9, 9), np.uint8), extratags=extra)
+    for read in (tiff.read, tiff.read_metadata):
+        with pytest.raises(ValueError, match=r"its orientation is no single number"):
+            read(path)
+
+
+def test_an_offset_beyond_all_files_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((9, 9), np.uint8), bigtiff=True)
+    with tifffile.TiffFile(path) as file:
+        place = file.pages.first.tags[273].valueoffset
+    content = bytearray(path.read_bytes())
+    content[place : place + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tif"):
+        tiff.read(path)

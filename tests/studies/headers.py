@@ -30,7 +30,7 @@ def agrees(declared: Declared, shape: tuple[int, ...], dtype: np.dtype) -> bool:
     return (
         (height, width) in (declared.sides, declared.sides[::-1])
         and count * height * width == declared.num_pixels
-        and channels in declared.channels
+        and channels in {max(each, 1) for each in declared.channels}
         and dtype in declared.dtypes
     )
 

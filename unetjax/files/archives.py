@@ -79,6 +79,8 @@ def _problem(
     if sum(member.file_size for member in members) > max_bytes:
         return f"unpacks to more than {max_bytes:,} bytes"
     for member in members:
+        if not member.filename:
+            return "holds a file without a name"
         path = pathlib.PureWindowsPath(member.filename)  # splits at both / and \
         if path.anchor or ".." in path.parts:
             return f"holds {member.filename!r}, which lies outside of its folder"

@@ -1,6 +1,7 @@
 """Reading and writing of TIFF files by tifffile."""
 
 import contextlib
+import errno
 import importlib.util
 import io
 import logging
@@ -38,21 +39,21 @@ def read(path: pathlib.Path, *, unpacked: pathlib.Path | None = None) -> Pages:
         installed, or holds several axes of channels.
     """
     headers.check_tiff(path)
-    with contextlib.ExitStack() as stack:
-        warnings = stack.enter_context(_collect_warnings())
-        with _as_value_error(path):
-            # Other files that OME metadata may refer to stay closed.
-            file = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
-            series = file.series
+    with (
+        _collect_warnings() as warnings,
+        _as_value_error(path),
+        # Other files that OME metadata may refer to stay closed.
+        tifffile.TiffFile(path, _multifile=False) as file,
+    ):
+        series = file.series
         _check_header(series, path, in_memory=unpacked is None)
         page = series[0].keyframe
         _check_colours(page, path)
         _check_segments(file, series[0], path)
-        with _as_value_error(path):
-            pixels = series[0].asarray(out=None if unpacked is None else str(unpacked))
-            palette = _palette(file, page)
-            orientation = page.tags.valueof(_ORIENTATION, default=1)
-            is_negative = _is_negative(file, page)
+        pixels = series[0].asarray(out=None if unpacked is None else str(unpacked))
+        palette = _palette(file, page)
+        orientation = _orientation(page)
+        is_negative = _is_negative(file, page)
     if warnings:
         # tifffile returns what it could read of a truncated stack, and logs the rest.
         raise ValueError(
@@ -106,7 +107,7 @@ def read_metadata(path: pathlib.Path) -> Metadata:
         sizes = dict(zip(series.axes, series.shape, strict=True))
         sequence = {a: n for a, n in sizes.items() if a not in "CSYX" and n > 1}
         pixel_size, unit = _pixel_size(file)
-        orientation = series.keyframe.tags.valueof(_ORIENTATION, default=1)
+        orientation = _orientation(series.keyframe)
         if pixel_size and 5 <= orientation <= 8:  # rows are shown as columns
             pixel_size = pixel_size[::-1]
         return Metadata(
@@ -208,6 +209,13 @@ def write(
         if "imagej" in scale
         else {"axes": axes},
     )
+
+
+def _orientation(page: tifffile.TiffPage) -> int:
+    value = page.tags.valueof(_ORIENTATION, default=1)
+    if not isinstance(value, int):
+        raise ValueError("its orientation is no single number")
+    return value
 
 
 def _pixel_size(file: tifffile.TiffFile) -> tuple[tuple[float, float] | None, str]:
@@ -425,9 +433,14 @@ def _as_value_error(path: pathlib.Path) -> Iterator[None]:
     """Turns whatever tifffile raises for a damaged file into one sentence."""
     try:
         yield
-    except (OSError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:
+        if str(path) in str(error):  # a sentence of ours
+            raise
+        # EINVAL: a damaged offset. Others are the system's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         message = (
             f"{path} cannot be read as TIFF ({error}); download or export it again."
         )

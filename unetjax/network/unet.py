@@ -23,6 +23,7 @@ from unetjax.targets.target import MAPS, TargetName
 DropoutSites = Literal["bottom", "every_conv"]
 ConcatOrder = Literal["skip_first", "up_first"]
 
+_LARGEST = 1e6  # of what is added to inputs or is a bias; far beyond what is of use
 _MAX_CHANNELS = 2**20  # of any layer; far beyond what is of use
 
 
@@ -99,7 +100,10 @@ class UNet(nn.Module):
         check_range("features", self.features, at_least=1, at_most=most)
         hint = "it is the probability to drop, not to keep"
         check_range("dropout_rate", self.dropout_rate, at_least=0, below=1, hint=hint)
-        check_range("negative_slope", self.negative_slope, at_least=0)
+        check_range("negative_slope", self.negative_slope, at_least=0, at_most=1)
+        for name in ("input_shift", "bias_init"):
+            value = getattr(self, name)
+            check_range(name, value, at_least=-_LARGEST, at_most=_LARGEST)
         try:
             is_float = jnp.issubdtype(jnp.dtype(self.dtype), jnp.floating)
         except TypeError:  # no dtype at all
