@@ -42,7 +42,7 @@ def test_no_images_at_all():
         (
             example("dddd", channels=3),
             "Numbers of channels differ: 3 of 4 images have 1, but not dddd (3); "
-            "convert all to grey or all to RGB.",
+            "convert all to grey or all to RGB, or choose --channels.",
         ),
         (
             example("dddd")._replace(label=CELLS[:4, :4]),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import tifffile
 from scipy import ndimage
 
 from tests import commands
+from unetjax import signals
 from unetjax.files import images
 from unetjax.inference.predict import predict as predict_image
 from unetjax.inference.segment import segment
@@ -32,9 +34,8 @@ def image():
     return (128 + 400 * noise).clip(0, 255).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def trained(make_variables, image):
-    model = UNet(features=3, depth=1)
+def make_trained(make_variables, image, depth):
+    model = UNet(features=3, depth=depth)
     trained = TrainedModel(
         model,
         make_variables(model)["params"],
@@ -47,6 +48,11 @@ def trained(make_variables, image):
     threshold = float(levels[np.diff(levels).argmax() :][:2].mean())
     settings = InstanceSettings(min_size=5, threshold=threshold)
     return dataclasses.replace(trained, instances=settings)
+
+
+@pytest.fixture(scope="module")
+def trained(make_variables, image):
+    return make_trained(make_variables, image, depth=1)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +148,7 @@ def test_a_tiff_that_does_not_fit_into_memory(
     probs = images.read_image(out / "a_probs.tif")
     np.testing.assert_allclose(probs, whole.probs, atol=1e-5)
     assert images.read_image(out / "a_overlay.png").shape == (600, 530, 3)
-    assert sorted(p.name for p in (out / ".a.parts").iterdir()) == ["finished.json"]
+    assert not (out / ".a.parts").exists()
 
 
 def test_a_finished_file_is_skipped_and_others_are_not_overwritten(
@@ -157,14 +163,87 @@ def test_a_finished_file_is_skipped_and_others_are_not_overwritten(
     assert "1 of them before" in again.stdout
     other = predict(model, tmp_path / "a.tif", "--tta=d4", "--out", out)
     assert other.returncode == 2
-    assert "a_mask.tif exists already and is not overwritten" in other.stderr
+    assert "out has results of another model or of other options" in other.stderr
     tifffile.imwrite(tmp_path / "a.tif", image + 1)
     changed = predict(model, tmp_path / "a.tif", "--out", out)
     assert "has other pixels than those of which" in changed.stderr
     assert (out / "a_mask.tif").read_bytes() == mask
+    assert not (out / ".a.parts").exists()
+    (out / "a_mask.tif").write_bytes(b"corrected")
+    mine = predict(model, tmp_path / "a.tif", "--out", out)
+    assert "a_mask.tif was changed since it was written" in mine.stderr
     done = predict(model, tmp_path / "a.tif", "--tta=d4", "--out", out, "--overwrite")
     assert done.returncode == 0, done.stderr
-    assert (out / "a_mask.tif").read_bytes() != mask
+    assert (out / "a_mask.tif").read_bytes() not in (mask, b"corrected")
+
+
+def test_a_command_that_stopped_while_writing_is_resumed(
+    tmp_path, model, image, monkeypatch
+):
+    write_zarr(tmp_path / "a.zarr", image, 3)
+    words = (model, tmp_path / "a.zarr", "--out", tmp_path / "labels.zarr")
+
+    def write_and_stop(*args, real=files._write_labels, **options):
+        real(*args, **options)
+        raise signals.StoppedError(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_write_labels", write_and_stop)
+        assert predict(*words).returncode == 143
+    before = (tmp_path / "labels.zarr" / "0" / "c" / "0" / "0").read_bytes()
+    done = predict(*words)
+    assert done.returncode == 0, done.stderr
+    assert "a: 2/2 blocks" not in done.stdout  # of the network
+    assert (tmp_path / "labels.zarr" / "0" / "c" / "0" / "0").read_bytes() == before
+    cells = predict(*words, "--labels")
+    assert cells.returncode == 2
+    assert "(instances: false, now true)" in cells.stderr
+
+
+def test_other_files_beside_a_result_stay_as_they_are(tmp_path, model, image):
+    write_zarr(tmp_path / "a.zarr", image, 3)
+    (tmp_path / ".env.20261127").write_text("mine")
+    for _ in range(2):
+        predict(model, tmp_path / "a.zarr", "--out", tmp_path / "labels.zarr")
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == [
+        *(".env.20261127", ".labels.parts"),
+        *("a.zarr", "a_overlay.png", "labels.zarr"),
+    ]
+
+
+def test_the_image_is_never_the_result(tmp_path, model, image):
+    write_zarr(tmp_path / "a.zarr", image, 3)
+    for out in ("a.zarr", "a.zarr/labels.zarr"):
+        words = (model, tmp_path / "a.zarr", "--out", tmp_path / out, "--overwrite")
+        done = predict(*words)
+        assert done.returncode == 2
+        assert "choose another name" in done.stderr
+    assert (tmp_path / "a.zarr" / "zarr.json").exists()
+
+
+def test_one_file_that_cannot_be_read_stops_no_other(tmp_path, model, image):
+    write_zarr(tmp_path / "in" / "a.zarr", image, 3)
+    write_zarr(tmp_path / "in" / "b.zarr", image[:0], 3)
+    (tmp_path / "in" / "c.png").write_bytes(b"no image")
+    for _ in range(2):  # results of the first are not segmented by the second
+        done = predict(model, tmp_path / "in", "--out", tmp_path / "in")
+        assert done.returncode == 1
+        assert "1 images segmented" in done.stdout
+    assert "b.zarr is empty: its array has the size 0x530" in done.stderr
+    assert (tmp_path / "in" / "a_mask.zarr").exists()
+    names = {path.name for path in (tmp_path / "in").iterdir()}
+    assert not {"a_mask_mask.zarr", "a_overlay_mask.png"} & names
+
+
+def test_models_of_other_classes_are_not_averaged(tmp_path, trained, model, image):
+    named = dataclasses.replace(trained, class_names=("outside", "nucleus"))
+    model_folder.save_model(tmp_path / "other", named)
+    write_zarr(tmp_path / "a.zarr", image, 3)
+    words = (model, tmp_path / "a.zarr", "--with", tmp_path / "other")
+    done = predict(*words, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "must have the same classes to be averaged" in done.stderr
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -219,9 +298,9 @@ def test_what_needs_the_whole_image_is_refused(
     assert re.search(message, done.stderr)
 
 
-def damage(name):
+def damage(name, content="{"):
     def change(folder):
-        (folder / name).write_text("{")
+        (folder / name).write_text(content)
 
     return change
 
@@ -233,12 +312,23 @@ def leave(folder):
     (folder / "zarr.json").write_text(json.dumps(found))
 
 
+def axes_of(value):
+    def change(folder):
+        found = json.loads((folder / "zarr.json").read_text())
+        found["attributes"]["ome"]["multiscales"][0]["axes"] = value
+        (folder / "zarr.json").write_text(json.dumps(found))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (damage("zarr.json"), "zarr.json is damaged"),
         (damage("0/zarr.json"), "cannot be read as a Zarr array"),
         (leave, "'../other' lies outside of it"),
+        (axes_of(5), "has axes 5 of size"),
+        (damage("0/zarr.json", "{}"), "cannot be read as a Zarr array"),
     ],
 )
 def test_a_damaged_zarr_is_refused_in_one_sentence(
@@ -267,11 +357,15 @@ def test_blocks_share_no_chunk():
 
 
 @pytest.mark.slow
-def test_an_image_of_400_million_pixels_takes_less_than_2_gigabytes(tmp_path, model):
-    side = 20_000
+def test_an_image_of_400_million_pixels_takes_less_than_2_gigabytes(
+    tmp_path, make_variables
+):
+    side, model = 20_000, tmp_path / "model"
     noise = np.random.default_rng(0).normal(size=(1024, 1024))
     smooth = ndimage.gaussian_filter(noise, 8, mode="wrap")
     tile = (128 + 1000 * smooth).clip(0, 255).astype(np.uint8)
+    # Without pooling, which makes a pattern of a million specks from random weights.
+    model_folder.save_model(model, make_trained(make_variables, tile, depth=0))
     tifffile.imwrite(
         tmp_path / "a.tif",
         (tile for _ in range(400)),

@@ -84,6 +84,19 @@ def test_a_seed_far_beyond_the_window_reaches_the_end_of_its_cell(
     assert (found == 1).all()
 
 
+def test_a_cell_that_reaches_far_beyond_its_block_is_not_flooded_by_another(tmp_path):
+    """The seed of the cell to the left lies beyond the first window of later blocks."""
+    probability = np.full((40, 900), 0.7, np.float32)
+    probability[:, 100:120] = 0.9
+    probability[:, 700:] = np.linspace(0.65, 0.9, 200)  # a valley at column 700
+    outputs = np.stack([1 - probability, probability], axis=-1)
+    model, settings = UNet(features=1, depth=0), InstanceSettings(method="watershed")
+    whole = components.instances_from_probs(outputs, settings)
+    found = label(outputs, model, settings, 200, tmp_path)
+    assert whole.max() == 2
+    assert are_equal_up_to_numbers(found, whole)
+
+
 def test_a_region_without_a_seed_is_one_cell(tmp_path):
     probability = np.full((20, 300), 0.7, np.float32)
     outputs = np.stack([1 - probability, probability], axis=-1)

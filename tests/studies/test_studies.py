@@ -25,8 +25,8 @@ def study(name, *options):
         text=True,
         cwd=commands.ROOT,
     )
-    print(ended.stdout)
-    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    print(ended.stdout, ended.stderr)
+    assert ended.returncode == 0, ended.stdout
     return ended.stdout.splitlines()[-1]
 
 
@@ -53,16 +53,9 @@ def test_killed_workers_leave_the_table_of_one_that_was_not():
 
 
 @has_compiler
-@pytest.mark.parametrize(
-    "options",
-    [
-        # Early ones of a save in the background.
-        ("--first", 120, "--stride", 40, "--most", 2),
-        pytest.param((), marks=pytest.mark.slow),
-    ],
-)
-def test_file_actions_that_fail_once_do_no_harm(options):
-    assert study("failures", *options).startswith("0 did harm")
+@pytest.mark.slow
+def test_file_actions_that_fail_once_do_no_harm():
+    assert study("failures").startswith("0 did harm")
 
 
 @pytest.mark.slow

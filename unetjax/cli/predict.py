@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from unetjax.cli import terminal
 from unetjax.cli.check import add_channels
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from unetjax.evaluation.prediction_files import Images
-    from unetjax.inference.predict import Engine
     from unetjax.inference.trained_model import TrainedModel
 
 
@@ -172,7 +171,7 @@ def run(options: argparse.Namespace) -> int:
     names = prediction_inputs.unique_names(found.paths)
     named = list(zip(names, found.paths, strict=True))
     large = [(name, path) for name, path in named if large_files.is_large(path)]
-    _check_large(options, [path for _, path in large])
+    _check_large(options, [path for _, path in large], len(named))
     inputs = [
         prediction_files.Input(
             name,
@@ -184,11 +183,38 @@ def run(options: argparse.Namespace) -> int:
         for metadata in [images.read_metadata(path)]
     ]
     folders = (options.model, *options.others)
-    common = {
-        "instances": options.instances
-        or (not options.masks and _numbers_cells(trained)),
-        "probabilities": options.probabilities,
-        "origin": {
+    instances = options.instances or (not options.masks and _numbers_cells(trained))
+    num_skipped, failures = prediction_files.write_all(
+        segment_image,
+        inputs,
+        _record_folder(options.out),
+        instances=instances,
+        probabilities=options.probabilities,
+        table=options.table,
+        rois=options.rois,
+        large=[
+            large_files.LargeFile(
+                trained,
+                path,
+                name,
+                fit=functools.partial(
+                    prediction_inputs.select,
+                    path=path,
+                    names_in_file=images.read_metadata(path).channels,
+                    num_channels=num_input_channels(trained.params),
+                    channels=options.channels,
+                    trained_on=_common_channels(models),
+                ),
+                instances=instances,
+                probabilities=options.probabilities,
+                others=others,
+                tta=options.tta,
+                engines=engines,
+                result=f"../{options.out.name}" if _is_zarr(options.out) else "",
+            )
+            for name, path in large
+        ],
+        origin={
             "models": list(map(model_folder.fingerprint, folders)),
             "tta": options.tta,
             "scale": options.scale,
@@ -196,27 +222,8 @@ def run(options: argparse.Namespace) -> int:
             "dtype": options.dtype,
             **({"channels": options.channels} if options.channels else {}),
         },
-        "overwrite": options.overwrite,
-    }
-    num_skipped, failures = 0, list[str]()
-    if inputs:
-        num_skipped, failures = prediction_files.write_all(
-            segment_image,
-            inputs,
-            options.out,
-            table=options.table,
-            rois=options.rois,
-            **common,
-        )
-    for name, file in large:
-        try:
-            num_skipped += not _segment_large(
-                options, models, name, file, engines, common
-            )
-        except ValueError as error:
-            failures.append(str(error))
-    if len(failures) == len(named):
-        raise ValueError("\n".join(failures))
+        overwrite=options.overwrite,
+    )
     num_segmented = len(named) - len(failures)
     earlier = f", {num_skipped} of them before" if num_skipped else ""
     terminal.say(f"{num_segmented} images segmented into {options.out}{earlier}")
@@ -227,50 +234,36 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _segment_large(
-    options: argparse.Namespace,
-    models: "Sequence[TrainedModel]",
-    name: str,
-    file: pathlib.Path,
-    engines: "Sequence[Engine] | None",
-    common: dict[str, Any],
-) -> bool:
-    """Segments a file block by block; returns whether that was to be done."""
-    from unetjax.evaluation import prediction_inputs
-    from unetjax.files import images
-    from unetjax.large import files as large_files
-    from unetjax.network.unet import num_input_channels
-
-    trained, *others = models
-    is_result = options.out.suffix == ".zarr"
-    return large_files.segment_file(
-        trained,
-        file,
-        options.out.parent if is_result else options.out,
-        name,
-        fit=functools.partial(
-            prediction_inputs.select,
-            path=file,
-            names_in_file=images.read_metadata(file).channels,
-            num_channels=num_input_channels(trained.params),
-            channels=options.channels,
-            trained_on=_common_channels(models),
-        ),
-        others=others,
-        tta=options.tta,
-        engines=engines,
-        result=options.out if is_result else None,
-        **common,
-    )
+def _is_zarr(out: pathlib.Path) -> bool:
+    """Returns whether --out names the result of one image."""
+    return out.suffix == ".zarr"
 
 
-def _check_large(options: argparse.Namespace, large: "Sequence[pathlib.Path]") -> None:
+def _record_folder(out: pathlib.Path) -> pathlib.Path:
+    """Returns the folder of the record: that of the results, or one beside a Zarr."""
+    return out.with_name(f".{out.stem}.parts") if _is_zarr(out) else out
+
+
+def _check_large(
+    options: argparse.Namespace, large: "Sequence[pathlib.Path]", num_inputs: int
+) -> None:
     """Refuses what cannot be done block by block, before anything is read."""
-    if options.out.suffix == ".zarr" and (len(large) != 1 or len(options.input) != 1):
+    from unetjax.large import arrays
+
+    if _is_zarr(options.out) and not (
+        num_inputs == len(large) == 1 and arrays.is_zarr(large[0])
+    ):
         raise ValueError(
             f"--out {options.out} names the result of one Zarr image; name a folder "
             "for several images or other formats."
         )
+    out = options.out.resolve()
+    for image in large:
+        if out.is_relative_to(image.resolve()):
+            raise ValueError(
+                f"--out {options.out} is, or lies in, the image {image}; choose "
+                "another name."
+            )
     if not large:
         return
     reason = f"{large[0].name} is segmented block by block, as it is large or a Zarr"
@@ -293,7 +286,9 @@ def _choose_engine(
     if options.engine != "auto":
         return options.engine
     if not options.overwrite:
-        begun = prediction_record.recorded_origin(options.out).get("engine")
+        begun = prediction_record.recorded_origin(_record_folder(options.out)).get(
+            "engine"
+        )
         if begun in ("jax", "openvino"):
             return begun
     return "openvino" if openvino.is_preferable(models) else "jax"

@@ -1,6 +1,7 @@
 """Files of predictions: overlay, mask or label image, and probabilities."""
 
 import contextlib
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from unetjax.files.pages import Metadata
 from unetjax.inference.segment import Segmentation
 from unetjax.instances import measurements, outlines
 from unetjax.instances.measurements import Row
+from unetjax.large.files import LargeFile
 from unetjax.reporting import console, pictures, records, regions
 from unetjax.reporting.regions import Region
 
@@ -76,6 +78,7 @@ def write_all(
     probabilities: bool,
     table: bool = False,
     rois: bool = False,
+    large: Sequence[LargeFile] = (),
     origin: Mapping[str, Any],
     overwrite: bool = False,
 ) -> Written:
@@ -100,6 +103,7 @@ def write_all(
         `instances.measurements.measure_objects`.
       rois: Whether to write the outline of each cell, as a_rois.zip for ImageJ and
         a_objects.geojson for QuPath, see `reporting.regions`.
+      large: Files that are segmented block by block, after the others.
       origin: What results depend on besides the image, fit for JSON: model, options.
       overwrite: Whether results of these images are replaced, whatever made them.
 
@@ -112,7 +116,7 @@ def write_all(
       ModuleNotFoundError: If ROI sets are to be written and roifile is not installed.
       StoppedError: On a signal; all files are whole.
     """
-    names = [each.name for each in inputs]
+    names = [each.name for each in (*inputs, *large)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
@@ -128,6 +132,12 @@ def write_all(
     record = PredictionRecord(folder, {**origin, **options})
     if not overwrite:
         record.check({name: each.names for name, each in outputs.items()})
+        record.check({each.name: each.names for each in large})
+
+    def start() -> None:
+        if not record.is_open:
+            stack.enter_context(folders.claim(folder))
+            record.open(overwrite=overwrite)
 
     def do(given: Input) -> int | None:
         """Returns the number of cells written; None if the results are there."""
@@ -137,37 +147,50 @@ def write_all(
             return None
         pages = pixels if given.metadata.is_stack else pixels[np.newaxis]
         predictions = _segment(segment, pages, given.name)
-        if not record.is_open:
-            stack.enter_context(folders.claim(folder))
-            record.open(overwrite=overwrite)
+        start()
         files = outputs[given.name]
         record.begin(given.name, digest, files.names)
         _write(pages, predictions, files, instances=instances, metadata=given.metadata)
         record.end(given.name)
         return sum(int(prediction.instances.max()) for prediction in predictions)
 
+    def do_large(given: LargeFile) -> int | None:
+        try:
+            return given.segment(
+                folder, record, start=start, origin=record.origin, overwrite=overwrite
+            )
+        except ValueError as error:
+            raise _UnusableError(str(error)) from error
+
     num_skipped = num_done = 0
     failures = list[str]()
-    with (
-        contextlib.ExitStack() as stack,
-        console.progress("segmenting", total=len(inputs), unit="image") as bar,
-    ):
-        for given in inputs:
-            try:
-                cells = do(given)
-            except signals.StoppedError as stop:
-                raise signals.StoppedError(
-                    stop.signum,
-                    f"stopped after {num_done} of {len(inputs)} images; run the same "
-                    "command again to resume.",
-                ) from None
-            except _UnusableError as error:
-                failures.append(str(error))
-                bar.advance()
-                continue
-            num_done += 1
-            num_skipped += cells is None
-            bar.advance(**({} if cells is None else {"cells": cells}))
+
+    def attempt(action: Callable[[], int | None]) -> int | None:
+        """Returns the number of cells written, and counts what became of an image."""
+        nonlocal num_skipped, num_done
+        try:
+            cells = action()
+        except signals.StoppedError as stop:
+            raise signals.StoppedError(
+                stop.signum,
+                f"stopped after {num_done} of {len(names)} images; run the same "
+                "command again to resume.",
+            ) from None
+        except _UnusableError as error:
+            failures.append(str(error))
+            return None
+        num_done += 1
+        num_skipped += cells is None
+        return cells
+
+    with contextlib.ExitStack() as stack:
+        if inputs:
+            with console.progress("segmenting", total=len(inputs), unit="image") as bar:
+                for given in inputs:
+                    cells = attempt(functools.partial(do, given))
+                    bar.advance(**({} if cells is None else {"cells": cells}))
+        for each in large:  # each shows its own progress
+            attempt(functools.partial(do_large, each))
     if failures and not num_done:
         raise ValueError("\n".join(failures))
     return Written(num_skipped, failures)

@@ -54,8 +54,11 @@ def find(given: Sequence[pathlib.Path], *, recursive: bool = False) -> Found:
         elif path.exists() or path.is_symlink():
             found[path] = None
         elif matches := sorted(glob.glob(str(path), recursive=recursive)):
-            files = [each for each in map(pathlib.Path, matches) if each.is_file()]
-            found |= dict.fromkeys(_images(files, skipped))
+            files = [each for each in map(pathlib.Path, matches) if _is_input(each)]
+            inside = _images(files, skipped)
+            if not inside:
+                raise ValueError(f"{path} matches no image.")
+            found |= dict.fromkeys(inside)
         else:
             raise FileNotFoundError(
                 f"{path} does not exist; name images or folders of images."
@@ -204,8 +207,7 @@ def _in_folder(
     path: pathlib.Path, skipped: list[str], *, recursive: bool
 ) -> list[pathlib.Path]:
     entries = [each for each in sorted(path.iterdir()) if not names.is_hidden(each)]
-    found = _images([each for each in entries if each.is_file()], skipped)
-    found += [each for each in entries if arrays.is_zarr(each)]
+    found = _images([each for each in entries if _is_input(each)], skipped)
     for each in entries if recursive else []:
         if arrays.is_zarr(each):
             continue  # listed with the files
@@ -214,11 +216,16 @@ def _in_folder(
     return found
 
 
+def _is_input(path: pathlib.Path) -> bool:
+    return path.is_file() or arrays.is_zarr(path)
+
+
 def _images(files: Sequence[pathlib.Path], skipped: list[str]) -> list[pathlib.Path]:
     """Returns the images, without masks of other images and results of predictions."""
     files = [path for path in files if not names.is_hidden(path)]
-    skipped += [images.explain_unread(f) for f in files if not images.is_image(f)]
-    files = [path for path in files if images.is_image(path)]
+    readable = [path for path in files if images.is_image(path) or path.is_dir()]
+    skipped += [images.explain_unread(path) for path in files if path not in readable]
+    files = readable
     shared = [names.common(names.stem(path)) for path in files]
     stems = {names.stem(path).casefold() for path in files}
     found = list[pathlib.Path]()

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unetjax.files import archives, folders
+from unetjax.files import archives, folders, json_files
 
 RECORD = "predictions.jsonl"
 
@@ -37,6 +37,11 @@ class PredictionRecord:
             else:
                 self._found = entry["origin"]
 
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """What all results depend on."""
+        return self._origin
+
     def check(self, outputs: Mapping[str, Sequence[str]]) -> None:
         """Refuses a folder in which results would meet files of another origin.
 
@@ -62,12 +67,13 @@ class PredictionRecord:
             )
         for image, names in outputs.items():
             known = self._images.get(image, {}).get("files", {})
-            for path in map(self._folder.joinpath, names):
+            for name in names:
+                path = pathlib.Path(os.path.normpath(self._folder / name))
                 if not path.exists():
                     continue
-                if path.name not in known:
+                if name not in known:
                     problem = "exists and is not overwritten"
-                elif known[path.name] not in (None, archives.sha256(path)):
+                elif known[name] not in (None, _digest(path)):
                     problem = "was changed since it was written and is not overwritten"
                 else:
                     continue
@@ -120,7 +126,7 @@ class PredictionRecord:
     def end(self, image: str) -> None:
         """Notes the contents of the files of an image."""
         entry = self._images[image]
-        files = {name: archives.sha256(self._folder / name) for name in entry["files"]}
+        files = {name: _digest(self._folder / name) for name in entry["files"]}
         self._append({**entry, "files": files})
 
     def _append(self, entry: dict[str, Any]) -> None:
@@ -140,6 +146,16 @@ class PredictionRecord:
             if self._path.exists():
                 os.truncate(self._path, size)
             raise
+
+
+def _digest(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file, or that of a folder and all files in it."""
+    if not path.is_dir():
+        return archives.sha256(path)
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    return json_files.digest(
+        {str(each.relative_to(path)): archives.sha256(each) for each in files}
+    )
 
 
 def recorded_origin(folder: pathlib.Path) -> Mapping[str, Any]:

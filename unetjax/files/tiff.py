@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from unetjax.files import headers, limits
+from unetjax.files import folders, headers, limits
 from unetjax.files.pages import Metadata, Pages, turn_upright
 
 _LOSSY = (6, 7, 34892, 33003, 33005)  # JPEG and its relatives
@@ -47,6 +47,9 @@ def read(path: pathlib.Path, *, unpacked: pathlib.Path | None = None) -> Pages:
     ):
         series = file.series
         _check_header(series, path, in_memory=unpacked is None)
+        if unpacked is not None:  # a full disk would end the process
+            num_bytes = math.prod(series[0].shape) * series[0].dtype.itemsize
+            folders.check_space(unpacked.parent, num_bytes)
         page = series[0].keyframe
         _check_colours(page, path)
         _check_segments(file, series[0], path)

@@ -19,6 +19,7 @@ from unetjax.inference.predict import (
 )
 from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
+from unetjax.network.unet import num_input_channels
 
 _RESCALES = 2  # of an image until its objects have the size of those of training
 
@@ -76,17 +77,7 @@ def segment(
             functools.partial(segment, trained, image, progress=progress, **options),
             trained.object_diameter,
         )
-    for other in others:
-        if other.model.target != trained.model.target:
-            raise ValueError(
-                "models must have learned the same target to be averaged, got "
-                f"{trained.model.target} and {other.model.target}."
-            )
-        if _classes(other) != _classes(trained):
-            raise ValueError(
-                "models must have the same classes to be averaged, got "
-                f"{', '.join(_classes(trained))} and {', '.join(_classes(other))}."
-            )
+    check_averaged(trained, others)
 
     def report(index: int, done: int, total: int) -> None:
         if progress is not None:
@@ -112,6 +103,31 @@ def segment(
         probs, settings, maps=maps, target=trained.model.target
     )
     return Segmentation(probs, class_map(probs), instances)
+
+
+def check_averaged(trained: Network, others: Sequence[Network]) -> None:
+    """Refuses models whose outputs cannot be averaged.
+
+    Raises:
+      ValueError: If they have different targets, classes or numbers of channels.
+    """
+    for other in others:
+        if other.model.target != trained.model.target:
+            raise ValueError(
+                "models must have learned the same target to be averaged, got "
+                f"{trained.model.target} and {other.model.target}."
+            )
+        if _classes(other) != _classes(trained):
+            raise ValueError(
+                "models must have the same classes to be averaged, got "
+                f"{', '.join(_classes(trained))} and {', '.join(_classes(other))}."
+            )
+        channels = [num_input_channels(each.params) for each in (trained, other)]
+        if channels[0] != channels[1]:
+            raise ValueError(
+                "models must read the same channels to be averaged, got "
+                f"{channels[0]} and {channels[1]} channels."
+            )
 
 
 def _segment_to_size(

@@ -62,6 +62,18 @@ def is_zarr(path: pathlib.Path) -> bool:
     return any((path / name).is_file() for name in (".zarray", ".zgroup", "zarr.json"))
 
 
+def is_array(path: pathlib.Path) -> bool:
+    """Returns whether a Zarr is an array, not a group.
+
+    Raises:
+      ValueError: If its metadata are damaged.
+    """
+    if version(path) == 2:
+        return (path / ".zarray").is_file()
+    found = json_files.read(path / "zarr.json")
+    return isinstance(found, dict) and found.get("node_type") == "array"
+
+
 def version(path: pathlib.Path) -> int:
     """Returns the version of the format of a Zarr array or group, 2 or 3."""
     return 3 if (path / "zarr.json").is_file() else 2

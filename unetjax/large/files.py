@@ -5,7 +5,8 @@ import logging
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer, Shaped
@@ -25,8 +26,7 @@ from unetjax.reporting import pictures
 
 _BYTES_A_PIXEL = 100  # of an image that is segmented as a whole
 _OVERVIEW = 2048  # pixels: longest side of the overlay
-_FINISHED = "finished.json"
-_UNITS = {"um": "micrometer", "nm": "nanometer", "mm": "millimeter", "cm": "centimeter"}
+_UNITS = {short: name for name, short in sources.SPACE.items()}
 
 _log = logging.getLogger(__name__)
 
@@ -45,33 +45,33 @@ def is_large(path: pathlib.Path) -> bool:
     return False
 
 
-def segment_file(
-    trained: Network,
-    path: pathlib.Path,
-    folder: pathlib.Path,
-    name: str,
-    *,
-    fit: Fit,
-    instances: bool,
-    probabilities: bool = False,
-    others: Sequence[Network] = (),
-    tta: TTA = "none",
-    engines: Sequence[Engine] | None = None,
-    origin: Mapping[str, Any],
-    overwrite: bool = False,
-    result: pathlib.Path | None = None,
-) -> bool:
-    """Segments the images of a large file; the same call resumes an interrupted one.
+@runtime_checkable
+class Record(Protocol):
+    """What is noted of each image, see `prediction_record.PredictionRecord`."""
 
-    The folder receives a_overlay.png, at most 2,048 pixels wide or high, and
-    a_labels.tif (numbered cells) or a_mask.tif, and a_probs.tif; of a Zarr these are
-    OME-Zarr. What is needed to resume lies in the folder .a.parts, which keeps a small
-    record at the end.
+    def has(self, image: str, digest: str) -> bool:
+        """Returns whether an image has all its results."""
+        ...
 
-    Args:
+    def begin(self, image: str, digest: str, names: Sequence[str]) -> None:
+        """Notes that the results of an image are about to be written."""
+        ...
+
+    def end(self, image: str) -> None:
+        """Notes the contents of the results of an image."""
+        ...
+
+
+@dataclass(frozen=True)
+class LargeFile:
+    """A file whose images are segmented block by block.
+
+    The results of a.tif are a_labels.tif (numbered cells) or a_mask.tif, a_overlay.png,
+    at most 2,048 pixels wide or high, and a_probs.tif. Those of a Zarr are OME-Zarr.
+
+    Attributes:
       trained: A `TrainedModel`.
       path: TIFF, NumPy array, Zarr array or OME-Zarr image.
-      folder: Where to write; created if absent.
       name: What the names of results begin with.
       fit: Gives parts of the image the channels that the model reads.
       instances: Whether to write numbered cells instead of a mask.
@@ -79,81 +79,120 @@ def segment_file(
       others: See `segmentation.segment_large`, as for `tta` and `engines`.
       tta: Test-time augmentation.
       engines: One for each model.
-      origin: What the results depend on: fingerprints of models, options.
-      overwrite: Whether results are replaced, whatever made them.
-      result: The name of labels or mask, instead of one in the folder.
-
-    Returns:
-      Whether anything was computed; False if the same call had finished before.
-
-    Raises:
-      FileExistsError: If a result exists that this call has not written.
-      ValueError: If the image or an option is not fit, or the record is that of others.
-      OSError: If the disk is too small.
-      StoppedError: On a signal; the same call resumes.
+      result: The name of labels or mask in the folder, instead of the usual one; the
+        overlay then lies beside it.
     """
-    parts = folder / f".{name}.parts"
-    with folders.claim(folder):
-        parts.mkdir(exist_ok=True)
-        folders.remove_temporaries(folder)
-        stack = sources.open_stack(path, parts / "pixels", fit=fit)
-        ending = "zarr" if stack.zarr else "tif"
-        kind = "labels" if instances else "mask"
-        outputs = [
-            result or folder / f"{name}_{kind}.{ending}",
-            folder / f"{name}{OVERLAY}.png",
-            *([folder / f"{name}{PROBS}.{ending}"] if probabilities else []),
-        ]
-        digest = json_files.digest({**origin, "results": [p.name for p in outputs]})
-        finished = _finished(parts / _FINISHED)
-        if finished.get("origin") == digest and not overwrite:
-            if all(each.exists() for each in outputs):
-                _check_pixels(stack, finished, path, folder)
-                return False
-        elif not overwrite:
+
+    trained: Network
+    path: pathlib.Path
+    name: str
+    fit: Fit
+    instances: bool
+    probabilities: bool = False
+    others: Sequence[Network] = ()
+    tta: TTA = "none"
+    engines: Sequence[Engine] | None = None
+    result: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the results: labels or mask, overlay, and probabilities."""
+        ending = "zarr" if arrays.is_zarr(self.path) else "tif"
+        kind = "labels" if self.instances else "mask"
+        result = pathlib.PurePath(self.result or f"{self.name}_{kind}.{ending}")
+        others = [f"{self.name}{OVERLAY}.png"]
+        others += [f"{self.name}{PROBS}.{ending}"] if self.probabilities else []
+        return [str(result), *(str(result.parent / each) for each in others)]
+
+    def segment(
+        self,
+        folder: pathlib.Path,
+        record: Record,
+        *,
+        start: Callable[[], None],
+        origin: Mapping[str, Any],
+        overwrite: bool,
+    ) -> int | None:
+        """Writes the results; the same call resumes an interrupted one.
+
+        What is needed to resume lies in .a.parts until the results are there.
+
+        Args:
+          folder: Where to write, relative to which results are named.
+          record: Of the folder.
+          start: Called before anything is written: claims the folder, opens the record.
+          origin: What the results depend on: fingerprints of models, options.
+          overwrite: Whether results are replaced, whatever made them.
+
+        Returns:
+          The number of cells; None if the results were there.
+
+        Raises:
+          ValueError: If the image or an option is not fit, or has changed since its
+            results were written.
+          OSError: If the disk is too small.
+          StoppedError: On a signal; the same call resumes.
+        """
+        parts = folder / f".{self.name}.parts"
+        parts.mkdir(parents=True, exist_ok=True)
+        try:
+            stack = sources.open_stack(self.path, parts / "pixels", fit=self.fit)
+            digests = [sources.digest(source) for source in stack.sources]
+            digest = json_files.digest(digests)
+            if not overwrite and record.has(self.name, digest):
+                return None
+            start()
+            done = self._segment_all(stack, digests, parts, origin, overwrite=overwrite)
+            record.begin(self.name, digest, self.names)
+            outputs = [folder / name for name in self.names]
             for each in outputs:
-                folders.check_new(each)
+                _delete(each)  # of this record, or to be overwritten
+            _write_overview(outputs[1], stack.sources[0], done[0])
+            written = (stack, done, self.trained, parts)
+            _write_labels(outputs[0], *written, instances=self.instances)
+            if self.probabilities:
+                _write_probabilities(outputs[2], *written)
+            record.end(self.name)
+            for section in parts.glob("section_*"):
+                shutil.rmtree(section)
+            return sum(each.num_instances for each in done)
+        finally:
+            (parts / "pixels").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what is needed to resume lies there
+                parts.rmdir()
+
+    def _segment_all(
+        self,
+        stack: Stack,
+        digests: Sequence[str],
+        parts: pathlib.Path,
+        origin: Mapping[str, Any],
+        *,
+        overwrite: bool,
+    ) -> list[LargeSegmentation]:
         if overwrite:
-            for each in parts.iterdir():
-                _delete(each)
-        _describe(stack, path, trained, instances=instances)
-        done = [
+            for section in parts.glob("section_*"):
+                shutil.rmtree(section)
+        _describe(stack, self.path, self.trained, instances=self.instances)
+        return [
             segmenting.segment_large(
-                trained,
+                self.trained,
                 source,
                 parts / f"section_{index}",
-                others=others,
-                tta=tta,
-                engines=engines,
-                instances=instances,
+                others=self.others,
+                tta=self.tta,
+                engines=self.engines,
+                instances=self.instances,
                 origin=origin,
-                title=name if len(stack.sources) == 1 else f"{name}, {index + 1}",
+                digest=digest,
+                title=self.name
+                if len(stack.sources) == 1
+                else f"{self.name}, {index + 1}",
             )
-            for index, source in enumerate(stack.sources)
+            for index, (source, digest) in enumerate(
+                zip(stack.sources, digests, strict=True)
+            )
         ]
-        for each in outputs:
-            if overwrite or finished.get("origin") == digest:
-                _delete(each)
-        _write_labels(outputs[0], stack, done, trained, instances=instances)
-        _write_overview(outputs[1], stack.sources[0], done[0])
-        if probabilities:
-            _write_probabilities(outputs[2], stack, done, trained)
-        record = {"origin": digest, "images": [each.digest for each in done]}
-        for each in parts.iterdir():
-            _delete(each)
-        json_files.write(parts / _FINISHED, record)
-    return True
-
-
-def _check_pixels(
-    stack: Stack, finished: dict[str, Any], path: pathlib.Path, folder: pathlib.Path
-) -> None:
-    """Refuses an image that has changed since its results were written."""
-    if finished.get("images") != [sources.digest(each) for each in stack.sources]:
-        raise ValueError(
-            f"{path} has other pixels than those of which {folder} has the results; "
-            "name another --out folder, or replace them with --overwrite."
-        )
 
 
 def _describe(
@@ -178,6 +217,7 @@ def _write_labels(
     stack: Stack,
     done: Sequence[LargeSegmentation],
     trained: Network,
+    parts: pathlib.Path,
     *,
     instances: bool,
 ) -> None:
@@ -192,7 +232,7 @@ def _write_labels(
         assert read is not None
         return lambda rows, columns: (scale * read(rows, columns)).astype(dtype)
 
-    _write(path, stack, [[reader(each)] for each in done], dtype)
+    _write(path, stack, [[reader(each)] for each in done], dtype, parts)
 
 
 def _write_probabilities(
@@ -200,6 +240,7 @@ def _write_probabilities(
     stack: Stack,
     done: Sequence[LargeSegmentation],
     trained: Network,
+    parts: pathlib.Path,
 ) -> None:
     model = trained.model
 
@@ -211,7 +252,7 @@ def _write_probabilities(
 
     channels = range(model.num_classes)
     readers = [[reader(each, k) for k in channels] for each in done]
-    _write(path, stack, readers, np.float32)
+    _write(path, stack, readers, np.float32, parts)
 
 
 def _write(
@@ -219,16 +260,19 @@ def _write(
     stack: Stack,
     readers: Sequence[Sequence[Read]],
     dtype: np.typing.DTypeLike,
+    parts: pathlib.Path,
 ) -> None:
     """Writes the channels of all images of a stack as TIFF, or as Zarr."""
     grid = Grid(stack.sources[0].height, stack.sources[0].width)
-    num_channels = len(readers[0])
     sequence = stack.metadata.shape if stack.metadata.is_stack else ()
-    shape = (*sequence, *([num_channels] if num_channels > 1 else []))
-    axes = (stack.metadata.axes if sequence else "") + ("C" if num_channels > 1 else "")
-    shape, axes = (*shape, grid.height, grid.width), f"{axes}YX"
-    pages = [read for channels in readers for read in channels]
+    axes = stack.metadata.axes if sequence else ""
+    # OME-Zarr orders time, channel, space.
+    place = axes.find("Z") if stack.zarr and "Z" in axes else len(axes)
+    channels = (len(readers[0]),) if len(readers[0]) > 1 else ()
+    shape = (*sequence[:place], *channels, *sequence[place:], grid.height, grid.width)
+    axes = axes[:place] + "C" * len(channels) + axes[place:] + "YX"
     if stack.zarr is None:
+        pages = [read for each in readers for read in each]
         with folders.write_atomically(path) as temporary:
             tiff.write_tiles(
                 temporary,
@@ -240,15 +284,19 @@ def _write(
                 metadata=stack.metadata,
             )
         return
-    temporary = path.with_name(f".{path.name}.parts")
-    _delete(temporary)
+    temporary = parts / "result"
+    if temporary.exists():  # of a killed process
+        shutil.rmtree(temporary)
     temporary.mkdir()
     chunks = (*[1] * (len(shape) - 2), CHUNK, CHUNK)
     stored = arrays.create(temporary / "0", shape, chunks, dtype, zarr=stack.zarr)
-    for index, read in zip(np.ndindex(*shape[:-2]), pages, strict=True):
-        for block in grid.blocks():
-            values = read(block.rows, block.columns)
-            stored.write(values, *index, block.rows, block.columns)
+    for index, each in zip(np.ndindex(*sequence), readers, strict=True):
+        for channel, read in enumerate(each):
+            chosen = (channel,) if channels else ()
+            where = (*index[:place], *chosen, *index[place:])
+            for block in grid.blocks():
+                values = read(block.rows, block.columns)
+                stored.write(values, *where, block.rows, block.columns)
     _write_attributes(temporary, axes, stack)
     temporary.rename(path)
     folders.sync(path.parent)
@@ -320,20 +368,10 @@ def _write_overview(
     images.write_image(path, drawn)
 
 
-def _finished(path: pathlib.Path) -> dict[str, Any]:
-    with contextlib.suppress(FileNotFoundError, json_files.CorruptFilesError):
-        found = json_files.read(path)
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
 def _delete(path: pathlib.Path) -> None:
-    """Deletes what an earlier call wrote, or `overwrite` allows to replace.
-
-    A folder is deleted only if it is a Zarr, or parts of an interrupted call.
-    """
+    """Deletes a result that an earlier call wrote, or that may be replaced."""
     if path.is_dir() and not path.is_symlink():
-        if not (arrays.is_zarr(path) or ".parts" in "".join(path.parts[-2:])):
+        if not arrays.is_zarr(path):
             raise FileExistsError(
                 f"{path} is a folder, which is not replaced; choose another name."
             )

@@ -3,8 +3,9 @@
 What a cell is depends on the whole image: whether a region encloses another, where its
 seeds lie, how large it is. Each of these is found by components that are joined across
 blocks (`merging`), so the cells do not depend on the blocks. Only the flooding of a
-watershed sees a window around a block, which grows until every cell has been reached;
-where heights are equal, the line between two touching cells may differ by a pixel.
+watershed sees a window around a block, which grows until it holds the cells of the
+block. Where a cell reaches more than 512 pixels beyond the block, its line to a
+touching one may differ; where heights are equal, by a pixel.
 """
 
 import pathlib
@@ -25,6 +26,7 @@ from unetjax.large.merging import Joined
 from unetjax.network.unet import UNet
 
 _HALO = 128  # pixels around a block that a watershed sees at first
+_LARGEST_HALO = 512  # to which it grows for cells that reach beyond it
 _SMOOTHINGS = 5  # halo that a Gaussian filter needs, in standard deviations
 
 Advance = Callable[[], object]
@@ -99,7 +101,7 @@ def number_cells(
         advance()
     if settings.fill_holes:
         _fill_holes(image, advance)
-    numbers, joined = image.array("components"), None
+    numbers = image.array("components")
     joined = merging.label(
         grid,
         lambda block: image.foreground(block.rows, block.columns),
@@ -179,12 +181,33 @@ def _flood(
             part = (inside(block.rows, window[0]), inside(block.columns, window[1]))
             foreground = image.foreground(block.rows, block.columns) > 0
             is_whole = window == grid.window(block, max(grid.height, grid.width))
-            if is_whole or not (foreground & (found[part] == 0)).any():
+            is_missed = (foreground & (found[part] == 0)).any()
+            is_cut = halo < _LARGEST_HALO and _is_cut(found, part)
+            if is_whole or not (is_missed or is_cut):
                 break
-            halo *= 2  # the seed of some region lies beyond the window
+            halo *= 2  # a cell of the block, or its seed, lies beyond the window
         cells.write(found[part], block.rows, block.columns)
         advance()
     return cells
+
+
+def _is_cut(found: UInt64[np.ndarray, "h w"], block: tuple[slice, slice]) -> bool:
+    """Returns whether a cell with a seed reaches from the block to its window's end."""
+    sides = zip(block, found.shape, strict=True)
+    (top, bottom), (left, right) = (
+        (part.start > 0, part.stop < side) for part, side in sides
+    )
+    edges = [
+        *([found[0]] if top else []),
+        *([found[-1]] if bottom else []),
+        *([found[:, 0]] if left else []),
+        *([found[:, -1]] if right else []),
+    ]
+    if not edges:
+        return False
+    reached = np.unique(np.concatenate(edges))
+    seeded = reached[(reached > 0) & (reached % np.uint64(2) == 0)]
+    return bool(np.isin(found[block], seeded).any())
 
 
 def _flood_window(

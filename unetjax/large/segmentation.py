@@ -13,6 +13,7 @@ from unetjax.files import folders, json_files
 from unetjax.inference import predict
 from unetjax.inference import tta as test_time
 from unetjax.inference.predict import Engine, Network
+from unetjax.inference.segment import check_averaged
 from unetjax.inference.tta import TTA
 from unetjax.large import arrays, labelling, sources
 from unetjax.large.arrays import StoredArray
@@ -53,13 +54,21 @@ class Needs(NamedTuple):
     disk: int
 
 
-def needs(grid: Grid, trained: Network, *, instances: bool) -> Needs:
-    """Returns an estimate of the memory and the disk that a segmentation takes."""
+def needs(grid: Grid, trained: Network, *, instances: bool, num_done: int = 0) -> Needs:
+    """Returns an estimate of the memory and the disk that a segmentation takes.
+
+    Args:
+      grid: The image and its blocks.
+      trained: The model.
+      instances: Whether cells are numbered.
+      num_done: Number of blocks whose outputs are on disk already.
+    """
     pixels = grid.height * grid.width
     block = min(grid.size + 256, grid.height) * min(grid.size + 256, grid.width)
     outputs = 4 * trained.model.num_outputs
     memory = block * (_BYTES_A_PIXEL + 3 * outputs) + 32 * _BATCH_VALUES
-    return Needs(memory, pixels * (outputs + (34 if instances else 0)))
+    left = 1 - num_done / grid.num_blocks
+    return Needs(memory, int(pixels * (outputs * left + (34 if instances else 0))))
 
 
 def segment_large(
@@ -72,6 +81,7 @@ def segment_large(
     engines: Sequence[Engine] | None = None,
     instances: bool = True,
     origin: Mapping[str, Any] | None = None,
+    digest: str | None = None,
     block_size: int = BLOCK,
     title: str = "segmenting",
 ) -> LargeSegmentation:
@@ -92,6 +102,7 @@ def segment_large(
       instances: Whether to number cells.
       origin: What the result depends on besides the image and the arguments, fit for
         JSON, such as fingerprints of the models.
+      digest: That of the image, from `sources.digest`; computed by default.
       block_size: Side of a block, in pixels; a multiple of CHUNK.
       title: Shown with the progress.
 
@@ -106,12 +117,12 @@ def segment_large(
             "'d4'."
         )
     models = (trained, *others)
+    check_averaged(trained, others)
     model = trained.model
     grid = Grid(source.height, source.width, block_size)
     number_outputs = model.num_outputs
-    folders.check_space(folder.parent, needs(grid, trained, instances=instances).disk)
     folder.mkdir(parents=True, exist_ok=True)
-    digest = sources.digest(source)
+    digest = digest or sources.digest(source)
     _agree(
         folder,
         {
@@ -122,6 +133,10 @@ def segment_large(
             **(origin or {}),
         },
     )
+    done = _read_done(folder / _DONE)
+    folders.check_space(
+        folder, needs(grid, trained, instances=instances, num_done=len(done)).disk
+    )
     # Of whole chunks: one that a killed process left torn is then replaced, not read.
     sides = [-(-side // CHUNK) * CHUNK for side in (grid.height, grid.width)]
     stored = arrays.create(
@@ -131,7 +146,6 @@ def segment_large(
         np.float32,
     )
     outputs = stored.crop(grid.height, grid.width)
-    done = _read_done(folder / _DONE)
     passes = labelling.num_passes(trained.instances) if instances else 0
     ranges = [
         input_scaling.measure(lambda: sources.parts(source, grid), each.input_scaling)

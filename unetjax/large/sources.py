@@ -19,7 +19,7 @@ from unetjax.settings import check_finite
 
 Part = Shaped[np.ndarray, "h w C"]
 
-_SPACE = {  # units of OME-Zarr, and how TIFF names them
+SPACE = {  # units of OME-Zarr, and how TIFF names them
     "micrometer": "um",
     "nanometer": "nm",
     "millimeter": "mm",
@@ -116,8 +116,16 @@ def digest(source: Source) -> str:
 
 def _open_zarr(path: pathlib.Path, fit: Fit) -> Stack:
     image = _multiscale(arrays.read_attributes(path), path)
+    if image is None and not arrays.is_array(path):
+        raise ValueError(
+            f"{path} is a Zarr group that holds several images, or none; name one of "
+            f"them, such as {path / '0'}."
+        )
     folder = path if image is None else _inside(path, _dataset(image, path))
     stored = arrays.open_array(folder)
+    if 0 in stored.shape:
+        shape = "x".join(map(str, stored.shape))
+        raise ValueError(f"{path} is empty: its array has the size {shape}.")
     axes = _axes(image, stored, path)
     order = [axes.index(a) for a in axes if a not in "yxc"]
     shape = tuple(stored.shape[i] for i in order)
@@ -182,6 +190,7 @@ def _axes(image: dict | None, stored: StoredArray, path: pathlib.Path) -> str:
     if named is None:
         axes = {2: "yx", 3: "cyx", 4: "tcyx", 5: "tczyx"}.get(rank, "")
     else:
+        named = named if isinstance(named, list) else [named]
         found = [a.get("name") if isinstance(a, dict) else a for a in named]
         axes = "".join(str(each).lower() for each in found)
     if len(axes) != rank or len(set(axes)) != rank or not {"y", "x"} <= set(axes):
@@ -208,6 +217,6 @@ def _pixel_size(image: dict | None) -> tuple[tuple[float, float] | None, str]:
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None, ""
     (unit,) = units if len(units) == 1 else ("",)
-    known = _SPACE.get(str(unit), "")
+    known = SPACE.get(str(unit), "")
     is_size = all(math.isfinite(each) and each > 0 for each in (height, width))
     return ((height, width), known) if known and is_size else (None, "")
