@@ -106,6 +106,11 @@ def run(invocation: Invocation) -> None:
         command=[*train, f"--config={invocation.file}", *invocation.overrides],
         origin=["python", "-m", f"{__package__}.sweep", *invocation.argv],
     )
+    if options.launcher != "local" and options.side_by_side > 1:
+        raise ValueError(
+            "--side_by_side trains several trials in one process; leave it out with "
+            f"--launcher={options.launcher}."
+        )
     varied = bool(options.grid or options.seeds or options.folds)
     if options.search:
         if varied or options.listed:

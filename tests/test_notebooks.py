@@ -55,7 +55,7 @@ def test_a_notebook_is_complete_and_without_outputs(path):
 def test_the_first_cell_installs_what_is_absent(path):
     first = cells(path)[0]
     assert 'find_spec("unetjax") is None' in first
-    assert '"unetjax[experiments]"' in first
+    assert 'f"unetjax[experiments] @ {SOURCE}"' in first
 
 
 @each_notebook

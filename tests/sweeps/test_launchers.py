@@ -60,6 +60,10 @@ def test_printed_commands_make_the_table_of_a_local_sweep(local, config, tmp_pat
     ("args", "message"),
     [
         (["--seeds=2", "--trial=2"], "--trial must be from 0 to 1, got 2."),
+        (
+            ["--side_by_side=2", "--launcher=ray"],
+            "--side_by_side trains several trials",
+        ),
         (["--search=seed=0..9", "--launcher=ray"], "--search chooses trials by the"),
         (["--search=seed=0..9", "--trial=0"], "start the command once per device"),
     ],

@@ -1,7 +1,7 @@
 """The `unetjax` command: check, train, predict, evaluate, and others.
 
-Modules of this room import at their top what parsing needs, and in their functions what
-a command needs when it runs: JAX alone takes seconds to import.
+Modules of this package import at their top what parsing needs, and in their functions
+what a command needs when it runs: JAX alone takes seconds to import.
 """
 
 import argparse

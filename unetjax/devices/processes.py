@@ -106,6 +106,9 @@ def joined(
     try:
         _check_devices()
         with _losses_named():
+            # The first exchange connects the processes, which must be there within 30
+            # seconds; process 0 may read its images for longer.
+            _exchange(0, interrupted=False)
             yield
     except BaseException as error:
         is_orderly = isinstance(error, LeaderEndedError)
