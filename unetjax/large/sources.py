@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import mmap
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -79,6 +80,7 @@ def open_stack(path: pathlib.Path, unpacked: pathlib.Path, *, fit: Fit) -> Stack
         def read(rows: slice, columns: slice) -> Part:
             part = found.pixels[index : index + 1, rows, columns]
             part = np.array(part, part.dtype.newbyteorder("="))
+            _release(found.pixels)
             return fit(pages.as_image(found._replace(pixels=part), path))[0]
 
         return read
@@ -86,6 +88,15 @@ def open_stack(path: pathlib.Path, unpacked: pathlib.Path, *, fit: Fit) -> Stack
     count, height, width, _ = found.pixels.shape
     sources = [Source(height, width, reader(index)) for index in range(count)]
     return Stack(sources, images.read_metadata(path))
+
+
+def _release(pixels: Shaped[np.ndarray, "..."]) -> None:
+    """Gives back the memory of the pages of a mapped file that were read."""
+    base: object = pixels
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def read_mirrored(source: Source, rows: slice, columns: slice) -> Part:
