@@ -151,6 +151,7 @@ def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path, searched):
     assert starts in ([0, 2], [0, 0])  # killed after or before the save arrived
     study_of(tmp_path / "s").ask()  # as a worker that dies while it asks
     run_search(make_sweep(tmp_path / "s", base), SPACE, num_trials=2)
+    run_search(make_sweep(searched, base), SPACE, num_trials=2)  # if it has one yet
     outcomes = [
         sorted((each.name, each.scores["mean_iou"]) for each in found)[:2]
         for found in map(results.read_outcomes, (tmp_path / "s", searched))
