@@ -113,7 +113,7 @@ def test_the_settings_of_a_model_are_chosen_once(tmp_path):
     assert loaded.provenance.scores == scoring.without_nan(metric.compute())
     text = loaded.provenance.instances_chosen
     assert text.startswith(
-        "among 22 settings on the validation images, mean_ap_pooled "
+        "among 22 settings on the validation images, AP, mean of IoU 0.5 to 0.95: "
     )
     assert text in (tmp_path / "model" / "README.md").read_text()
     assert loaded.provenance.step == 7

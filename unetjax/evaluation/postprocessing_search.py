@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unetjax.data.examples import Example
+from unetjax.evaluation import score_sets
 from unetjax.evaluation.scoring import measure_cells, without_nan
 from unetjax.inference.predict import Outputs, class_map, predict, split
 from unetjax.inference.segment import Segmentation
@@ -87,7 +88,8 @@ def store_best(
     )
     text = (
         f"among {choice.num_tried} settings on the validation images, "
-        f"{choice.metric} {choice.after:.4f} there ({choice.before:.4f} before)"
+        f"{score_sets.title(choice.metric)}: {choice.after:.3f} there "
+        f"({choice.before:.3f} before)"
     )
     provenance = replace(
         trained.provenance,

@@ -108,6 +108,18 @@ def suiting(best_metric: str, *, num_classes: int) -> ScoreSet:
     return PIXELS if is_foreground else CELLS
 
 
+def title(metric: str) -> str:
+    """Returns the name that reports show for a metric; that of the code if none do.
+
+    Example:
+      >>> title("ap50"), title("dice_1"), title("loss")
+      ('AP at IoU 0.5', 'Dice', 'loss')
+    """
+    return CELLS.shown.get(metric) or PIXELS.shown.get(
+        metric.removesuffix("_1"), metric
+    )
+
+
 SCORE_SETS = {
     "cells": CELLS,
     "pixels": PIXELS,

@@ -111,7 +111,7 @@ def run(
     table = suiting.table(scores)
     paragraphs = [
         verdict,
-        f"The best model by {config.best_metric} is that of step "
+        f"The best model by {score_sets.title(config.best_metric)} is that of step "
         f"{trained.provenance.step} of {config.num_steps}. {remark}",
     ]
     if trained.provenance.instances_chosen:
