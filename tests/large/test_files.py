@@ -151,6 +151,24 @@ def test_a_tiff_that_does_not_fit_into_memory(
     assert not (out / ".a.parts").exists()
 
 
+def test_a_stack_that_does_not_fit_into_memory(
+    tmp_path, trained, model, image, monkeypatch
+):
+    """Each of its images does."""
+    stack = np.stack([image[:90, :90], image[90:180, :90]])
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stack, metadata={"axes": "TYX"})
+    assert not files.is_large(path)
+    monkeypatch.setattr(files, "_BYTES_A_STORED_PIXEL", 10**9)
+    assert files.is_large(path)
+    done = predict(model, path, "--labels", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "a.tif: 2 images of 90 x 90 pixels, in 2 blocks" in done.stdout
+    labels = tifffile.imread(tmp_path / "out" / "a_labels.tif")
+    for found, each in zip(labels, stack, strict=True):
+        assert_equal_up_to_numbers(found, segment(trained, each).instances)
+
+
 def test_a_finished_file_is_skipped_and_others_are_not_overwritten(
     tmp_path, model, image, small_memory
 ):

@@ -25,6 +25,7 @@ from unetjax.large.sources import Fit, Source, Stack
 from unetjax.reporting import pictures
 
 _BYTES_A_PIXEL = 100  # of an image that is segmented as a whole
+_BYTES_A_STORED_PIXEL = 16  # of a stack that is read as a whole, with its results
 _OVERVIEW = 2048  # pixels: longest side of the overlay
 _UNITS = {short: name for name, short in sources.SPACE.items()}
 
@@ -34,14 +35,20 @@ Read = Callable[[slice, slice], Shaped[np.ndarray, "h w"]]
 
 
 def is_large(path: pathlib.Path) -> bool:
-    """Returns whether a file is segmented by blocks: a Zarr, or more than fits."""
+    """Returns whether a file is segmented by blocks: a Zarr, or more than fits.
+
+    Of a stack the largest image counts, or all of them as they are read.
+    """
     if arrays.is_zarr(path):
         return True
     size = images.read_size(path)
     if size is None:
         return False
+    count, height, width = size
+    pixels = height * width
+    needed = max(pixels * _BYTES_A_PIXEL, count * pixels * _BYTES_A_STORED_PIXEL)
     with contextlib.suppress(ValueError):  # the memory is not known
-        return size[1] * size[2] * _BYTES_A_PIXEL > memory.limit()
+        return needed > memory.limit()
     return False
 
 

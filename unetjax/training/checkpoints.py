@@ -62,6 +62,15 @@ class Manager(ocp.CheckpointManager):
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder, options=options)
 
+    def close(self) -> None:
+        """Waits for everything in the background, and closes."""
+        # Orbax waits for the removal of temporary folders before a save only; without
+        # one, its thread could outlive the program, and print a traceback.
+        wait = getattr(self, "_maybe_await_cleanup_tmp_directory", None)
+        if wait is not None:
+            wait()
+        super().close()
+
     def keep_best(self, step: int | None) -> None:
         """Keeps the checkpoint of a step beside the latest two, from the next save."""
         steps = [] if step is None else [step]
