@@ -85,11 +85,16 @@ def exit_program(status: int) -> NoReturn:
     ends in its usual way, the first crash the process and the second print a traceback.
     """
     if status > 128:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed
-                stream.flush()
-        os._exit(status)
+        exit_at_once(status)
     sys.exit(status)
+
+
+def exit_at_once(status: int) -> NoReturn:
+    """Ends the process without Python's shutdown; what was printed is shown."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed
+            stream.flush()
+    os._exit(status)
 
 
 def _is_closed_loop(unraisable: Any) -> bool:  # noqa: ANN401

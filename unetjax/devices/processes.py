@@ -12,13 +12,13 @@ import contextlib
 import importlib.util
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from unetjax import signals
 from unetjax.devices import memory
 
 STEP, END = 1, 0  # orders; a negative one is a failure, see `await_order`
@@ -118,7 +118,7 @@ def joined(
                 is_orderly = True
         if not is_orderly:
             # JAX would wait for all processes; they notice the end of this one.
-            atexit.register(_exit_at_once)
+            atexit.register(signals.exit_at_once, 2)
             raise
         jax.distributed.shutdown()
         raise
@@ -202,13 +202,6 @@ def _losses_named() -> Iterator[None]:
             f"another process of the {count()} has ended or cannot be reached "
             f"({reason}); start all of them again to resume from the last checkpoint."
         ) from error
-
-
-def _exit_at_once() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os._exit(2)
 
 
 def give_order(order: int) -> bool:

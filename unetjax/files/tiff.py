@@ -38,13 +38,7 @@ def read(path: pathlib.Path, *, unpacked: pathlib.Path | None = None) -> Pages:
       ValueError: If the file is damaged, too large, compressed with a codec that is not
         installed, or holds several axes of channels.
     """
-    headers.check_tiff(path)
-    with (
-        _collect_warnings() as warnings,
-        _as_value_error(path),
-        # Other files that OME metadata may refer to stay closed.
-        tifffile.TiffFile(path, _multifile=False) as file,
-    ):
+    with _opened(path) as (file, warnings):
         series = file.series
         _check_header(series, path, in_memory=unpacked is None)
         if unpacked is not None:  # a full disk would end the process
@@ -81,12 +75,7 @@ def read_size(path: pathlib.Path) -> tuple[int, int, int]:
     Raises:
       ValueError: If the file is damaged.
     """
-    headers.check_tiff(path)
-    with (
-        _collect_warnings(),
-        _as_value_error(path),
-        tifffile.TiffFile(path, _multifile=False) as file,
-    ):
+    with _opened(path) as (file, _):
         series = file.series[0]
         sizes = dict(zip(series.axes, series.shape, strict=True))
         height, width = sizes["Y"], sizes["X"]
@@ -100,12 +89,7 @@ def read_metadata(path: pathlib.Path) -> Metadata:
     Raises:
       ValueError: If the file is damaged.
     """
-    headers.check_tiff(path)
-    with (
-        _collect_warnings(),
-        _as_value_error(path),
-        tifffile.TiffFile(path, _multifile=False) as file,
-    ):
+    with _opened(path) as (file, _):
         series = file.series[0]
         sizes = dict(zip(series.axes, series.shape, strict=True))
         sequence = {a: n for a, n in sizes.items() if a not in "CSYX" and n > 1}
@@ -409,6 +393,23 @@ def _order(
     num_images = math.prod(pixels.shape[: len(sequence)])
     pixels = pixels.reshape(num_images, *pixels.shape[len(sequence) :])
     return pixels if channels else pixels[..., None]
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[tuple[tifffile.TiffFile, list[str]]]:
+    """Opens a TIFF; yields it, and the warnings of tifffile so far.
+
+    Raises:
+      ValueError: If the file is damaged, in the block as well.
+    """
+    headers.check_tiff(path)
+    with (
+        _collect_warnings() as warnings,
+        _as_value_error(path),
+        # Other files that OME metadata may refer to stay closed.
+        tifffile.TiffFile(path, _multifile=False) as file,
+    ):
+        yield file, warnings
 
 
 @contextlib.contextmanager

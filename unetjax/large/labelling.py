@@ -90,7 +90,7 @@ def number_cells(
       model: The network.
       settings: Threshold, method, size limit.
       folder: Receives intermediate arrays.
-      advance: Called after each block, `num_passes` times in all.
+      advance: Called after each block of each of `num_passes` passes.
     """
     classes = arrays.create_anew(
         folder / "classes", (grid.height, grid.width), (CHUNK, CHUNK), np.int16

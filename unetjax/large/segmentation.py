@@ -37,14 +37,12 @@ class LargeSegmentation(NamedTuple):
       read_instances: Returns the cells of some rows and columns; None if they were not
         asked for.
       num_instances: Number of cells.
-      digest: SHA-256 of the image.
     """
 
     outputs: StoredArray
     read_label: Callable[[slice, slice], Integer[np.ndarray, "h w"]]
     read_instances: Callable[[slice, slice], Integer[np.ndarray, "h w"]] | None
     num_instances: int
-    digest: str
 
 
 class Needs(NamedTuple):
@@ -120,13 +118,11 @@ def segment_large(
     check_averaged(trained, others)
     model = trained.model
     grid = Grid(source.height, source.width, block_size)
-    number_outputs = model.num_outputs
     folder.mkdir(parents=True, exist_ok=True)
-    digest = digest or sources.digest(source)
     _agree(
         folder,
         {
-            "image": digest,
+            "image": digest or sources.digest(source),
             "block_size": block_size,
             "tta": tta,
             "models": len(models),
@@ -141,8 +137,8 @@ def segment_large(
     sides = [-(-side // CHUNK) * CHUNK for side in (grid.height, grid.width)]
     stored = arrays.create(
         folder / "outputs",
-        (*sides, number_outputs),
-        (CHUNK, CHUNK, number_outputs),
+        (*sides, model.num_outputs),
+        (CHUNK, CHUNK, model.num_outputs),
         np.float32,
     )
     outputs = stored.crop(grid.height, grid.width)
@@ -185,7 +181,6 @@ def segment_large(
         read_label,
         None if cells is None else cells.read,
         0 if cells is None else int(cells.kept.size),
-        digest,
     )
 
 
@@ -271,7 +266,8 @@ def _agree(folder: pathlib.Path, origin: dict[str, Any]) -> None:
         ]
         raise ValueError(
             f"{folder} holds an interrupted segmentation of another image or with "
-            f"other options ({'; '.join(changed)}); delete it, or name another --out."
+            f"other options ({'; '.join(changed)}); delete it, name "
+            "another --out, or begin anew with --overwrite."
         )
 
 
