@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from unetjax.cli import terminal
 from unetjax.cli.check import add_channels
@@ -162,12 +162,12 @@ def run(options: argparse.Namespace) -> int:
         engines=engines,
     )
     found = prediction_inputs.find(options.input, recursive=options.recursive)
-    read = functools.partial(
-        prediction_inputs.read,
-        num_channels=num_input_channels(trained.params),
-        channels=options.channels,
-        trained_on=_common_channels(models),
-    )
+    chosen: dict[str, Any] = {
+        "num_channels": num_input_channels(trained.params),
+        "channels": options.channels,
+        "trained_on": _common_channels(models),
+    }
+    read = functools.partial(prediction_inputs.read, **chosen)
     names = prediction_inputs.unique_names(found.paths)
     named = list(zip(names, found.paths, strict=True))
     large = [(name, path) for name, path in named if large_files.is_large(path)]
@@ -201,9 +201,7 @@ def run(options: argparse.Namespace) -> int:
                     prediction_inputs.select,
                     path=path,
                     names_in_file=images.read_metadata(path).channels,
-                    num_channels=num_input_channels(trained.params),
-                    channels=options.channels,
-                    trained_on=_common_channels(models),
+                    **chosen,
                 ),
                 instances=instances,
                 probabilities=options.probabilities,
