@@ -25,7 +25,10 @@ from unetjax.reporting import console
 
 _MANIFEST, _DONE = "manifest.json", "done.jsonl"
 _BATCH_VALUES = 2**24  # pixels times features: about half a gigabyte
-_BYTES_A_PIXEL = 120  # of a block while cells are cut, measured
+# An estimate: with components as cells, an image of 8,192 x 8,192 pixels and a network
+# of 3 features took 1.5 GiB, where this says 1.6.
+_BYTES_OF_PROGRAM = 2**28
+_BYTES_A_PIXEL = 120  # of a block while cells are numbered
 
 
 class LargeSegmentation(NamedTuple):
@@ -64,7 +67,8 @@ def needs(grid: Grid, trained: Network, *, instances: bool, num_done: int = 0) -
     pixels = grid.height * grid.width
     block = min(grid.size + 256, grid.height) * min(grid.size + 256, grid.width)
     outputs = 4 * trained.model.num_outputs
-    memory = block * (_BYTES_A_PIXEL + 3 * outputs) + 32 * _BATCH_VALUES
+    memory = _BYTES_OF_PROGRAM + 32 * _BATCH_VALUES
+    memory += block * (_BYTES_A_PIXEL + 3 * outputs)
     left = 1 - num_done / grid.num_blocks
     return Needs(memory, int(pixels * (outputs * left + (34 if instances else 0))))
 
