@@ -108,7 +108,12 @@ def test_commands():
             "model",
         ],
         "import": ["--padding", "--scaling", "file", "model"],
-        "export": ["--tile-size", "file", "model"],
+        "export": [
+            *("--author", "--cite", "--format", "--license"),
+            "--tile-size",
+            "file",
+            "model",
+        ],
         "info": ["model"],
         "evaluate": [
             "--csv",

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.export
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from unetjax.files import folders
 from unetjax.inference.trained_model import TrainedModel
@@ -92,15 +92,36 @@ def export(
     tiles = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     with jax.default_matmul_precision("highest" if kind == "onnx" else "default"):
         expected = np.asarray(jax.jit(_function(trained))(tiles))
-    difference = float(np.abs(np.asarray(run(tiles)) - expected).max())
+    difference = check_difference(path, runtime, np.asarray(run(tiles)), expected)
+    with folders.write_atomically(path) as temporary:
+        temporary.write_bytes(data)
+    return Exported(runtime, difference, facts)
+
+
+def check_difference(
+    path: pathlib.Path,
+    runtime: str,
+    found: Float[np.ndarray, "..."],
+    expected: Float[np.ndarray, "..."],
+) -> float:
+    """Returns the largest difference of an export from the model.
+
+    Args:
+      path: The file that is to be written.
+      runtime: What computed.
+      found: The outputs of the export.
+      expected: Those of the model.
+
+    Raises:
+      ValueError: If it is larger than 0.001.
+    """
+    difference = float(np.abs(found - expected).max())
     if not difference <= _LARGEST_DIFFERENCE:
         raise ValueError(
             f"{path} was not written: {runtime} differs from JAX by {difference:.3g}, "
             f"more than {_LARGEST_DIFFERENCE}."
         )
-    with folders.write_atomically(path) as temporary:
-        temporary.write_bytes(data)
-    return Exported(runtime, difference, facts)
+    return difference
 
 
 def contract(trained: TrainedModel, *, tile_size: int | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ IMAGE, LOGITS, OUTPUT = "image", "logits", "probabilities"  # names of values
 Tiles = Float[np.ndarray, "B H W C"]
 Outputs = Float[np.ndarray, "B h w K"]
 
-_OPSET = 21  # the first whose GroupNormalization scales every channel by itself
+OPSET = 21  # the first whose GroupNormalization scales every channel by itself
 _IR_VERSION = 10  # that of the first release with this opset
 
 
@@ -31,6 +31,7 @@ def to_onnx(
     trained: TrainedModel,
     *,
     activated: bool = False,
+    same_size: bool = False,
     metadata: Mapping[str, str] = types.MappingProxyType({}),
 ) -> bytes:
     """Returns a trained network, without dropout, as a serialised ONNX model.
@@ -43,6 +44,10 @@ def to_onnx(
       trained: The trained network; its `dtype` is not part of the graph.
       activated: Whether the output is `probabilities` instead, followed by the maps of
         the target, see `targets.target.activate`.
+      same_size: Whether the output is as large as the image, with zeros in the rim that
+        a `VALID` network loses: `margin` rounded up to the period at the top and at the
+        left, `margin` at the bottom and at the right. Legal sides are then multiples of
+        the period.
       metadata: Texts to store in the model, by name.
 
     Raises:
@@ -51,18 +56,35 @@ def to_onnx(
     onnx = _onnx()
     graph = _Graph(onnx.helper, [], {})
     model, params = trained.model, trained.params
-    _emit(graph, model, params, trained.model_state.get("batch_stats", {}))
+    output = OUTPUT if activated else LOGITS
+    sides = ["height", "width"]
+    lost = _lost(model) if same_size else (0, 0)
+    last = f"{output}_inside" if any(lost) else output
+    _emit(
+        graph,
+        model,
+        params,
+        trained.model_state.get("batch_stats", {}),
+        skip=lost[0] - lost[1],
+        output=LOGITS if activated else last,
+    )
     if activated:
-        _activate_outputs(graph, model)
+        _activate_outputs(graph, model, last)
+    if any(lost):
+        rims = [0, 0, lost[0], lost[0], 0, 0, lost[1], lost[1]]
+        graph.add("Pad", last, graph.constant(np.array(rims, np.int64)), output=output)
     inputs, outputs = (
         [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)]
         for name, shape in {
-            IMAGE: ["batch", num_input_channels(params), "height", "width"],
-            OUTPUT if activated else LOGITS: [
+            IMAGE: ["batch", num_input_channels(params), *sides],
+            output: [
                 "batch",
                 model.num_outputs,
-                "output_height",
-                "output_width",
+                *(
+                    ["height", "width"]
+                    if same_size
+                    else ["output_height", "output_width"]
+                ),
             ],
         }.items()
     )
@@ -74,7 +96,7 @@ def to_onnx(
             outputs,
             [onnx.numpy_helper.from_array(a, n) for n, a in graph.weights.items()],
         ),
-        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=_IR_VERSION,
         producer_name="unetjax",
     )
@@ -134,13 +156,36 @@ class _Graph(NamedTuple):
         return name
 
 
-def _emit(graph: _Graph, model: UNet, params: PyTree, statistics: PyTree) -> None:
-    """Adds the computation of `UNet.__call__`, without dropout."""
+def _emit(
+    graph: _Graph,
+    model: UNet,
+    params: PyTree,
+    statistics: PyTree,
+    *,
+    skip: int,
+    output: str,
+) -> None:
+    """Adds the computation of `UNet.__call__`, without dropout.
+
+    Args:
+      graph: The graph.
+      model: The network.
+      params: Its parameters.
+      statistics: Its batch statistics.
+      skip: First rows and columns that the network does not see.
+      output: Name of the logits.
+    """
 
     def block(name: str, x: str) -> str:
         return _block(graph, x, model, params[name], statistics.get(name, {}))
 
     x, skips = IMAGE, list[str]()
+    if skip:
+        starts, ends, axes = (
+            graph.constant(np.array(numbers, np.int64))
+            for numbers in ([skip] * 2, [np.iinfo(np.int64).max] * 2, [2, 3])
+        )
+        x = graph.add("Slice", x, starts, ends, axes)
     if model.input_shift:
         shift = graph.constant(np.float32(model.input_shift).reshape(1, 1, 1, 1))
         x = graph.add("Add", x, shift)
@@ -161,14 +206,26 @@ def _emit(graph: _Graph, model: UNet, params: PyTree, statistics: PyTree) -> Non
         x = block(f"decoder_{level}", graph.add("Concat", *pair, axis=1))
     head = params["head"]
     kernel, bias = _kernel(graph, head), graph.constant(head["bias"])
-    graph.add("Conv", x, kernel, bias, output=LOGITS)
+    graph.add("Conv", x, kernel, bias, output=output)
 
 
-def _activate_outputs(graph: _Graph, model: UNet) -> None:
+def _lost(model: UNet) -> tuple[int, int]:
+    """Returns the rims of zeros of an output of the size of the image, see `to_onnx`.
+
+    The first rows and columns are skipped by the difference, so that what remains is
+    legal: the margin is -c modulo the period, and so are legal sides.
+    """
+    if model.padding == "SAME":
+        return 0, 0
+    margin, period = model.geometry.margin, model.geometry.period
+    return -(-margin // period) * period, margin
+
+
+def _activate_outputs(graph: _Graph, model: UNet, output: str) -> None:
     """Adds the computation of `targets.target.activate`, channels first."""
     split = num_logits(model.num_classes, model.target)
     if split == model.num_outputs:
-        graph.add("Softmax", LOGITS, output=OUTPUT, axis=1)
+        graph.add("Softmax", LOGITS, output=output, axis=1)
         return
     ends = graph.constant(np.array([split, model.num_outputs - split], np.int64))
     graph.nodes.append(
@@ -180,7 +237,7 @@ def _activate_outputs(graph: _Graph, model: UNet) -> None:
     else:
         low, high = (graph.constant(np.array(x, np.float32)) for x in (0, 1))
         maps = graph.add("Clip", "maps", low, high)
-    graph.add("Concat", probs, maps, output=OUTPUT, axis=1)
+    graph.add("Concat", probs, maps, output=output, axis=1)
 
 
 def _block(

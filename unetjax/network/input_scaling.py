@@ -12,7 +12,7 @@ from unetjax.settings import check_fields, check_finite
 Scaling = Literal["unit", "minmax", "percentile", "zscore", "none"]
 # None is no bound.
 Clip = tuple[float | int | None, float | int | None]
-_PERCENTILES = (1, 99.8)
+PERCENTILES = (1, 99.8)  # of the grey values, by `percentile`
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,8 @@ def _percentiles(
     upper: Int[np.ndarray, "C bins"],
     count: int,
 ) -> tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]:
-    """Returns the percentiles of `_PERCENTILES` of every channel."""
-    positions = np.array(_PERCENTILES) / 100 * (count - 1)
+    """Returns the percentiles of `PERCENTILES` of every channel."""
+    positions = np.array(PERCENTILES) / 100 * (count - 1)
     ranks = np.floor(positions).astype(int)
     # The values between which a percentile lies are those of two ranks.
     wanted = np.stack([ranks, np.minimum(ranks + 1, count - 1)], axis=1).ravel()
@@ -230,7 +230,7 @@ def _range(values: Float[np.ndarray, "H W C"], method: Scaling) -> GreyRange:
         deviation = values.std(axis=(0, 1), dtype=np.float64)
         low, high = mean, mean + deviation
     elif method == "percentile":
-        low, high = np.percentile(values, _PERCENTILES, axis=(0, 1))
+        low, high = np.percentile(values, PERCENTILES, axis=(0, 1))
         # Nearly empty images have equal percentiles: fall back on the extremes.
         high = np.where(high > low, high, values.max(axis=(0, 1)))
     else:
