@@ -59,6 +59,7 @@ def test_commands():
         "check": [
             *(
                 "--channels",
+                "--csv",
                 "--ignore",
                 "--image-suffix",
                 "--mask-suffix",

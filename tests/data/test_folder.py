@@ -224,7 +224,7 @@ def test_folders_without_images_are_named(tree):
 def test_a_summary_is_one_line(tree):
     tree(["images/a.tif", "images/b.png"], ["masks/b.tif"])
     save(pathlib.Path("masks/a.tif"), THREE)
-    examples, summary, problems = folder.read("images", "masks")
+    examples, summary, problems, _ = folder.read("images", "masks")
     assert problems == []
     assert [example.name for example in examples] == ["a.tif", "b.png"]
     np.testing.assert_array_equal(examples[1].image[..., 0], photograph(1))
@@ -276,7 +276,7 @@ def test_all_errors_of_a_folder_are_reported_at_once(tree):
     save(pathlib.Path("masks/d.tif"), THREE)
     save(pathlib.Path("masks/e.jpg"), CELLS.astype(np.uint8))
     save(pathlib.Path("images/c.png"), photograph(2, 16, 20, 3))
-    _, summary, problems = folder.read("images", "masks")
+    _, summary, problems, _ = folder.read("images", "masks")
     texts = "\n".join(problem.text for problem in problems)
     for expected in (
         "images/f.png has no mask",
@@ -296,7 +296,7 @@ def test_all_errors_of_a_folder_are_reported_at_once(tree):
 def test_unreadable_files_are_reported(tree):
     tree(["images/a.png"], ["masks/a.png"])
     pathlib.Path("images/a.png").write_bytes(b"")
-    examples, summary, problems = folder.read("images", "masks")
+    examples, summary, problems, _ = folder.read("images", "masks")
     assert (examples, summary, len(problems)) == ([], None, 1)
     save(pathlib.Path("images/a.png"), photograph(0))
     save(pathlib.Path("masks/a.png"), CELLS * 3 + 1)

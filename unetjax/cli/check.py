@@ -8,7 +8,16 @@ from unetjax.cli import terminal
 from unetjax.cli.command import ArgumentParser, channels, path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unetjax.data.folder import FolderReport
+    from unetjax.evaluation.pair_table import Row
+
+
+_ROWS = 20  # of the table on the console
+_LEGEND = "width: median, pixels; touch: pairs of touching objects; fg: foreground"
+    "width: median diameter, pixels; touch: pairs of touching objects; fg: foreground"
+)
 
 
 def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
@@ -16,11 +25,18 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     parser = commands.add_parser(
         "check",
         help="summarize a data set and list problems with fixes",
-        description="Read images and masks, summarize them, and list all problems "
-        "with their fixes. Nothing is written.",
+        description="Read images and masks, say what each contains, and list all "
+        "problems with their fixes.",
         epilog="example:  unetjax check images/ masks/",
     )
     add_data_arguments(parser)
+    parser.add_argument(
+        "--csv",
+        type=path,
+        metavar="FILE",
+        help=f"write the table of all pairs, of which {_ROWS} are printed, into a new "
+        "file, with more columns",
+    )
     parser.set_defaults(run=run)
 
 
@@ -99,12 +115,38 @@ def add_mask_meaning(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints summary and problems; returns 2 if there are errors, else 0."""
-    _, summary, problems = read_data(options.images, options.masks, options)
-    if summary is not None:
-        terminal.say(str(summary))
-    for problem in problems:
+    """Prints summary, table and problems; returns 2 if there are errors, else 0."""
+    from unetjax.evaluation import pair_table
+    from unetjax.files import folders
+
+    if options.csv is not None:
+        folders.check_new(options.csv)
+    report = read_data(options.images, options.masks, options)
+    rows = pair_table.measure(report, most=None if options.csv else _ROWS)
+    if report.summary is not None:
+        terminal.say(str(report.summary))
+        terminal.say(f"read so since {report.summary.masks.reason}\n")
+        terminal.say(pair_table.show(rows[:_ROWS]))
+        rest = len(set(report.pairs)) - _ROWS
+        if rest > 0:
+            where = f"in {options.csv}" if options.csv else "by --csv FILE"
+            terminal.say(f"... and {rest:,} more pairs, {where}")
+        terminal.say(f"{_LEGEND}\n")
+    if options.csv is not None:
+        _write_csv(rows, options.csv)
+    for problem in report.problems:
         print(f"{problem.severity}: {problem.text}")
-    if not problems:
+    if not report.problems:
         terminal.say("no problems found")
-    return 2 if any(problem.severity == "error" for problem in problems) else 0
+    return 2 if any(each.severity == "error" for each in report.problems) else 0
+
+
+def _write_csv(rows: "Sequence[Row]", file: pathlib.Path) -> None:
+    """Writes the table of all pairs."""
+    from unetjax.evaluation import pair_table
+    from unetjax.files import folders
+    from unetjax.reporting import records
+
+    with folders.write_atomically(file) as temporary:
+        temporary.write_text(records.csv_text(rows, pair_table.COLUMNS), "utf-8")
+    terminal.show_file("table", file)

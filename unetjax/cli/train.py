@@ -172,12 +172,12 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         keep_split=options.keep_split,
     )
-    examples, summary, problems = check.read_data(
+    examples, summary, problems, _ = check.read_data(
         options.images, options.masks, options
     )
     test = None
     if options.test_images:
-        test, _, more = check.read_data(
+        test, _, more, _ = check.read_data(
             options.test_images, options.test_masks, options
         )
         problems += more

@@ -84,11 +84,13 @@ class FolderReport(NamedTuple):
       examples: The examples that could be read.
       summary: Summary of the examples; None if there are none.
       problems: Problems of the data set, errors first.
+      pairs: The files of each example; those of a stack once for each page.
     """
 
     examples: list[Example]
     summary: DatasetSummary | None
     problems: list[Problem]
+    pairs: list[Pair]
 
 
 def load(
@@ -106,7 +108,7 @@ def load(
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If the data set has errors, all of them, one line each.
     """
-    examples, _, problems = read(
+    examples, _, problems, _ = read(
         images,
         masks,
         mask_type=mask_type,
@@ -151,10 +153,10 @@ def read(
             f"{images} holds label images and {masks} photographs: are the two "
             "folders swapped?"
         )
-        return FolderReport([], None, [Problem("error", text)])
+        return FolderReport([], None, [Problem("error", text)], [])
     problems += [problem for content in contents for problem in content.problems]
     readable = [content for content in contents if not content.problems]
-    examples, summary = [], None
+    examples, summary, files = [], None, list[Pair]()
     if readable:
         pages = [page for content in readable for page in content.masks]
         try:
@@ -165,10 +167,11 @@ def read(
             problems.append(Problem("error", str(error)))
         else:
             examples = [e for each in readable for e in _examples(each, mask_format)]
+            files = [each.pair for each in readable for _ in each.images]
             summary = summarize(examples, mask_format)
             problems += checks.check(examples)
             problems += [Problem("warning", text) for text in mask_format.doubts]
-    return FolderReport(examples, summary, checks.sort_problems(problems))
+    return FolderReport(examples, summary, checks.sort_problems(problems), files)
 
 
 def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]:

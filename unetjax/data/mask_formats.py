@@ -28,6 +28,7 @@ class MaskFormat(NamedTuple):
       background: The number of class 0.
       ignored: Numbers that mark pixels which are not annotated.
       doubts: What speaks against this format, one sentence each.
+      reason: Why the masks are read so, as the end of a sentence.
     """
 
     mask_type: Literal["instances", "classes"]
@@ -37,6 +38,7 @@ class MaskFormat(NamedTuple):
     background: int = 0
     ignored: tuple[int, ...] = (IGNORED,)
     doubts: tuple[str, ...] = ()
+    reason: str = ""
 
 
 def infer_mask_format(
@@ -111,6 +113,7 @@ def infer_mask_format(
         + _describe_ignored(ignored & values, is_rule=ignore is None),
         ignored=tuple(sorted(ignored)),
         doubts=tuple(doubts),
+        reason=_reason(found, mask_type, num_numbers=len(present)),
     )
 
 
@@ -129,6 +132,17 @@ def to_example(
         label = np.where(mask == mask_format.background, 0, mask)
         label = np.where(mask == mask_format.foreground, 1, label)
     return from_labels(image, label, name)
+
+
+def _reason(found: MaskFormat, mask_type: MaskType, *, num_numbers: int) -> str:
+    """Returns which rule of `infer_mask_format` has decided."""
+    if mask_type != "auto":
+        return f"--mask-type={mask_type} says so"
+    if num_numbers <= 2:
+        return "there are no more than two numbers"
+    if found.mask_type == "instances":
+        return "most numbers mark one connected piece in an image"
+    return "numbers mark several pieces in an image, or are 1 and 2 in every image"
 
 
 def _has_void(values: set[int]) -> bool:

@@ -14,6 +14,12 @@ from unetjax.settings import check_finite
 _log = logging.getLogger(__name__)
 
 
+_MICROMETRES = {  # in units as files name them; an inch is that of a print
+    **dict.fromkeys(("um", "micron", "microns", "micrometer", "micrometre"), 1.0),
+    **{"nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6},
+}
+
+
 class Pages(NamedTuple):
     """All pixels of a file, and what its metadata declare about the channels.
 
@@ -51,6 +57,20 @@ class Metadata(NamedTuple):
     def is_stack(self) -> bool:
         """Whether there are several images."""
         return math.prod(self.shape) > 1
+
+    @property
+    def micrometres(self) -> tuple[float, float] | None:
+        """Height and width of a pixel; None if unknown, or if in dots per inch.
+
+        Example:
+          >>> Metadata(pixel_size=(500.0, 500.0), unit="nm").micrometres
+          (0.5, 0.5)
+        """
+        factor = _MICROMETRES.get(self.unit)
+        if self.pixel_size is None or factor is None:
+            return None
+        height, width = self.pixel_size
+        return height * factor, width * factor
 
 
 def find_channels(
