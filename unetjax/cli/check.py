@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _ROWS = 20  # of the table on the console
 _LEGEND = "width: median, pixels; touch: pairs of touching objects; fg: foreground"
-    "width: median diameter, pixels; touch: pairs of touching objects; fg: foreground"
-)
 
 
 def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
