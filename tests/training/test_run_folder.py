@@ -54,6 +54,8 @@ def test_the_running_mean_of_the_parameters_is_the_model(tmp_path):
     mean = optimizers.averaged_params(state.opt_state, state.params)
     stored = model_folder.load_model(once / "model")
     assert stored.provenance.step == 6
+    assert len(stored.provenance.images.least_median) == 1  # one channel
+    assert stored.provenance.images.pixel_size is None  # of synthetic images
     assert_same_arrays(stored.params, mean)
     with pytest.raises(AssertionError):
         assert_same_arrays(stored.params, state.params)

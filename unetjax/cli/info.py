@@ -93,6 +93,8 @@ def facts(trained: "TrainedModel") -> Mapping[str, str]:
         found["learned from"] = learned
     if trained.object_diameter is not None:
         found["objects"] = f"{trained.object_diameter:.3g} pixels wide (median)"
+    if provenance.images.pixel_size is not None:
+        found["pixels"] = f"{provenance.images.pixel_size:.3g} um wide"
     if provenance.notes:
         found["notes"] = provenance.notes
     return found

@@ -133,7 +133,11 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Segments every image."""
     from unetjax.devices import runtime, self_check
-    from unetjax.evaluation import prediction_files, prediction_inputs
+    from unetjax.evaluation import (
+        prediction_files,
+        prediction_inputs,
+        prediction_warnings,
+    )
     from unetjax.files import images
     from unetjax.inference.segment import segment
     from unetjax.large import files as large_files
@@ -184,6 +188,12 @@ def run(options: argparse.Namespace) -> int:
     ]
     folders = (options.model, *options.others)
     instances = options.instances or (not options.masks and _numbers_cells(trained))
+    odd = prediction_warnings.PredictionWarnings(
+        trained, numbers_cells=instances, scale=options.scale
+    )
+    sizes = [(path.name, images.read_metadata(path)) for path in found.paths]
+    if text := prediction_warnings.pixel_sizes(sizes, trained, options.scale):
+        print(f"warning: {text}")
     num_skipped, failures = prediction_files.write_all(
         segment_image,
         inputs,
@@ -212,6 +222,7 @@ def run(options: argparse.Namespace) -> int:
             )
             for name, path in large
         ],
+        inspect=odd.inspect,
         origin={
             "models": list(map(model_folder.fingerprint, folders)),
             "tta": options.tta,
@@ -225,6 +236,8 @@ def run(options: argparse.Namespace) -> int:
     num_segmented = len(named) - len(failures)
     earlier = f", {num_skipped} of them before" if num_skipped else ""
     terminal.say(f"{num_segmented} images segmented into {options.out}{earlier}")
+    for text in odd.sentences():
+        print(f"warning: {text}")
     if found.skipped:
         print(f"warning: {prediction_inputs.describe_skipped(found.skipped)}")
     for failure in failures:

@@ -18,12 +18,14 @@ class Example(NamedTuple):
       instances: Number of the cell that each pixel belongs to, 0 outside of cells. If
         only classes are annotated, the 4-connected components of the foreground.
       name: Name of the image in messages and reports.
+      pixel_size: Height and width of a pixel, in micrometres; None if unknown.
     """
 
     image: Shaped[np.ndarray, "H W C"]
     label: Int[np.ndarray, "H W"]
     instances: Int[np.ndarray, "H W"]
     name: str
+    pixel_size: tuple[float, float] | None = None
 
 
 def content_hash(example: Example) -> str:

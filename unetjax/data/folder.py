@@ -456,10 +456,11 @@ def _attempt(
 def _examples(content: _Content, mask_format: MaskFormat) -> list[Example]:
     file = content.pair.image.name
     several = len(content.images) > 1
+    pixel_size = image_files.read_metadata(content.pair.image).micrometres
     return [
         mask_formats.to_example(
             image, mask, f"{file}[{i}]" if several else file, mask_format
-        )
+        )._replace(pixel_size=pixel_size)
         for i, (image, mask) in enumerate(
             zip(content.images, content.masks, strict=True)
         )

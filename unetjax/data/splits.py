@@ -180,6 +180,7 @@ def _part(example: Example, axis: int, part: slice, suffix: str) -> Example:
         example.label[box],
         _renumber(example.instances[box], cut[cut > 0]),
         f"{example.name}-{suffix}",
+        example.pixel_size,
     )
 
 

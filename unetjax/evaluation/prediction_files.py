@@ -79,6 +79,7 @@ def write_all(
     table: bool = False,
     rois: bool = False,
     large: Sequence[LargeFile] = (),
+    inspect: Callable[[str, Images, Sequence[Segmentation]], object] | None = None,
     origin: Mapping[str, Any],
     overwrite: bool = False,
 ) -> Written:
@@ -104,6 +105,7 @@ def write_all(
       rois: Whether to write the outline of each cell, as a_rois.zip for ImageJ and
         a_objects.geojson for QuPath, see `reporting.regions`.
       large: Files that are segmented block by block, after the others.
+      inspect: Called with name, images and predictions of each of the others.
       origin: What results depend on besides the image, fit for JSON: model, options.
       overwrite: Whether results of these images are replaced, whatever made them.
 
@@ -147,6 +149,8 @@ def write_all(
             return None
         pages = pixels if given.metadata.is_stack else pixels[np.newaxis]
         predictions = _segment(segment, pages, given.name)
+        if inspect is not None:
+            inspect(given.name, pages, predictions)
         start()
         files = outputs[given.name]
         record.begin(given.name, digest, files.names)

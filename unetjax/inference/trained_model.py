@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from unetjax.inference import predict, segment
+from unetjax.inference.image_statistics import ImageStatistics
 from unetjax.instances.settings import InstanceSettings
 from unetjax.network.forward import check_variables
 from unetjax.network.input_scaling import InputScaling
@@ -27,6 +28,7 @@ class Provenance:
       image_dtype: Type in which their grey values were stored, such as `uint8`.
       config: All options of the experiment, as nested dictionaries.
       instances_chosen: How the instance settings were chosen, in a sentence.
+      images: Grey values and pixel size of the training images.
       trial: Name of the trial, for the best model of a sweep.
       notes: Free text.
     """
@@ -38,6 +40,7 @@ class Provenance:
     image_dtype: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     instances_chosen: str = ""
+    images: ImageStatistics = field(default_factory=ImageStatistics)
     trial: str = ""
     notes: str = ""
 

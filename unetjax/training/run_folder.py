@@ -5,22 +5,27 @@ import math
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from unetjax import settings
 from unetjax.data import identity
 from unetjax.data.batch import Transform
+from unetjax.data.examples import Example
 from unetjax.data.splits import Split
 from unetjax.devices import runtime
 from unetjax.evaluation import scoring
 from unetjax.files import folders, json_files
-from unetjax.inference.magnification import object_diameter
+from unetjax.inference import image_statistics
+from unetjax.inference.image_statistics import ImageStatistics
+from unetjax.inference.magnification import TOLERATED, object_diameter
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.model_io import model_folder
+from unetjax.network.input_scaling import InputScaling
 from unetjax.reporting import records, writers
 from unetjax.reporting.metric_writer import MetricWriter
 from unetjax.training import checkpoints, optimizers
@@ -33,6 +38,7 @@ Path = str | os.PathLike[str]
 
 CONFIG, DATA, RECORDS = "config.json", "data.json", "records.jsonl"
 DAMAGED = "damaged"  # subfolder for what was damaged and had to make room
+_MOST_MEASURED = 100  # training images whose grey values are described in the model
 
 
 class Keys(NamedTuple):
@@ -60,6 +66,7 @@ class Run(NamedTuple):
       writer: Receives records, pictures and histograms.
       images: Names and hashes of the images, see `data.identity.describe`.
       object_diameter: Median diameter of the objects of the training images, in pixels.
+      statistics: Grey values and pixel size of the training images.
       transform: A change of every drawn tile, see `data.batch.Transform`.
     """
 
@@ -70,6 +77,7 @@ class Run(NamedTuple):
     keys: Keys
     images: identity.Images
     object_diameter: float | None
+    statistics: ImageStatistics
     writer: MetricWriter = MetricWriter()
     transform: Transform | None = None
 
@@ -100,7 +108,25 @@ def make_run(
         make_keys(config.seed),
         images,
         diameter,
+        _measure_images(split.train, config.input_scaling),
         transform=transform,
+    )
+
+
+def _measure_images(
+    examples: Sequence[Example], scaling: InputScaling
+) -> ImageStatistics:
+    """Returns the statistics of training images, of many of them of an even selection.
+
+    Their pixel size is known if that of all is, and nearly the same.
+    """
+    chosen = examples[:: -(-len(examples) // _MOST_MEASURED)]
+    sides = [np.sqrt(np.prod(x.pixel_size)) for x in examples if x.pixel_size]
+    alike = len(sides) == len(examples) and max(sides) <= TOLERATED * min(sides)
+    return image_statistics.measure(
+        (example.image for example in chosen),
+        scaling,
+        pixel_size=float(np.median(sides)) if alike else None,
     )
 
 
@@ -405,6 +431,7 @@ def as_trained_model(
             scores=scoring.without_nan(scores or {}),
             num_train_images=len(train),
             image_dtype=str(train[0].image.dtype),
+            images=run.statistics,
             config=configs.to_dict(config),
         ),
     )
