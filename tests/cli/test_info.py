@@ -47,7 +47,7 @@ def test_a_model_is_described(trained, tmp_path, capsys):
         "17.2 pixels wide",
     ):
         assert expected in printed
-    assert re.search(r"^AP at IoU 0.5 +0.7500$", printed, re.MULTILINE)
+    assert re.search(r"^AP at IoU 0.5 +0.750$", printed, re.MULTILINE)
     assert "test images" not in printed
     assert "optimistic" in printed
 

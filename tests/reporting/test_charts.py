@@ -78,7 +78,7 @@ def test_a_curve_without_points_says_so(values):
 def test_few_points_are_dots_with_their_values():
     picture = draw([100, 2000], [0.25, 1e-5])
     hints = [title.text for title in picture.iterfind(".//circle/title")]
-    assert hints == ["100: 0.2500", "2,000: 1.000e-05"]
+    assert hints == ["100: 0.250", "2,000: 1.00e-05"]
 
 
 def test_a_long_curve_is_binned_and_keeps_its_peak():

@@ -26,9 +26,9 @@ def test_plain_lines_come_with_every_tenth(capsys):
         capsys, 1000, seconds=[0.01 * i for i in range(1, 1001)], loss=1e-5
     )
     assert len(lines) == 11
-    assert lines[0] == "training: 1/1,000 steps, loss 1.000e-05"
+    assert lines[0] == "training: 1/1,000 steps, loss 1.00e-05"
     assert lines[5] == (
-        "training: 500/1,000 steps, 100 steps/s, 0:00:05 left, loss 1.000e-05"
+        "training: 500/1,000 steps, 100 steps/s, 0:00:05 left, loss 1.00e-05"
     )
     assert lines[-1].startswith("training: 1,000/1,000 steps, 100 steps/s, loss")
 
@@ -72,7 +72,7 @@ def test_a_terminal_shows_a_bar_and_the_same_text(monkeypatch):
     os.close(master)
     assert "training [a]" in shown
     assert "━" in shown
-    assert "4/4 steps, 1 steps/s, loss 0.2500" in shown
+    assert "4/4 steps, 1 steps/s, loss 0.250" in shown
 
 
 def test_without_standard_output_nothing_is_shown_and_nothing_fails(monkeypatch):
@@ -105,11 +105,11 @@ def test_an_exception_inside_is_not_caught():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (1e-5, "1.000e-05"),
-        (-0.00012, "-0.0001200"),
-        (999.96, "1000"),
+        (1e-5, "1.00e-05"),
+        (-0.00012, "-0.000120"),
+        (999.96, "1,000"),
         (-1234.5, "-1,234"),
-        (3e9, "3.000e+09"),
+        (3e9, "3.00e+09"),
         (float("nan"), "nan"),
         (0, "0"),
         (572, "572"),
@@ -127,11 +127,11 @@ def test_a_table_aligns_numbers_right_and_text_left():
         {"image": "\u7d30\u80de.tif", "IoU": 0.5},  # characters of double width
     ]
     assert console.table(rows, ["image", "IoU", "cells", "best [b]"]).splitlines() == [
-        "image                IoU  cells  best [b]",
-        "-------------- ---------- ------ --------",
-        "a[b].tif                  1,200  ours",
-        "long name.tif  1.000e-05",
-        "\u7d30\u80de.tif          0.5000",
+        "image               IoU  cells  best [b]",
+        "-------------- --------- ------ --------",
+        "a[b].tif                 1,200  ours",
+        "long name.tif  1.00e-05",
+        "\u7d30\u80de.tif          0.500",
     ]
 
 

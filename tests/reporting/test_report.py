@@ -113,7 +113,7 @@ def test_large_panels_are_reduced(tmp_path):
 
 
 def test_scores_keep_significant_digits(tmp_path, panel):
-    assert "1.000e-05" in write(tmp_path / "report.html", "run", panel).text
+    assert "1.00e-05" in write(tmp_path / "report.html", "run", panel).text
 
 
 def test_empty_sections_are_left_out(tmp_path):

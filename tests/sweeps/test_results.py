@@ -44,7 +44,7 @@ def test_mean_and_spread_over_folds():
 def test_mean_and_spread_can_share_a_column():
     table = results.with_spread(results.mean_table(FOLDS))
     assert [row["IoU, mean of classes"] for row in table.rows] == [
-        *("0.8000 ± 0", "0.6000 ± 0.1")
+        *("0.800 ± 0", "0.600 ± 0.1")
     ]
     assert not [name for name in table.columns if name.startswith("±")]
 
@@ -109,9 +109,9 @@ def test_means_are_those_of_test_scores():
 
 def test_the_summary_gives_the_test_score_or_says_that_there_is_none():
     text = results._summary(TESTED)
-    assert "on validation images, 0.8000, is that of seed=0" in text
+    assert "on validation images, 0.800, is that of seed=0" in text
     assert "On the test images, which chose nothing, its IoU, mean of" in text
-    assert text.endswith("is 0.7000.")
+    assert text.endswith("is 0.700.")
     assert "There are no test images. The best of many" in results._summary(FOLDS)
 
 

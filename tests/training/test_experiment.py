@@ -11,6 +11,7 @@ from unetjax.evaluation import scoring
 from unetjax.evaluation.comparison import MODEL
 from unetjax.evaluation.score_sets import CELLS
 from unetjax.model_io import model_folder
+from unetjax.reporting.console import number
 from unetjax.training import experiment, stopping
 
 TUNED = replace(CONFIG, tune_instances=True)
@@ -69,8 +70,8 @@ def test_test_scores_are_stored_with_the_model(with_test, without_test):
     assert provenance.scores != provenance.test_scores
     text = (folder / "README.md").read_text()
     test, validation = text.split("Scores on the validation images, which chose the ")
-    assert f"- mean_iou: {provenance.test_scores['mean_iou']:.4g}" in test
-    assert f"- mean_iou: {provenance.scores['mean_iou']:.4g}" in validation
+    assert f"- mean_iou: {number(provenance.test_scores['mean_iou'])}" in test
+    assert f"- mean_iou: {number(provenance.scores['mean_iou'])}" in validation
     assert not without_test.trained.provenance.test_scores
     readme = without_test.report.parent / "model" / "README.md"
     assert "test images" not in readme.read_text()

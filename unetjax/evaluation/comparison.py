@@ -14,6 +14,7 @@ from unetjax.inference import segment as segmentation
 from unetjax.inference.segment import Segmentation
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances.baseline import cut_by_watershed, otsu_components
+from unetjax.reporting.console import number
 
 Part = Literal["test", "validation"]
 
@@ -127,8 +128,8 @@ def verdict(scores: Mapping[str, Mapping[str, float]], score_set: ScoreSet) -> s
         return ""
     return (
         f"This model is no better than a threshold: its {score_set.shown[name]} is "
-        f"{ours:.3f}, that of {best} {baselines[best]:.3f}. Check the masks with "
-        "unetjax check, train longer, or annotate more images."
+        f"{number(ours)}, that of {best} {number(baselines[best])}. Check the masks "
+        "with unetjax check, train longer, or annotate more images."
     )
 
 

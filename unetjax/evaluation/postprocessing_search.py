@@ -20,6 +20,7 @@ from unetjax.instances.settings import InstanceSettings
 from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.metric import merge_all
 from unetjax.model_io import model_folder
+from unetjax.reporting.console import number
 from unetjax.targets.target import TargetName
 
 _METRICS = ("ap50", "f1_50", "mean_ap_pooled", "mean_ap_per_image")
@@ -88,8 +89,8 @@ def store_best(
     )
     text = (
         f"among {choice.num_tried} settings on the validation images, "
-        f"{score_sets.title(choice.metric)}: {choice.after:.3f} there "
-        f"({choice.before:.3f} before)"
+        f"{score_sets.title(choice.metric)}: {number(choice.after)} there "
+        f"({number(choice.before)} before)"
     )
     provenance = replace(
         trained.provenance,

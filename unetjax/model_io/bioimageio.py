@@ -36,6 +36,7 @@ from unetjax.model_io.export import Exported, check_difference, contract
 from unetjax.network import input_scaling, norms
 from unetjax.network.input_scaling import PERCENTILES, Clip, InputScaling
 from unetjax.network.unet import num_input_channels
+from unetjax.reporting.console import number
 
 SUFFIX = ".zip"
 
@@ -410,9 +411,8 @@ def _readme(trained: TrainedModel, fields: Mapping[str, Any]) -> str:
     is_unit = trained.input_scaling.method == "unit"
     scores = provenance.test_scores or provenance.scores
     kind = "test images" if provenance.test_scores else "validation images"
-    lines = [
-        f"- {name}: {value:.3g}" for name, value in scores.items() if value is not None
-    ]
+    known = {name: value for name, value in scores.items() if value is not None}
+    lines = [f"- {name}: {number(value)}" for name, value in known.items()]
     return _README.format(
         name=fields["name"],
         description=fields["description"],

@@ -31,6 +31,7 @@ from unetjax.instances.settings import InstanceSettings
 from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
+from unetjax.reporting.console import number
 
 MODEL, WEIGHTS, README = "model.json", "weights.npz", "README.md"
 
@@ -375,7 +376,9 @@ def _readme(fields: dict[str, Any], name: str) -> str:
     }
     lines = [f"- {key}: {value}" for key, value in facts.items()]
     for field, title in _SCORES.items():
-        scores = [f"- {k}: {x:.4g}" for k, x in origin[field].items() if x is not None]
+        scores = [
+            f"- {k}: {number(x)}" for k, x in origin[field].items() if x is not None
+        ]
         lines += ["", title, "", *scores] if scores else []
     return _README.format(
         name=name, version=fields["unetjax"], lines="\n".join(lines), **architecture

@@ -120,19 +120,21 @@ def _three_digits(value: float) -> str:
 
 
 def number(value: int | float | str) -> str:
-    """Returns a number with four significant digits, and a string unchanged.
+    """Returns a number with three significant digits, and a string unchanged.
+
+    So are all scores written that are read by people; files of data have all digits.
 
     Integers, and numbers from 1e3 to 1e9, are shown with all their integer digits.
 
     Example:
       >>> [number(x) for x in (0.9, 1e-5, 12345.6, 0.0, 31030658, "none")]
-      ['0.9000', '1.000e-05', '12,346', '0', '31,030,658', 'none']
+      ['0.900', '1.00e-05', '12,346', '0', '31,030,658', 'none']
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, int) or 1e3 <= abs(value) < 1e9:
+    if isinstance(value, int) or 999.5 <= abs(value) < 1e9:
         return f"{value:,.0f}"
-    return f"{value:#.4g}".rstrip(".") if value else "0"
+    return f"{value:#.3g}".rstrip(".") if value else "0"
 
 
 def table(
@@ -147,9 +149,9 @@ def table(
     Example:
       >>> rows = [{"metric": "IoU", "ours": 0.9203, "baseline": 0.7756}]
       >>> print(table(rows, ["metric", "ours", "baseline"]))
-      metric    ours  baseline
-      ------- ------- --------
-      IoU     0.9203    0.7756
+      metric   ours  baseline
+      ------- ------ --------
+      IoU     0.920     0.776
     """
     grid = rich.table.Table(
         box=_BOX, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)

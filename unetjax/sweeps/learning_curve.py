@@ -16,6 +16,7 @@ from unetjax.evaluation.comparison import MODEL
 from unetjax.files import folders
 from unetjax.reporting import records, report
 from unetjax.reporting.charts import Chart, Curve
+from unetjax.reporting.console import number
 from unetjax.reporting.report import Table
 from unetjax.training import experiment, run_folder
 from unetjax.training.config import ExperimentConfig
@@ -176,7 +177,8 @@ def conclude(points: Sequence[Point], title: str) -> str:
     )
     return (
         f"From {before.num_images} to {last.num_images} images, {title} {verb} from "
-        f"{low:.3f} to {high:.3f}; draws of a size differ by up to {spread:.3f}. So "
+        f"{number(low)} to {number(high)}; draws of a size differ by up to "
+        f"{number(spread)}. So "
         f"{advice}."
     )
 

@@ -309,15 +309,15 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     title = CELLS.shown.get(metric, metric)
     judgement = (
         f"On the test images, which chose nothing, its {title} is "
-        f"{best.test_scores[metric] or math.nan:.4f}."
+        f"{console.number(best.test_scores[metric] or math.nan)}."
         if best.test_scores
         else "There are no test images. The best of many validation scores is "
         "optimistic: evaluate the model on images that no trial has seen."
     )
     return (
         f"{len(outcomes)} trials: {counts}. The best {title} on validation images, "
-        f"{score_of(best):.4f}, is that of {best.name}; its model is in the folder "
-        f"best.\n\n{judgement}"
+        f"{console.number(score_of(best))}, is that of {best.name}; its model is in "
+        f"the folder best.\n\n{judgement}"
     )
 
 

@@ -17,6 +17,7 @@ from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.metric import merge_all
 from unetjax.reporting import charts, environment, records, report
 from unetjax.reporting.charts import Chart
+from unetjax.reporting.console import number
 from unetjax.reporting.records import Record
 from unetjax.reporting.report import Case, Matrix, Table
 from unetjax.training import config as configs
@@ -209,7 +210,7 @@ def _cases(
     cases = []
     for rank, i in ranked:
         noted = [
-            f"{CELLS.shown[name]}: {scores[i][name]:.3f}"
+            f"{CELLS.shown[name]}: {number(scores[i][name])}"
             for name in _NOTED
             if np.isfinite(scores[i][name])
         ]
