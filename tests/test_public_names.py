@@ -104,6 +104,7 @@ def test_commands():
             "--scale",
             "--table",
             "--tta",
+            "--uncertainty",
             "--with",
             "input",
             "model",

@@ -95,6 +95,12 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         help="also write a_probs.tif: float32, one channel per class",
     )
     parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also write a_uncertainty.tif: the variance of the probabilities over the "
+        "rotations and reflections of --tta and the models of --with",
+    )
+    parser.add_argument(
         "--table",
         action="store_true",
         help="also write a_objects.csv: class, area, position, axes, grey values and "
@@ -139,11 +145,16 @@ def run(options: argparse.Namespace) -> int:
         prediction_warnings,
     )
     from unetjax.files import images
-    from unetjax.inference.segment import segment
+    from unetjax.inference.segment import segment, segment_with_variance
     from unetjax.large import files as large_files
     from unetjax.model_io import model_folder, openvino
     from unetjax.network.unet import num_input_channels
 
+    if options.uncertainty and options.tta == "none" and not options.others:
+        raise ValueError(
+            "--uncertainty compares several predictions of an image, and there is one; "
+            "add --tta d4, or --with another model."
+        )
     runtime.prepare()
     self_check.check()
     models = list(map(model_folder.load_model, (options.model, *options.others)))
@@ -158,7 +169,7 @@ def run(options: argparse.Namespace) -> int:
     if engine == "openvino":
         engines = list(map(openvino.compile_network, models))
     segment_image = functools.partial(
-        segment,
+        segment_with_variance if options.uncertainty else segment,
         trained,
         others=others,
         tta=options.tta,
@@ -202,6 +213,7 @@ def run(options: argparse.Namespace) -> int:
         probabilities=options.probabilities,
         table=options.table,
         rois=options.rois,
+        uncertainty=options.uncertainty,
         large=[
             large_files.LargeFile(
                 trained,
@@ -282,7 +294,7 @@ def _check_large(
         raise ValueError(
             f"{reason}, without --scale; save a resized image, or leave out --scale."
         )
-    for name in ("table", "rois"):
+    for name in ("table", "rois", "uncertainty"):
         if getattr(options, name):
             raise ValueError(f"{reason}, without --{name}; leave it out.")
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
 from unetjax import signals
 from unetjax.data.examples import array_hash
 from unetjax.evaluation.prediction_record import PredictionRecord
 from unetjax.files import folders, images
-from unetjax.files.names import OVERLAY, PROBS
+from unetjax.files.names import OVERLAY, PROBS, UNCERTAINTY
 from unetjax.files.pages import Metadata
 from unetjax.inference.segment import Segmentation
 from unetjax.instances import measurements, outlines
@@ -24,6 +24,8 @@ from unetjax.reporting.regions import Region
 
 Image = Shaped[np.ndarray, "H W C"]
 Images = Shaped[np.ndarray, "*N H W C"]
+Variance = Float[np.ndarray, "H W"]
+Uncertain = tuple[Segmentation, Variance]
 
 
 class Input(NamedTuple):
@@ -60,6 +62,7 @@ class _Files(NamedTuple):
     overlay: pathlib.Path
     result: pathlib.Path
     probs: pathlib.Path | None
+    uncertainty: pathlib.Path | None
     table: pathlib.Path | None
     rois: pathlib.Path | None
     geojson: pathlib.Path | None
@@ -70,7 +73,7 @@ class _Files(NamedTuple):
 
 
 def write_all(
-    segment: Callable[[Image], Segmentation],
+    segment: Callable[[Image], Segmentation | Uncertain],
     inputs: Sequence[Input],
     folder: pathlib.Path,
     *,
@@ -78,6 +81,7 @@ def write_all(
     probabilities: bool,
     table: bool = False,
     rois: bool = False,
+    uncertainty: bool = False,
     large: Sequence[LargeFile] = (),
     inspect: Callable[[str, Images, Sequence[Segmentation]], object] | None = None,
     origin: Mapping[str, Any],
@@ -104,6 +108,8 @@ def write_all(
         `instances.measurements.measure_objects`.
       rois: Whether to write the outline of each cell, as a_rois.zip for ImageJ and
         a_objects.geojson for QuPath, see `reporting.regions`.
+      uncertainty: Whether `segment` returns a variance as well, which is written as
+        a_uncertainty.tif, float32; see `inference.segment.segment_with_variance`.
       large: Files that are segmented block by block, after the others.
       inspect: Called with name, images and predictions of each of the others.
       origin: What results depend on besides the image, fit for JSON: model, options.
@@ -130,6 +136,8 @@ def write_all(
     options = {"instances": instances, "probabilities": probabilities, "table": table}
     if rois:  # records of earlier versions lack the option
         options["rois"] = True
+    if uncertainty:
+        options["uncertainty"] = True
     outputs = {each.name: _outputs(folder, each, **options) for each in inputs}
     record = PredictionRecord(folder, {**origin, **options})
     if not overwrite:
@@ -148,13 +156,17 @@ def write_all(
         if not overwrite and record.has(given.name, digest):
             return None
         pages = pixels if given.metadata.is_stack else pixels[np.newaxis]
-        predictions = _segment(segment, pages, given.name)
+        predictions, variances = _segment(segment, pages, given.name)
         if inspect is not None:
             inspect(given.name, pages, predictions)
         start()
         files = outputs[given.name]
         record.begin(given.name, digest, files.names)
         _write(pages, predictions, files, instances=instances, metadata=given.metadata)
+        if files.uncertainty is not None:
+            stack = np.stack(variances)[..., np.newaxis]
+            pixels = stack if given.metadata.is_stack else stack[0]
+            images.write_image(files.uncertainty, pixels, given.metadata)
         record.end(given.name)
         return sum(int(prediction.instances.max()) for prediction in predictions)
 
@@ -208,6 +220,7 @@ def _outputs(
     probabilities: bool,
     table: bool,
     rois: bool = False,
+    uncertainty: bool = False,
 ) -> _Files:
     name, ending = given.name, "tif" if given.metadata.is_stack else "png"
     return _Files(
@@ -215,6 +228,7 @@ def _outputs(
         result=folder
         / (f"{name}_labels.tif" if instances else f"{name}_mask.{ending}"),
         probs=folder / f"{name}{PROBS}.tif" if probabilities else None,
+        uncertainty=folder / f"{name}{UNCERTAINTY}.tif" if uncertainty else None,
         table=folder / f"{name}_objects.csv" if table else None,
         rois=folder / f"{name}_rois.zip" if rois else None,
         geojson=folder / f"{name}_objects.geojson" if rois else None,
@@ -229,12 +243,18 @@ def _read(given: Input) -> Images:
 
 
 def _segment(
-    segment: Callable[[Image], Segmentation], pages: Images, name: str
-) -> list[Segmentation]:
+    segment: Callable[[Image], Segmentation | Uncertain],
+    pages: Images,
+    name: str,
+) -> tuple[list[Segmentation], list[Variance]]:
+    """Returns the segmentations of images, and the variances that came with them."""
     try:
-        return [segment(page) for page in pages]
+        found = [segment(page) for page in pages]
     except ValueError as error:
         raise _UnusableError(f"{name}: {error}") from error
+    alone = [each if isinstance(each, Segmentation) else each[0] for each in found]
+    variances = [each[1] for each in found if not isinstance(each, Segmentation)]
+    return alone, variances
 
 
 def _write(

@@ -236,7 +236,8 @@ def _images(files: Sequence[pathlib.Path], skipped: list[str]) -> list[pathlib.P
             for other, same in zip(files, shared, strict=True)
             if same == name and not names.is_mask(names.stem(other))
         ]
-        result = next((x for x in (names.OVERLAY, names.PROBS) if stem.endswith(x)), "")
+        endings = (names.OVERLAY, names.PROBS, names.PROBS)
+        result = next((each for each in endings if stem.endswith(each)), "")
         if names.is_mask(stem) and originals:
             skipped.append(f"{path.name} (a mask of {originals[0]})")
         elif result and stem.removesuffix(result).casefold() in stems:

@@ -134,7 +134,8 @@ def _pair(
     """Returns the files of truths and predictions, and warnings about the others."""
     if truth.is_file() and predicted.is_file():
         return [(truth, predicted)], []
-    left_out = (names.OVERLAY, names.PROBS) if labels else (names.OVERLAY,)
+    pictures = (names.OVERLAY, names.UNCERTAINTY)
+    left_out = (*pictures, names.PROBS) if labels else pictures
     by_name: dict[str, list[pathlib.Path]] = {}
     for path in folder.list_images(predicted):
         stem = names.stem(path)

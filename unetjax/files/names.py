@@ -10,7 +10,8 @@ from collections.abc import Iterable
 MASK_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_cp_masks", "_seg")
 IMAGE_ENDINGS = ("_img", "_image")  # what may stand there in the name of the image
 
-OVERLAY, PROBS = "_overlay", "_probs"  # endings of pictures and arrays of predictions
+# Endings of pictures and arrays of predictions.
+OVERLAY, PROBS, UNCERTAINTY = "_overlay", "_probs", "_uncertainty"
 
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 _FRAME = re.compile(r"(?:t|man_seg|mask)(\d+)")  # of the Cell Tracking Challenge

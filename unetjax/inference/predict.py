@@ -96,6 +96,7 @@ def predict(
     tta: TTA = "none",
     scale: float = 1.0,
     maps: bool = False,
+    variance: bool = False,
     tile_size: int | None = None,
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
@@ -124,6 +125,8 @@ def predict(
         of training.
       maps: Whether the maps of the network's target follow the probabilities, see
         `targets.target.activate` and `split`.
+      variance: Whether one more channel follows: the variance of the probabilities over
+        the transformations, see `tta.mean_and_variance`.
       tile_size: Side of square input tiles, in pixels. By default the size with the
         least computation within a bound on memory.
       batch_size: Number of tiles computed at once; by default as many as fit.
@@ -164,6 +167,10 @@ def predict(
     size = _result_size(model, pixels.shape[:2], crop)
     height, width = size if scale == 1 else magnification.scaled_shape(size, scale)
     _check_tta(tta, softmax=softmax, crop=crop)
+    if variance and not softmax:
+        raise ValueError(
+            "variance is of probabilities, got softmax False; leave one of them out."
+        )
     # Over the whole image: tiles scaled each for itself would not fit together.
     values = input_scaling.scale(pixels, trained.input_scaling)
     if scale != 1:
@@ -174,6 +181,7 @@ def predict(
         (height, width),
         softmax=softmax,
         tta=tta,
+        variance=variance,
         tile_size=tile_size,
         batch_size=batch_size,
         mirror=mirror,
@@ -182,7 +190,12 @@ def predict(
     )
     if scale != 1:
         result = magnification.resize(result, size)
-    return result if maps or not softmax else split(result, model).probs
+    if maps or not softmax:
+        return result
+    if not variance:
+        return split(result, model).probs
+    probs = split(result[..., :-1], model).probs
+    return np.concatenate([probs, result[..., -1:]], axis=-1)
 
 
 def jax_engine(trained: Network) -> Engine:
@@ -200,6 +213,7 @@ def predict_scaled(
     engine: Engine,
     softmax: bool = True,
     tta: TTA = "none",
+    variance: bool = False,
     tile_size: int | None = None,
     batch_size: int | None = None,
     mirror: Mirror = "reflect",
@@ -215,6 +229,7 @@ def predict_scaled(
       engine: From tiles to logits.
       softmax: See `predict`.
       tta: See `predict`.
+      variance: See `predict`.
       tile_size: See `predict`.
       batch_size: See `predict`.
       mirror: See `predict`.
@@ -270,7 +285,12 @@ def predict_scaled(
                 before += count
                 yield test_time.invert(transform, result, height, width)
 
-        return test_time.mean(predictions())
+        if not variance:
+            return test_time.mean(predictions())
+        average, spread = test_time.mean_and_variance(
+            predictions(), lambda outputs: split(outputs, model).probs
+        )
+        return np.concatenate([average, spread[..., np.newaxis]], axis=-1)
 
     can_shrink = tile_size is None or batch_size is None
     return _halving(attempt, max_values, can_shrink=can_shrink)

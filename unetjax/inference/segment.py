@@ -1,7 +1,7 @@
 """Segmentation of an image of any size: probabilities, classes and instances."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -68,41 +68,104 @@ def segment(
     Raises:
       ValueError: If the networks have different classes, or the image does not fit one.
     """
+    options = {"others": others, "tta": tta, "scale": scale, "engines": engines}
+    return _segment(trained, image, variance=False, progress=progress, **options)[0]
+
+
+def segment_with_variance(
+    trained: Network,
+    image: Shaped[np.ndarray | Array, "H W *C"],
+    *,
+    others: Sequence[Network] = (),
+    tta: TTA = "none",
+    scale: float | Literal["auto"] = 1.0,
+    engines: Sequence[Engine] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[Segmentation, Float[np.ndarray, "H W"]]:
+    """Returns a segmentation, and how much the averaged predictions differ.
+
+    The arguments are those of `segment`.
+
+    Returns:
+      The segmentation, and the variance of the probabilities over all transformations
+      of all models, see `tta.mean_and_variance`; 0 with one model and no augmentation.
+    """
+    options = {"others": others, "tta": tta, "scale": scale, "engines": engines}
+    found, variance = _segment(
+        trained, image, variance=True, progress=progress, **options
+    )
+    return found, variance[..., 0]
+
+
+def _segment(
+    trained: Network,
+    image: Shaped[np.ndarray | Array, "H W *C"],
+    *,
+    others: Sequence[Network],
+    tta: TTA,
+    scale: float | Literal["auto"],
+    engines: Sequence[Engine] | None,
+    variance: bool,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[Segmentation, Float[np.ndarray, "H W v"]]:
+    """Returns a segmentation and, where requested, a channel of variance."""
     models = (trained, *others)
     for each in models:
         check_trained(each)
     if scale == "auto":
-        options = {"others": others, "tta": tta, "engines": engines}
-        return _segment_to_size(
-            functools.partial(segment, trained, image, progress=progress, **options),
-            trained.object_diameter,
+        segment_at = functools.partial(
+            _segment,
+            trained,
+            image,
+            others=others,
+            tta=tta,
+            engines=engines,
+            variance=variance,
+            progress=progress,
         )
+        return _segment_to_size(segment_at, trained.object_diameter)
     check_averaged(trained, others)
 
     def report(index: int, done: int, total: int) -> None:
         if progress is not None:
             progress(index * total + done, len(models) * total)
 
-    outputs = test_time.mean(
-        predict(
-            each,
-            image,
-            tta=tta,
-            scale=scale,
-            maps=True,
-            engine=engine,
-            progress=functools.partial(report, index),
-        )
+    within = np.zeros(1, np.float32)  # the mean variance inside of the models
+
+    def predictions() -> Iterator[Float[np.ndarray, "H W K"]]:
+        nonlocal within
         for index, (each, engine) in enumerate(
             zip(models, engines or [None] * len(models), strict=True)
+        ):
+            outputs = predict(
+                each,
+                image,
+                tta=tta,
+                scale=scale,
+                maps=True,
+                variance=variance,
+                engine=engine,
+                progress=functools.partial(report, index),
+            )
+            if variance:
+                within = within + outputs[..., -1] / len(models)
+                outputs = outputs[..., :-1]
+            yield outputs
+
+    if variance:
+        outputs, between = test_time.mean_and_variance(
+            predictions(), lambda each: split(each, trained.model).probs
         )
-    )
+        spread = (within + between)[..., np.newaxis]
+    else:
+        outputs = test_time.mean(predictions())
+        spread = np.zeros((*outputs.shape[:2], 0), np.float32)
     probs, maps = split(outputs, trained.model)
     settings = magnification.scaled_settings(trained.instances, scale)
     instances = instances_from_probs(
         probs, settings, maps=maps, target=trained.model.target
     )
-    return Segmentation(probs, class_map(probs), instances)
+    return Segmentation(probs, class_map(probs), instances), spread
 
 
 def check_averaged(trained: Network, others: Sequence[Network]) -> None:
@@ -131,8 +194,9 @@ def check_averaged(trained: Network, others: Sequence[Network]) -> None:
 
 
 def _segment_to_size(
-    segment_at: Callable[..., Segmentation], learned: float | None
-) -> Segmentation:
+    segment_at: Callable[..., tuple[Segmentation, Float[np.ndarray, "H W v"]]],
+    learned: float | None,
+) -> tuple[Segmentation, Float[np.ndarray, "H W v"]]:
     """Returns the segmentation at the scale that gives objects their learned size."""
     if learned is None:
         raise ValueError(
@@ -141,7 +205,7 @@ def _segment_to_size(
         )
     scale, result = 1.0, segment_at(scale=1.0)
     for _ in range(_RESCALES):
-        found = magnification.object_diameter(result.instances)
+        found = magnification.object_diameter(result[0].instances)
         ratio = magnification.proposed_scale(found and found * scale, learned)
         if ratio == 1:
             break

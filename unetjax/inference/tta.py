@@ -12,7 +12,7 @@ transformation and in its inverse.
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import jax
@@ -137,6 +137,38 @@ def mean(
     if result is None:
         raise ValueError("there is no prediction to average; give at least one.")
     return result
+
+
+def mean_and_variance(
+    predictions: Iterable[Float32[np.ndarray, "H W K"]],
+    probs_of: Callable[[Float32[np.ndarray, "H W K"]], Float[np.ndarray, "H W k"]],
+) -> tuple[Float32[np.ndarray, "H W K"], Float32[np.ndarray, "H W"]]:
+    """Returns the `mean` of predictions, and the variance of their probabilities.
+
+    Args:
+      predictions: At least one; one at a time is held in memory.
+      probs_of: From a prediction to the probabilities whose variance counts.
+
+    Returns:
+      The mean, and the mean over classes of the variance of a probability: 0 where all
+      predictions agree, at most 0.25 with two classes.
+
+    Raises:
+      ValueError: If there is no prediction.
+    """
+    center, total, count = np.zeros(1, np.float32), np.zeros(1, np.float32), 0
+
+    def watched() -> Iterator[Float32[np.ndarray, "H W K"]]:
+        nonlocal center, total, count
+        for outputs in predictions:
+            probs, count = probs_of(outputs), count + 1
+            delta = probs - center
+            center = center + delta / np.float32(count)
+            total = total + (delta * (probs - center)).mean(axis=-1)
+            yield outputs
+
+    average = mean(watched())
+    return average, total / np.float32(count)
 
 
 def _rotate(
