@@ -15,7 +15,7 @@ FLOORS = (
     {"targets"},
     {"network", "losses", "weight_maps", "augmentation", "metrics", "instances"},
     {"files"},
-    {"devices"},
+    {"devices", "annotations"},
     {"data", "inference", "reporting"},
     {"model_io", "large"},
     {"evaluation"},
@@ -52,7 +52,7 @@ HOME = {  # libraries that may be named in some places only
     "tensorboardX": ("reporting",),
     "wandb": ("reporting",),
     "rich": ("reporting",),
-    "roifile": ("reporting.regions",),
+    "roifile": ("reporting.regions", "annotations.reading"),
     "optuna": ("sweeps.search",),
     "ray": ("sweeps.ray_tasks",),
 }

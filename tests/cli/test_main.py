@@ -222,7 +222,12 @@ def test_the_engine_is_chosen_named_and_kept(
     assert run(tmp_path / "c") == (on_jax, "jax")
     words = ("predict", model, annotated / "images", "--out", tmp_path / "d", "-q")
     assert main.main([str(word) for word in words]) == 0
-    assert capsys.readouterr() == ("", "")
+    printed, problems = capsys.readouterr()
+    # The model was hardly trained: nothing but that is said.
+    assert [line.partition(" images")[0] for line in printed.splitlines()] in (
+        *([], ["warning: 3 of 3"]),
+    )
+    assert problems == ""
 
 
 def test_dtype_is_that_of_the_computation(annotated, model):
@@ -429,7 +434,7 @@ def test_evaluate_finds_the_truth_perfect(capsys, annotated):
     words = ["evaluate", str(annotated / "found"), str(annotated / "masks")]
     assert main.main(words) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"AP at IoU 0.5 +1.000$", printed, re.MULTILINE)
+    assert re.search(r"AP at IoU 0.5 +1.00$", printed, re.MULTILINE)
 
 
 def test_evaluate_as_in_the_tracking_challenge(capsys, annotated):
@@ -437,8 +442,8 @@ def test_evaluate_as_in_the_tracking_challenge(capsys, annotated):
     words = ["evaluate", str(annotated / "found"), str(annotated / "masks")]
     assert main.main([*words, "--scores", "tracking"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"0.tif +1.000 +1.000 +1.000$", printed, re.MULTILINE)
-    assert re.search(r"OP_CSB +1.000$", printed, re.MULTILINE)
+    assert re.search(r"0.tif +1.00 +1.00 +1.00$", printed, re.MULTILINE)
+    assert re.search(r"OP_CSB +1.00$", printed, re.MULTILINE)
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_a_folder_without_images_says_what_it_holds(tree):
     pathlib.Path("r").mkdir()
     pathlib.Path("r/RoiSet.zip").touch()
     with pytest.raises(
-        ValueError, match=r"r holds no images, but RoiSet.zip .regions o"
+        ValueError, match=r"r holds no label images, .* but RoiSet.zip; .* a.json"
     ):
         folder.pair("m", "r")
 

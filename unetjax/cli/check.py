@@ -45,7 +45,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "masks",
         type=path,
         help="folder of their masks, or one file; that of a.tif is a.tif, a_mask.tif, "
-        "a_labels.tif or a_cp_masks.tif",
+        "a_labels.tif or a_cp_masks.tif; or polygons: a.json of LabelMe, a.zip or a.roi"
+        " of ImageJ, or one COCO file for all images",
     )
     parser.add_argument(
         "--image-suffix",

@@ -4,11 +4,12 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from unetjax.annotations import reading
 from unetjax.data import checks, mask_formats
 from unetjax.data.checks import Problem
 from unetjax.data.examples import Example
@@ -133,7 +134,8 @@ def read(
 
     Args:
       images: A folder of images, or one file; every page of a TIFF stack is an image.
-      masks: The folder or the file of their masks, paired as in `pair`.
+      masks: The folder or the file of their masks, paired as in `pair`, or one COCO
+        file of polygons.
       mask_type: Format of the masks; see `mask_formats.infer_mask_format`.
       ignore: The number of unannotated pixels in masks, likewise.
       channels: The channels of the images; all by default. See `images.read_stack`.
@@ -160,8 +162,12 @@ def read(
     if readable:
         pages = [page for content in readable for page in content.masks]
         try:
-            mask_format = mask_formats.infer_mask_format(
-                pages, mask_type, ignore=ignore, where=str(masks)
+            mask_format = _infer(
+                pages,
+                mask_type,
+                ignore=ignore,
+                where=str(masks),
+                outlined=any(reading.is_annotation(x.pair.mask) for x in readable),
             )
         except ValueError as error:
             problems.append(Problem("error", str(error)))
@@ -182,6 +188,8 @@ def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]
     any case of letters; that of a_img.tif may be called likewise. That of t000.tif may
     be man_seg000.tif, and vice versa, as in the Cell Tracking Challenge. Both kinds of
     files may be in one folder, and two files are one pair. Other names need a `naming`.
+    An image without a label image may have polygons, see `annotations.reading`: a.json,
+    a.zip, a_rois.zip or a.roi.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
@@ -190,6 +198,24 @@ def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]
     pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), naming)
     checks.raise_errors(problems)
     return pairs
+
+
+def list_masks(folder: Path) -> list[pathlib.Path]:
+    """Returns the label images of a folder, or the polygons of one that has none.
+
+    Raises:
+      FileNotFoundError: If there is no such folder.
+      ValueError: If it holds neither.
+    """
+    outlined = _annotations(pathlib.Path(folder))
+    if outlined and not any(map(image_files.is_image, pathlib.Path(folder).iterdir())):
+        return outlined
+    return list_images(folder)
+
+
+def outlined_stem(path: pathlib.Path) -> str:
+    """Returns the name of the image of a file of polygons."""
+    return names.stem(path).removesuffix(reading.ENDING)
 
 
 def list_images(folder: Path) -> list[pathlib.Path]:
@@ -216,15 +242,17 @@ def list_images(folder: Path) -> list[pathlib.Path]:
     return paths
 
 
-def list_unread(folder: Path) -> list[str]:
+def list_unread(folder: Path, *, used: Collection[pathlib.Path] = ()) -> list[str]:
     """Returns the other files of a folder, each with the reason why it is not read.
 
-    Hidden files and those of operating systems are left out.
+    Hidden files and those of operating systems are left out, and those that are used.
     """
     return [
         image_files.explain_unread(path)
         for path in sorted(pathlib.Path(folder).iterdir())
-        if path.is_file() and not (image_files.is_image(path) or names.is_hidden(path))
+        if path.is_file()
+        and path not in used
+        and not (image_files.is_image(path) or names.is_hidden(path))
     ]
 
 
@@ -255,7 +283,9 @@ def _match(
     """Returns the pairs, and the problems of all files that cannot be paired."""
     if images.is_file() and masks.is_file():
         return [Pair(images, masks)], []
-    files, mask_files = list_images(images), list_images(masks)
+    if masks.is_file() and reading.is_annotation(masks) and images.is_dir():
+        return _match_coco(images, masks)
+    files, mask_files = list_images(images), _rasters(masks)
     if images.resolve() == masks.resolve() and not naming.mask_suffix:
         mask_files = _masks_beside_images(files, naming)
     mask_files = [path for path in mask_files if path.name.endswith(naming.mask_suffix)]
@@ -275,6 +305,19 @@ def _match(
             "an image a.tif and its mask a_mask.tif."
         )
     candidates = {image: _candidates(image, mask_files, naming) for image in files}
+    if not naming.mask_suffix:
+        outlined = _annotations(masks)
+        candidates = {
+            image: each or _outlines_of(image, outlined, naming)
+            for image, each in candidates.items()
+        }
+        if outlined and not mask_files and not any(candidates.values()):
+            listed = checks.listed([path.name for path in outlined])
+            raise ValueError(
+                f"{masks} holds no label images, and no polygons named after an image, "
+                f"but {listed}; call those of {files[0].name} {files[0].stem}.json, "
+                f"{files[0].stem}.zip or {files[0].stem}.roi."
+            )
     pairs = [
         Pair(image, each[0]) for image, each in candidates.items() if len(each) == 1
     ]
@@ -295,12 +338,82 @@ def _match(
         )
         problems.append(Problem("warning", text))
     unread = [
-        text for each in dict.fromkeys((images, masks)) for text in list_unread(each)
+        text
+        for each in dict.fromkeys((images, masks))
+        for text in list_unread(each, used=used)
     ]
     if unread:
         text = f"{len(unread)} files are not read: {checks.listed(unread)}."
         problems.append(Problem("warning", text))
     return pairs, problems
+
+
+def _infer(
+    pages: Sequence[np.ndarray],
+    mask_type: MaskType,
+    *,
+    ignore: int | None,
+    where: str,
+    outlined: bool,
+) -> MaskFormat:
+    """Returns the format of masks, some of which may be polygons: these are cells."""
+    if not outlined:
+        return mask_formats.infer_mask_format(
+            pages, mask_type, ignore=ignore, where=where
+        )
+    if mask_type == "classes":
+        raise ValueError(
+            f"{where} has polygons, each of which is a cell, and --mask-type=classes "
+            "was given; leave it out, or export masks of classes."
+        )
+    found = mask_formats.infer_mask_format(
+        pages, "instances", ignore=ignore, where=where
+    )
+    return found._replace(reason="every polygon is a cell")
+
+
+def _match_coco(
+    images: pathlib.Path, masks: pathlib.Path
+) -> tuple[list[Pair], list[Problem]]:
+    """Returns the images that one file of polygons lists."""
+    files = list_images(images)
+    pairs = [Pair(image, masks) for image in files if reading.covers(masks, image)]
+    if not pairs:
+        raise ValueError(
+            f"{masks} lists none of the images in {images}; name the folder with which "
+            "it was exported."
+        )
+    rest = [image.name for image in files if Pair(image, masks) not in pairs]
+    if not rest:
+        return pairs, []
+    text = (
+        f"{len(rest)} of {len(files)} images are not listed in {masks} and are not "
+        f"used: {checks.listed(rest)}."
+    )
+    return pairs, [Problem("warning", text)]
+
+
+def _rasters(masks: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the label images of a folder, which may be none beside polygons."""
+    return [path for path in list_masks(masks) if image_files.is_image(path)]
+
+
+def _annotations(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files of polygons of a folder, sorted by name."""
+    if not folder.is_dir():
+        return []
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if reading.is_annotation(path) and path.is_file() and not names.is_hidden(path)
+    ]
+
+
+def _outlines_of(
+    image: pathlib.Path, outlined: Sequence[pathlib.Path], naming: FileNaming
+) -> list[pathlib.Path]:
+    stem = _image_stem(image, naming).casefold()
+    return [path for path in outlined if outlined_stem(path).casefold() == stem]
 
 
 def _candidates(
@@ -429,8 +542,17 @@ def _describe_shared(pairs: Sequence[Pair]) -> list[str]:
 def _read_pair(pair: Pair, channels: Sequence[str]) -> _Content:
     read_images = functools.partial(image_files.read_stack, channels=channels)
     images, problems = _attempt(read_images, pair.image)
-    masks, mask_problems = _attempt(image_files.read_label_stack, pair.mask)
-    if mask_problems:  # maybe a photograph, which `are_swapped` needs as an image
+    outlined = reading.is_annotation(pair.mask)
+    if not outlined:
+        masks, mask_problems = _attempt(image_files.read_label_stack, pair.mask)
+    elif images:
+        shape = (len(images), *images[0].shape[:2])
+        read_masks = functools.partial(reading.read, image=pair.image, shape=shape)
+        masks, mask_problems = _attempt(read_masks, pair.mask)
+    else:
+        masks, mask_problems = [], []
+    if mask_problems and not outlined:
+        # Maybe a photograph, which `are_swapped` needs as an image.
         masks, _ = _attempt(image_files.read_stack, pair.mask)
     problems += mask_problems
     if not problems and len(images) != len(masks):

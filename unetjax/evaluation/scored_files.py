@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int32
 
+from unetjax.annotations import reading
 from unetjax.data import checks, folder, mask_formats
 from unetjax.data.checks import in_pixels
 from unetjax.data.examples import IGNORED, Example
@@ -80,11 +81,18 @@ def read(
     """
     labels = read_as == "labels"
     pairs, warnings = _pair(predicted, truth, labels=labels, partial=partial)
-    true = [list(images.read_label_stack(path)) for path, _ in pairs]
+    true = [_read_truth(*paths) for paths in pairs]
+    outlined = any(reading.is_annotation(path) for path, _ in pairs)
+    true_type: MaskType = "instances" if outlined else mask_type
+    if outlined and mask_type == "classes":
+        raise ValueError(
+            f"{truth} has polygons, each of which is a cell, and --mask-type=classes "
+            "was given; leave it out."
+        )
     pages = [page for stack in true for page in stack]
     if not labels:
         known = mask_formats.infer_mask_format(
-            pages, mask_type, ignore=ignore, where=str(truth)
+            pages, true_type, ignore=ignore, where=str(truth)
         )
         if read_as == "membranes":
             _check_is_membranes(known, str(truth))
@@ -96,6 +104,7 @@ def read(
             pages,
             [page for stack in masks for page in stack],
             mask_type,
+            true_type,
             ignore=ignore,
             truth=str(truth),
             predicted=str(predicted),
@@ -144,7 +153,8 @@ def _pair(
             by_name.setdefault(names.common(stem), []).append(path)
     pairs, missing, problems = list[_Paths](), list[str](), list[str]()
     for path in _truths(truth):
-        whole, shared = names.stem(path).casefold(), names.common(names.stem(path))
+        stem = _stem(path)
+        whole, shared = stem.casefold(), names.common(stem)
         found = by_name.pop(whole, None) or by_name.pop(shared, [])
         probs = [each for each in found if names.stem(each).endswith(names.PROBS)]
         found = probs or found
@@ -176,12 +186,28 @@ def _pair(
     return pairs, warnings
 
 
+def _stem(path: pathlib.Path) -> str:
+    """Returns the name of a true mask without its ending."""
+    is_outlined = reading.is_annotation(path)
+    return folder.outlined_stem(path) if is_outlined else names.stem(path)
+
+
+def _read_truth(
+    path: pathlib.Path, predicted: pathlib.Path
+) -> list[Int32[np.ndarray, "H W"]]:
+    """Returns the pages of a true mask; polygons have the size of the prediction."""
+    if not reading.is_annotation(path):
+        return list(images.read_label_stack(path))
+    count, height, width, _ = images.read_stack(predicted).shape
+    return list(reading.read(path, path, (count, height, width)))
+
+
 def _truths(truth: pathlib.Path) -> list[pathlib.Path]:
     """Returns the masks of a folder; images beside them are no truth."""
-    paths = folder.list_images(truth)
+    paths = folder.list_masks(truth)
     by_name: dict[str, list[pathlib.Path]] = {}
     for path in paths:
-        by_name.setdefault(names.common(names.stem(path)), []).append(path)
+        by_name.setdefault(names.common(_stem(path)), []).append(path)
     for same in by_name.values():
         masks = [path for path in same if names.is_mask(names.stem(path))]
         if len(same) > 1 and len(masks) != 1:
@@ -204,6 +230,7 @@ def _formats(
     true: Sequence[Int[np.ndarray, "_ _"]],
     masks: Sequence[Int[np.ndarray, "_ _"]],
     mask_type: MaskType,
+    true_type: MaskType,
     *,
     ignore: int | None,
     truth: str,
@@ -214,7 +241,7 @@ def _formats(
     The truth decides. Predictions of background and foreground fit every truth of
     these two or of cells, and numbered cells fit background and foreground.
     """
-    known = mask_formats.infer_mask_format(true, mask_type, ignore=ignore, where=truth)
+    known = mask_formats.infer_mask_format(true, true_type, ignore=ignore, where=truth)
     is_binary = len(_numbers(masks)) < 3
     if known.mask_type == "instances":
         kind = "classes" if is_binary and mask_type == "auto" else "instances"

@@ -1,0 +1,1 @@
+"""Outlines drawn in other programs, read as label images."""
