@@ -236,7 +236,7 @@ def _images(files: Sequence[pathlib.Path], skipped: list[str]) -> list[pathlib.P
             for other, same in zip(files, shared, strict=True)
             if same == name and not names.is_mask(names.stem(other))
         ]
-        endings = (names.OVERLAY, names.PROBS, names.PROBS)
+        endings = (names.OVERLAY, names.PROBS, names.UNCERTAINTY)
         result = next((each for each in endings if stem.endswith(each)), "")
         if names.is_mask(stem) and originals:
             skipped.append(f"{path.name} (a mask of {originals[0]})")
