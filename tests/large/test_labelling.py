@@ -1,5 +1,8 @@
 """Cells numbered block by block are those of the whole image."""
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -18,17 +21,17 @@ MAPS = InstanceSettings(
 )
 
 
-def random_outputs(model, seed=0):
+def random_outputs(model, *, size=(HEIGHT, WIDTH), width=3):
     """Smooth probabilities and maps, in which cells touch and enclose holes."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
     def smooth(channels):
-        drawn = rng.normal(size=(HEIGHT, WIDTH, channels))
-        return ndimage.gaussian_filter(drawn, (3, 3, 0))
+        drawn = rng.normal(size=(*size, channels))
+        return ndimage.gaussian_filter(drawn, (width, width, 0)) * width
 
-    raw = smooth(model.num_classes) * 15
+    raw = smooth(model.num_classes) * 5
     probs = np.exp(raw) / np.exp(raw).sum(-1, keepdims=True)
-    maps = smooth(model.num_outputs - model.num_classes) * 4 + 0.5
+    maps = smooth(model.num_outputs - model.num_classes) * 4 / 3 + 0.5
     return np.concatenate([probs, maps.clip(0, 1)], axis=-1).astype(np.float32)
 
 
@@ -69,6 +72,23 @@ def test_cells_are_those_of_the_whole_image(
     found = label(outputs, model, settings, size, tmp_path)
     assert whole.max() > 10
     assert found.max() == whole.max()
+    assert are_equal_up_to_numbers(found, whole)
+
+
+def test_cells_from_maps_smoothed_by_their_radius_are_those_of_the_whole_image(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(labelling, "_HALO", 16)
+    settings = replace(MAPS, relative_smoothing=1.0)
+    model = UNet(features=1, depth=0, target="distances")
+    outputs = random_outputs(model, size=(420, 420), width=9)
+    probs, maps = predict.split(outputs, model)
+    decode = functools.partial(
+        components.instances_from_probs, maps=maps, target="distances"
+    )
+    whole = decode(probs, settings)
+    assert not are_equal_up_to_numbers(whole, decode(probs, MAPS))
+    found = label(outputs, model, settings, 224, tmp_path)
     assert are_equal_up_to_numbers(found, whole)
 
 

@@ -152,10 +152,19 @@ def seeding(
             "instances.seeds 'maps' needs a network that learned maps, got target "
             f"{target!r}; use 'probability' or 'distance'."
         )
-    score, height = watershed.seed_score(
-        probability, maps, target, smoothing=settings.smoothing
-    )
-    return lambda foreground: (height, score > settings.seed_threshold)
+
+    def seeds_of(foreground: Mask) -> tuple[Float[np.ndarray, "H W"], Mask]:
+        score, height = watershed.seed_score(
+            probability,
+            maps,
+            target,
+            foreground,
+            deviation=settings.smoothing,
+            relative=settings.relative_smoothing,
+        )
+        return height, score > settings.seed_threshold
+
+    return seeds_of
 
 
 def _cutter(

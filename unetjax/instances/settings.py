@@ -21,6 +21,8 @@ class InstanceSettings:
       seed_threshold: Foreground probability, in [0, 1), of `probability` seeds; of
         `maps` the score of `watershed.seed_score` above which a pixel is a seed.
       smoothing: Standard deviation of a Gaussian filter of the maps, in pixels.
+      relative_smoothing: The same relative to the radius of the cells, where that is
+        larger, so that large cells do not fall into pieces; see `smoothing.smooth`.
       min_size: Cells of fewer pixels become background.
       fill_holes: Whether background enclosed by cells becomes foreground.
     """
@@ -30,6 +32,7 @@ class InstanceSettings:
     seeds: Seeds = "probability"
     seed_threshold: float = 0.8
     smoothing: float = 1.0
+    relative_smoothing: float = 0.0
     min_size: int = 0
     fill_holes: bool = False
 
@@ -41,3 +44,6 @@ class InstanceSettings:
             check_range(name, getattr(self, name), at_least=0, below=1, hint=hint)
         for name in ("min_size", "smoothing"):
             check_range(name, getattr(self, name), at_least=0)
+        check_range(
+            "relative_smoothing", self.relative_smoothing, at_least=0, at_most=1
+        )

@@ -1,10 +1,13 @@
 """Seeded watershed: touching cells are cut apart by flooding from seeds inside them."""
 
+import functools
+
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 from scipy import ndimage
 from skimage import morphology, segmentation
 
+from unetjax.instances import smoothing
 from unetjax.instances.settings import Seeds
 from unetjax.targets.target import TargetName
 
@@ -83,8 +86,10 @@ def seed_score(
     probability: Float[np.ndarray, "H W"],
     maps: Float[np.ndarray, "H W E"],
     target: TargetName,
+    foreground: Bool[np.ndarray, "H W"],
     *,
-    smoothing: float,
+    deviation: float,
+    relative: float,
 ) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
     """Returns how far inside its cell each pixel is, as a seed score and as a height.
 
@@ -97,14 +102,21 @@ def seed_score(
       probability: Probability of being inside a cell, without borders.
       maps: The maps of the target, see `targets.target.MAPS`.
       target: Which maps these are; not `classes`.
-      smoothing: Standard deviation of a Gaussian filter of the maps, in pixels.
+      foreground: True on the pixels of cells.
+      deviation: Standard deviation of a Gaussian filter of the maps, in pixels.
+      relative: The same relative to the radius of cells, where that is larger; see
+        `smoothing.smooth`.
     """
-    if target == "border":
-        smooth = ndimage.gaussian_filter(probability, smoothing)
-        return smooth, smooth
-    first, second = ndimage.gaussian_filter(maps, (smoothing, smoothing, 0)).transpose(
-        2, 0, 1
+    smooth = functools.partial(
+        smoothing.smooth,
+        foreground=foreground,
+        deviation=deviation,
+        relative=relative,
     )
+    if target == "border":
+        probability = smooth(probability)
+        return probability, probability
+    first, second = np.moveaxis(smooth(maps), -1, 0)
     if target == "distances":
         return 1 - np.maximum(first, second), 1 - second
     barrier = np.tan(second.clip(0, 1) ** 2).clip(0, 1)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int32, Int64, Integer, UInt64
 from skimage import segmentation
 
 from unetjax.inference import predict
-from unetjax.instances import components
+from unetjax.instances import components, smoothing
 from unetjax.instances.settings import InstanceSettings
 from unetjax.large import arrays, merging
 from unetjax.large.arrays import StoredArray
@@ -27,7 +27,6 @@ from unetjax.network.unet import UNet
 
 _HALO = 128  # pixels around a block that a watershed sees at first
 _LARGEST_HALO = 512  # to which it grows for cells that reach beyond it
-_SMOOTHINGS = 5  # halo that a Gaussian filter needs, in standard deviations
 
 Advance = Callable[[], object]
 
@@ -270,7 +269,10 @@ def _heights(
 
 
 def _halo(settings: InstanceSettings) -> int:
-    return max(_HALO, int(_SMOOTHINGS * settings.smoothing) + 1)
+    needed = smoothing.reach(
+        deviation=settings.smoothing, relative=settings.relative_smoothing
+    )
+    return -(-max(_HALO, needed) // smoothing.COARSEST) * smoothing.COARSEST
 
 
 def _keep_large(

@@ -51,7 +51,9 @@ _WEIGHT_MAPS: dict[Structure, WeightMapSettings] = {
     "classes": replace(_PLAIN, class_balance="sqrt_inverse"),
     "thin": _PLAIN,
 }
-_FROM_DISTANCES = InstanceSettings(method="watershed", seeds="maps", seed_threshold=0.5)
+_FROM_DISTANCES = InstanceSettings(
+    method="watershed", seeds="maps", seed_threshold=0.5, relative_smoothing=0.25
+)
 # Other magnifications, exposures and noise than those of the training images.
 _OTHER_MICROSCOPES = AugmentationSettings(scale=2.0, gamma=0.3, blur=1.0, noise=0.05)
 _MEANING: dict[Structure, str] = {
