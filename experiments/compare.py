@@ -1,18 +1,22 @@
-r"""Trains unetjax and a plain PyTorch U-Net on the same images in the same minutes.
+r"""Trains unetjax and its peers on the same images in the same minutes.
 
 python -m experiments.compare --images=images --masks=masks --test-images=new \
     --test-masks=new_masks --minutes=5 --seeds=3 --out=runs/compare
 
-unetjax is trained as `unetjax train` does by default. Both draw the same validation
-images, which choose the best of ten evaluations, and are scored on the test images by
-the same code, beside Otsu's threshold. --also adds images of another microscope. Other
-work on the machine distorts the comparison: ours plans its steps by the speed at its
-start. The folder receives `scores.csv`, and for each seed `pictures/` of the first
-images and our run folder. Run the same command again to resume; finished seeds are not
-trained again. The peer needs PyTorch: pip install -e '.[peers]'.
+unetjax is trained as `unetjax train` does by default; the peers are a plain PyTorch
+U-Net and, for objects that are counted, StarDist. All have the same validation images,
+which choose the best network, and are scored on the test images by the same code,
+beside Otsu's threshold. --also adds images of another microscope. Other work on the
+machine distorts the comparison: ours plans its steps by the speed at its start. The
+folder receives `scores.csv`, and for each seed `pictures/` of the first images and our
+run folder. Run the same command again to resume; finished seeds are not trained again.
+The peers need PyTorch and TensorFlow: pip install -e '.[peers]'.
 """
 
 import argparse
+import concurrent.futures
+import importlib.util
+import multiprocessing
 import pathlib
 import statistics
 import sys
@@ -30,6 +34,7 @@ from unetjax.cli.command import (
 )
 from unetjax.data import folder as folders_of_images
 from unetjax.data.examples import Example
+from unetjax.data.splits import Split
 from unetjax.devices import runtime
 from unetjax.evaluation import comparison as comparisons
 from unetjax.evaluation import panels, score_sets, scoring
@@ -41,16 +46,21 @@ from unetjax.model_io import model_folder
 from unetjax.reporting import console, pictures, records
 from unetjax.training import config as configs
 from unetjax.training import experiment
+from unetjax.training.config import ExperimentConfig
 
 from .benchmarks import machine
 
-OURS, SCALED, PEER = "unetjax", "unetjax, scale auto", "plain PyTorch U-Net"
+OURS, SCALED = "unetjax", "unetjax, scale auto"
+PEERS = {"plain_unet": "plain PyTorch U-Net", "stardist": "StarDist"}
+_PACKAGES = {"plain_unet": ("torch",), "stardist": ("tensorflow", "stardist")}
 Item = TypeVar("Item", Example, Segmentation)
 
 _PICTURES = 6  # test images that are drawn
 
 # By set of images, method and name.
 Scores = dict[str, dict[str, dict[str, float | None]]]
+Sets = dict[str, list[Example]]
+Predictions = dict[str, list[Segmentation]]  # by set of images
 
 
 def make_parser() -> ArgumentParser:
@@ -88,7 +98,14 @@ def make_parser() -> ArgumentParser:
         "--features",
         type=count,
         default=16,
-        help="channels at full resolution of both networks (default 16)",
+        help="channels at full resolution of ours and the plain U-Net (default 16)",
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        choices=list(PEERS),
+        default=list(PEERS),
+        help="methods to train beside ours (default: all)",
     )
     parser.add_argument("--out", type=path, required=True, help="folder of the results")
     return parser
@@ -135,7 +152,7 @@ def _agree_on_options(options: argparse.Namespace) -> None:
         )
 
 
-def _read_sets(options: argparse.Namespace) -> dict[str, list[Example]]:
+def _read_sets(options: argparse.Namespace) -> Sets:
     """Returns the sets of images to score, by name."""
     sources = {"test": (options.test_images, options.test_masks)}
     for name, image_folder, mask_folder in options.also:
@@ -147,19 +164,13 @@ def _read_sets(options: argparse.Namespace) -> dict[str, list[Example]]:
 
 def _run_seed(
     options: argparse.Namespace,
-    sets: dict[str, list[Example]],
+    sets: Sets,
     folder: pathlib.Path,
     seed: int,
 ) -> Scores:
     """Trains all with one seed, draws their predictions, and returns the scores."""
-    try:
-        from . import plain_unet
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ModuleNotFoundError(
-            f"the {PEER} needs PyTorch: pip install -e '.[peers]'."
-        ) from error
+    for name in options.peers:  # before minutes are spent
+        _check_installed(name)
     argv = ["train", options.images, options.masks, "--out", folder / OURS]
     argv += ["--test-images", options.test_images, "--test-masks", options.test_masks]
     argv += ["--minutes", options.minutes, "--seed", seed]
@@ -173,22 +184,20 @@ def _run_seed(
     split = experiment.open_split(config)
     score_set = _score_set(folder)
 
-    def validate(predict: Callable[[Example], Segmentation]) -> float:
-        predictions = [predict(example) for example in split.validation]
-        return score_set.compute(split.validation, predictions)[score_set.ranking]
-
-    print(f"training a {PEER} for {options.minutes:g} minutes ...", flush=True)
-    peer, num_steps = plain_unet.train(
-        split.train,
-        validate,
-        num_classes=config.model.num_classes,
-        minutes=options.minutes,
-        features=options.features,
-        seed=seed,
-        num_threads=machine.num_threads(),
-        min_size=config.instances.min_size,
-    )
-    print(f"it took {num_steps} steps")
+    time = {"minutes": options.minutes, "seed": seed}
+    peers = dict[str, Predictions]()
+    for name in options.peers:
+        if name == "stardist" and score_set is score_sets.PIXELS:
+            continue  # it needs objects
+        title = PEERS[name]
+        print(f"training {title} for {options.minutes:g} minutes ...", flush=True)
+        if name == "stardist":
+            peers[title], num_steps = _in_new_process(_stardist, split, sets, **time)
+        else:
+            peers[title], num_steps = _plain_unet(
+                split, sets, config, score_set, features=options.features, **time
+            )
+        print(f"it took {num_steps} steps")
     scores: Scores = {}
     for name, examples in sets.items():
         comparison = comparisons.compare(
@@ -199,7 +208,7 @@ def _run_seed(
             predictions[SCALED] = [
                 segment(trained, example.image, scale="auto") for example in examples
             ]
-        predictions[PEER] = [peer(example) for example in examples]
+        predictions |= {peer: found[name] for peer, found in peers.items()}
         predictions |= comparison.predictions  # Otsu
         comparison = Comparison("test", examples, predictions)
         scores[name] = {
@@ -216,6 +225,78 @@ def _run_seed(
         drawn = folder / "pictures" / f"{name}.png"
         pictures.write_png(drawn, picture, replace=True)
     return scores
+
+
+def _check_installed(name: str) -> None:
+    """Refuses a peer of which a package is not installed."""
+    for package in _PACKAGES[name]:
+        if importlib.util.find_spec(package) is None:
+            others = " ".join(peer for peer in PEERS if peer != name)
+            raise ModuleNotFoundError(
+                f"{PEERS[name]} needs {package}: pip install -e '.[peers]', or compare "
+                f"without it by --peers {others}."
+            )
+
+
+def _plain_unet(
+    split: Split,
+    sets: Sets,
+    config: ExperimentConfig,
+    score_set: ScoreSet,
+    *,
+    minutes: float,
+    features: int,
+    seed: int,
+) -> tuple[Predictions, int]:
+    """Trains a plain U-Net; returns its predictions of all sets, and its steps."""
+    from .peers import plain_unet
+
+    def validate(predict: Callable[[Example], Segmentation]) -> float:
+        predictions = [predict(example) for example in split.validation]
+        return score_set.compute(split.validation, predictions)[score_set.ranking]
+
+    predict, num_steps = plain_unet.train(
+        split.train,
+        validate,
+        num_classes=config.model.num_classes,
+        minutes=minutes,
+        features=features,
+        seed=seed,
+        num_threads=machine.num_threads(),
+        min_size=config.instances.min_size,
+    )
+    return {
+        name: [predict(example) for example in examples]
+        for name, examples in sets.items()
+    }, num_steps
+
+
+def _stardist(
+    split: Split, sets: Sets, *, minutes: float, seed: int
+) -> tuple[Predictions, int]:
+    """Trains StarDist; returns its predictions of all sets, and its steps."""
+    from .peers import stardist
+
+    predict, num_steps = stardist.train(
+        split.train,
+        split.validation,
+        minutes=minutes,
+        seed=seed,
+        num_threads=machine.num_threads(),
+    )
+    return {
+        name: [predict(example) for example in examples]
+        for name, examples in sets.items()
+    }, num_steps
+
+
+def _in_new_process(
+    function: Callable[..., tuple[Predictions, int]], *args: object, **options: object
+) -> tuple[Predictions, int]:
+    """Calls a function in a process of its own: TensorFlow and PyTorch share none."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *args, **options).result()
 
 
 def _drawn(item: Item, score_set: ScoreSet) -> Item:

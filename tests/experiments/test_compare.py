@@ -1,5 +1,6 @@
 import csv
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -7,11 +8,16 @@ import pytest
 from experiments import compare
 from experiments.benchmarks import machine
 from unetjax.data import synthetic
+from unetjax.data.splits import Split
 from unetjax.evaluation import score_sets
 from unetjax.files import images
 
 has_torch = importlib.util.find_spec("torch") is not None
+has_stardist = importlib.util.find_spec("tensorflow") is not None
 needs_torch = pytest.mark.skipif(not has_torch, reason="torch is not installed")
+needs_stardist = pytest.mark.skipif(
+    not has_stardist, reason="tensorflow is not installed"
+)
 
 
 def make_cells(index):
@@ -44,7 +50,9 @@ def arguments(folders, out):
 @pytest.mark.skipif(has_torch, reason="torch is installed")
 def test_without_torch_nothing_is_trained(folders, tmp_path, capsys):
     assert compare.main(arguments(folders, tmp_path / "out")) == 2
-    assert "needs PyTorch: pip install" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "plain PyTorch U-Net needs torch: pip install" in message
+    assert "--peers stardist" in message
     assert not list((tmp_path / "out").glob("seed*"))
 
 
@@ -52,14 +60,16 @@ def test_without_torch_nothing_is_trained(folders, tmp_path, capsys):
 def test_both_are_trained_and_scored_on_all_sets(folders, tmp_path, capsys):
     new = [str(folders / "new_images"), str(folders / "new_masks")]
     argv = [*arguments(folders, tmp_path / "out"), "--also", "other", *new]
+    argv += ["--peers", "plain_unet"]
+    peer = compare.PEERS["plain_unet"]
     assert compare.main(argv) == 0
     table = (tmp_path / "out" / "scores.csv").read_text()
     rows = list(csv.DictReader(table.splitlines()))
     methods = [row["method"] for row in rows if row["images"] == "test"]
     baselines = ["Otsu + components", "Otsu + watershed"]
-    assert methods == [compare.OURS, compare.PEER, *baselines]
+    assert methods == [compare.OURS, peer, *baselines]
     methods = [row["method"] for row in rows if row["images"] == "other"]
-    assert methods == [compare.OURS, compare.SCALED, compare.PEER, *baselines]
+    assert methods == [compare.OURS, compare.SCALED, peer, *baselines]
     by_set = [
         {row["method"]: row["AP at IoU 0.5"] for row in rows if row["images"] == name}
         for name in ("test", "other")
@@ -89,7 +99,7 @@ def test_scores_are_means_over_seeds(values, text):
 
 @needs_torch
 def test_a_plain_network_learns():
-    from experiments import plain_unet
+    from experiments.peers import plain_unet
 
     cells = [make_cells(i) for i in range(3)]
     accuracies = []
@@ -114,3 +124,28 @@ def test_a_plain_network_learns():
     best = (predict(cells[2]).label == cells[2].label).mean()
     assert best == max(accuracies)
     assert best > max(1 - cells[2].label.mean(), 0.9)
+
+
+@needs_stardist
+def test_stardist_is_trained_in_a_process_of_its_own(folders, tmp_path):
+    argv = [*arguments(folders, tmp_path / "out"), "--peers", "stardist"]
+    assert compare.main(argv) == 0
+    assert "tensorflow" not in sys.modules
+    table = (tmp_path / "out" / "scores.csv").read_text()
+    methods = [row["method"] for row in csv.DictReader(table.splitlines())]
+    assert methods[:2] == [compare.OURS, compare.PEERS["stardist"]]
+
+
+@needs_stardist
+def test_stardist_learns():
+    cells = [make_cells(i) for i in range(5)]
+    split = Split(cells[:3], cells[3:4], None)
+    predictions, num_steps = compare._in_new_process(
+        compare._stardist, split, {"test": cells[4:]}, minutes=0.5, seed=0
+    )
+    assert num_steps >= 10
+    found = predictions["test"][0]
+    assert found.instances.max() >= 1
+    assert found.probs.shape == (64, 64, 2)
+    accuracy = (found.label == cells[4].label).mean()
+    assert accuracy > max(1 - cells[4].label.mean(), 0.8)

@@ -1,0 +1,1 @@
+"""Other segmentation methods, trained beside ours by `experiments.compare`."""
