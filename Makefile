@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.unetjax-$(notdir $(PYTHON))
 
+# Bytecode is written, also where the environment says otherwise: without it every process
+# compiles all modules that it imports, which takes seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo test test-all faults docs lint lock
 .DEFAULT_GOAL := setup
 

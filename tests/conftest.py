@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,23 @@ import pytest
 
 from unetjax.devices import runtime
 
+# Modules are compiled once, also where the environment says otherwise: tests start many
+# processes, and without bytecode each takes three times as long to start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Equal programs, small ones included, are compiled once, also by the processes that
 # tests start.
 CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compilation takes nearly all of the time, and the arrays are small: without LLVM's
-# optimisations the suite takes a third of it. XLA_FLAGS="" tests as users compile.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# optimisations, without fusion emitters (which go through MLIR) and with one module for
+# each program it takes a quarter of it. XLA_FLAGS="" tests as users compile.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
+)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
