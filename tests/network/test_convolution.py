@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.networks import init
+from tests.networks import apply, init, normal
 from unetjax.devices import parallel
 from unetjax.network import convolution, winograd
 from unetjax.network.unet import UNet
@@ -100,13 +100,12 @@ def test_kernels_of_any_size(size, channels, key):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
-def test_batches_may_be_mapped(key):
+def test_batches_may_be_mapped():
     """As an ensemble of networks is trained."""
-    x = jax.random.normal(key, (2, 1, 8, 8, 3))
-    w = jax.random.normal(key, (2, 3, 3, 3, 4))
+    x, w = normal(2, 1, 8, 8, 3), normal(2, 3, 3, 3, 4)
     np.testing.assert_allclose(
-        jax.vmap(convolution.fast)(x, w),
-        jax.vmap(convolution.plain)(x, w),
+        jax.jit(jax.vmap(convolution.fast))(x, w),
+        jax.jit(jax.vmap(convolution.plain))(x, w),
         rtol=0,
         atol=1e-4,
     )
@@ -135,19 +134,18 @@ def test_only_training_takes_it():
 def test_a_training_network_gives_what_a_predicting_one_gives(features, padding, key):
     """Without dropout the two differ in how they convolve only."""
     model = UNet(features=features, depth=0, dropout_rate=0.0, padding=padding)
-    image = jax.random.normal(key, (2, 13, 11, 1))
+    image = normal(2, 13, 11, 1)
     variables = init(model, key, image)
     trained, predicted = (
-        model.apply(variables, image, train=train, rngs={"dropout": key})
+        apply(model, variables, image, train=train, rngs={"dropout": key})
         for train in (True, False)
     )
     np.testing.assert_allclose(trained, predicted, rtol=0, atol=1e-5)
 
 
-def test_devices_may_share_it(key):
+def test_devices_may_share_it():
     """A custom gradient inside of a mapped step, as in `training.steps`."""
-    x = jax.random.normal(key, (2, 1, 8, 8, 3))
-    w = jax.random.normal(key, (3, 3, 3, 4))
+    x, w = normal(2, 1, 8, 8, 3), normal(3, 3, 3, 4)
 
     def step(w, x, *, axis_name):
         slope = jax.grad(lambda w: (convolution.fast(x, w) ** 2).sum())(w)
@@ -156,6 +154,6 @@ def test_devices_may_share_it(key):
     def energy(w):
         return (jax.vmap(convolution.plain, (0, None))(x, w) ** 2).sum()
 
-    expected = jax.grad(energy)(w)
+    expected = jax.jit(jax.grad(energy))(w)
     actual = parallel.data_parallel(step)(parallel.replicate(w), x)
     np.testing.assert_allclose(actual, expected, rtol=1e-4)

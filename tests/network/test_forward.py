@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.networks import init
+from tests.networks import init, normal
 from unetjax.network.forward import activations, forward
 from unetjax.network.unet import UNet
 
@@ -10,12 +10,15 @@ from unetjax.network.unet import UNet
 @pytest.mark.parametrize("fields", [{}, {"remat": True}, {"norm": "batch"}])
 def test_activations_are_those_on_the_way_to_the_logits(fields):
     model = UNet(features=2, depth=1, up_activation=True, **fields)
-    image = jax.random.normal(jax.random.key(0), (1, 20, 20, 1))
+    image = normal(1, 20, 20, 1)
     variables = init(model, jax.random.key(1), image)
     params = variables.pop("params")
-    found = activations(model, params, variables, image)
+    found = jax.tree.map(
+        np.asarray,
+        jax.jit(activations, static_argnums=0)(model, params, variables, image),
+    )
 
-    logits, _ = forward(model, params, variables, image)
+    logits, _ = jax.jit(forward, static_argnums=0)(model, params, variables, image)
     np.testing.assert_allclose(found["head"], logits, atol=1e-6)
     blocks = ("encoder_0", "bottleneck", "decoder_0")
     convolutions = {f"{block}/conv_{i}" for block in blocks for i in range(2)}

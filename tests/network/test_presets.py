@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.networks import init
+from tests.networks import apply, init, normal
 from unetjax.network import presets
 from unetjax.network.forward import activations
 from unetjax.network.unet import UNet
@@ -78,17 +78,15 @@ def test_tf_unet_initialisation():
 
 def dropped_twice(model, side):
     """What all modules return in training, for two dropout keys."""
-    image = jax.random.normal(jax.random.key(0), (1, side, side, 1))
+    image = normal(1, side, side, 1)
     variables = init(model, jax.random.key(0), image)
 
     def run(seed):
-        return model.apply(
-            variables,
-            image,
-            train=True,
-            rngs={"dropout": jax.random.key(seed)},
-            capture_intermediates=True,
-        )[1]["intermediates"]
+        rngs = {"dropout": jax.random.key(seed)}
+        _, state = apply(
+            model, variables, image, train=True, rngs=rngs, capture_intermediates=True
+        )
+        return state["intermediates"]
 
     return run(0), run(1)
 
@@ -134,12 +132,11 @@ def test_falk2019_drops_nothing_and_centres_its_input():
     model = presets.falk2019().clone(features=4, depth=2)
     one, other = dropped_twice(model, 44)
     np.testing.assert_array_equal(*(x["head"]["__call__"][0] for x in (one, other)))
-    image = jax.random.uniform(jax.random.key(1), (1, 44, 44, 1))
+    image = np.asarray(normal(1, 44, 44, 1))
     variables = init(model, jax.random.key(0), image)
     plain = model.clone(input_shift=0.0)
     np.testing.assert_array_equal(
-        model.apply(variables, image, train=False),
-        plain.apply(variables, image - 0.5, train=False),
+        apply(model, variables, image), apply(plain, variables, image - 0.5)
     )
 
 
@@ -156,17 +153,19 @@ def test_what_is_concatenated_and_in_which_order(preset, up_first, slope):
     """The first convolution of a decoder, worked out from skip and up-convolution."""
     # Other initial values, so that what an activation sees has both signs.
     model = preset().clone(features=2, depth=1, kernel_init="he", bias_init=0.0)
-    image = jax.random.normal(jax.random.key(0), (1, 20, 20, 1))
+    image = normal(1, 20, 20, 1)
     params = init(model, jax.random.key(1), image)["params"]
-    found = activations(model, params, {}, image)
-    up = jnp.where(found["up_0"] < 0, slope * found["up_0"], found["up_0"])
+    found = jax.tree.map(
+        np.asarray, jax.jit(activations, static_argnums=0)(model, params, {}, image)
+    )
+    up = np.where(found["up_0"] < 0, slope * found["up_0"], found["up_0"])
     assert (found["up_0"] < 0).any()
     pair = [found["encoder_0"][:, 4:12, 4:12], up]
-    both = jnp.concatenate(pair[::-1] if up_first else pair, axis=-1)
+    both = np.concatenate(pair[::-1] if up_first else pair, axis=-1)
     kernel, bias = (params["decoder_0"]["conv_0"][name] for name in ("kernel", "bias"))
     expected = jax.lax.conv_general_dilated(
         both, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     np.testing.assert_allclose(
-        found["decoder_0/conv_0"], expected + bias.reshape(1, 1, 1, -1), atol=1e-5
+        found["decoder_0/conv_0"], np.add(expected, bias), atol=1e-5
     )
