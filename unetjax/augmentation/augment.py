@@ -1,5 +1,6 @@
 """Augmentation of tiles: rotation, reflection, scaling, elastic field, grey values."""
 
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -71,6 +72,8 @@ PAPER = AugmentationSettings()
 OFF = AugmentationSettings(rotation=0.0, flip=False, elastic_sigma=0.0, contrast=0.0)
 
 
+# One program also where the caller compiles nothing; inside of a program it is inlined.
+@functools.partial(jax.jit, static_argnames="settings", inline=True)
 def augment(
     key: PRNGKeyArray,
     image: Float[Array, "H W C"],

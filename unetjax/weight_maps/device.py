@@ -105,7 +105,17 @@ def label_and_weight(
             f"shape {list(w_c.shape)}; give at least two."
         )
     cells = separation.cell_numbers(instances)
-    classes = jnp.asarray(label, jnp.int32)
+    return _label_and_weight(jnp.asarray(label, jnp.int32), cells, w_c, settings)
+
+
+# One program also where the caller compiles nothing; inside of a program it is inlined.
+@functools.partial(jax.jit, static_argnames="settings", inline=True)
+def _label_and_weight(
+    classes: Int[Array, "H W"],
+    cells: Int[Array, "H W"],
+    w_c: Float[Array, " K"],
+    settings: WeightMapSettings,
+) -> tuple[Int[Array, "H W"], Float[Array, "H W"]]:
     border = jnp.zeros(cells.shape, jnp.float32)
     for k in range(1, len(w_c)):
         border += _border_term(jnp.where(classes == k, cells, 0), settings)
