@@ -1,5 +1,6 @@
 """Scores of cell segmentation: pixel accuracy, IoU, Dice, AP, separated pairs."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +111,7 @@ class CellMetric(NamedTuple):
         return {name: float(value) for name, value in values.items()}
 
 
+@functools.cache  # every config asks
 def metric_names(num_classes: int) -> tuple[str, ...]:
     """Returns the names of all scores that can choose a best model.
 

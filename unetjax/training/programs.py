@@ -146,7 +146,8 @@ def step_config(config: ExperimentConfig) -> ExperimentConfig:
     # Only the cosine schedule reads the number of steps.
     is_cosine = config.optimizer.schedule == "cosine"
     num_steps = config.num_steps if is_cosine else config.optimizer.warmup_steps + 1
-    fixed = {name: getattr(ExperimentConfig(), name) for name in UNREAD_OPTIONS}
+    default = ExperimentConfig()
+    fixed = {name: getattr(default, name) for name in UNREAD_OPTIONS}
     return replace(config, num_steps=num_steps, **fixed)
 
 
