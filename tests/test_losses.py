@@ -1,3 +1,4 @@
+import functools
 from typing import get_args
 
 import jax
@@ -13,8 +14,25 @@ WEIGHTS = jnp.array([1.0, 3.0])
 TRUE = jnp.array([1, 1, 1, 0, 0, 0, 1, 1])
 
 
+@functools.partial(jax.jit, static_argnums=0)  # not one program for each operation
+def compute(loss, *arrays):
+    return loss.value(loss.sums(*arrays))
+
+
 def number(loss, *arrays):
-    return float(loss.value(loss.sums(*arrays)))
+    return float(compute(loss, *arrays))
+
+
+def drawn(*shape, classes=3):
+    """Logits, labels of which some are ignored, and weights, as NumPy arrays."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(*shape, classes)).astype(np.float32)
+    labels = rng.integers(-1, classes, shape, np.int32)
+    return logits, labels, rng.random(shape, np.float32)
+
+
+def on_device(*arrays):
+    return tuple(jnp.asarray(array) for array in arrays)
 
 
 def test_two_pixels_worked_by_hand():
@@ -60,13 +78,15 @@ def test_the_scale_of_the_weights_matters_to_sums_only():
 def test_ignored_pixels_change_nothing(name, reduction):
     """Label -1 and weight 0 are the same as leaving the pixel out, gradient too."""
     loss = losses.build_loss(name, reduction)
-    logits = jnp.concatenate([LOGITS, jnp.array([[9.0, -9.0], [jnp.inf, 0.0]])])
-    logits = logits.at[3].set(jnp.array([1e4, -1e4]))
+    ignored = [[9.0, -9.0], [1e4, -1e4]]
+    logits = jnp.asarray(np.concatenate([LOGITS, ignored]), jnp.float32)
     labels = jnp.array([0, 1, -1, 1])
     weights = jnp.array([1.0, 3.0, 2.0, 0.0])
     expected = number(loss, LOGITS, LABELS, WEIGHTS)
     np.testing.assert_allclose(number(loss, logits, labels, weights), expected, 1e-6)
-    slope = jax.grad(lambda z: loss.value(loss.sums(z, labels, weights)))(logits)
+    slope = np.asarray(
+        jax.jit(jax.grad(lambda z: compute(loss, z, labels, weights)))(logits)
+    )
     assert np.abs(slope[:2]).min() > 0
     np.testing.assert_array_equal(slope[2:], 0)
 
@@ -74,8 +94,9 @@ def test_ignored_pixels_change_nothing(name, reduction):
 @pytest.mark.parametrize("name", get_args(losses.LossName))
 def test_the_loss_without_annotation_is_0(name):
     loss = losses.build_loss(name)
-    value, slope = jax.value_and_grad(
-        lambda z: loss.value(loss.sums(z, -jnp.ones(2, int), WEIGHTS))
+    ignored = jnp.asarray(np.full(2, -1, np.int32))
+    value, slope = jax.jit(
+        jax.value_and_grad(lambda z: compute(loss, z, ignored, WEIGHTS))
     )(LOGITS)
     np.testing.assert_allclose(value, 0, atol=1e-6)
     np.testing.assert_array_equal(slope, 0)
@@ -101,19 +122,20 @@ def test_soft_dice_measures_overlap():
 
 
 @pytest.mark.parametrize("name", get_args(losses.LossName))
-def test_sums_of_shards_make_the_loss_of_the_whole(name, key):
+def test_sums_of_shards_make_the_loss_of_the_whole(name):
     """Uneven weights on the shards: a mean of means would be wrong."""
     loss = losses.build_loss(name)
-    logits = jax.random.normal(key, (6, 5, 3))
-    labels = jax.random.randint(key, (6, 5), -1, 3)
-    weights = jax.random.uniform(key, (6, 5)).at[4:].multiply(10)
-    whole = number(loss, logits, labels, weights)
+    arrays = drawn(6, 5)
+    arrays[2][4:] *= 10
+    whole = number(loss, *on_device(*arrays))
+    sums, value = jax.jit(loss.sums), jax.jit(loss.value)
     parts = [
-        loss.sums(logits[s], labels[s], weights[s]) for s in (slice(4), slice(4, 6))
+        sums(*on_device(*(array[s] for array in arrays)))
+        for s in (slice(4), slice(4, 6))
     ]
-    total = jax.tree.map(jnp.add, *parts)
-    np.testing.assert_allclose(loss.value(total), whole, rtol=1e-5)
-    assert abs(np.mean([loss.value(part) for part in parts]) - whole) > 1e-3
+    total = jax.tree.map(lambda *each: jnp.asarray(np.add(*each)), *parts)
+    np.testing.assert_allclose(value(total), whole, rtol=1e-5)
+    assert abs(np.mean([value(part) for part in parts]) - whole) > 1e-3
 
 
 @pytest.mark.usefixtures("as_installed")
@@ -150,22 +172,24 @@ def test_the_error_of_maps_is_that_of_annotated_cells():
     assert float(ignored.pixels) == 0
 
 
-def test_the_loss_of_a_target_is_that_of_classes_and_maps(key):
-    outputs = jax.random.normal(key, (6, 5, 4))
-    maps = jax.random.uniform(key, (6, 5, 2))
-    labels = jax.random.randint(key, (6, 5), -1, 2)
+def test_the_loss_of_a_target_is_that_of_classes_and_maps():
+    outputs, labels, _ = drawn(6, 5, classes=4)
+    labels, ones = np.minimum(labels, 1), np.ones((6, 5), np.float32)
+    maps = np.random.default_rng(1).random((6, 5, 2), np.float32)
+    arrays = (outputs, labels, ones, maps)
     loss = losses.build_loss(target="distances")
-    whole = number(loss, outputs, labels, jnp.ones((6, 5)), maps)
-    classes = number(losses.build_loss(), outputs[..., :2], labels, jnp.ones((6, 5)))
-    cells = np.asarray(labels) > 0
-    error = np.abs(jax.nn.sigmoid(outputs[..., 2:]) - maps)[cells].sum(-1).mean()
+    whole = number(loss, *on_device(*arrays))
+    classes = number(losses.build_loss(), *on_device(outputs[..., :2], labels, ones))
+    cells, learned = labels > 0, 1 / (1 + np.exp(-outputs[..., 2:]))
+    error = np.abs(learned - maps)[cells].sum(-1).mean()
     np.testing.assert_allclose(whole, classes + error, rtol=1e-5)
+    sums = jax.jit(loss.sums)
     parts = [
-        loss.sums(outputs[s], labels[s], jnp.ones((6, 5))[s], maps[s])
+        sums(*on_device(*(array[s] for array in arrays)))
         for s in (slice(4), slice(4, 6))
     ]
-    total = jax.tree.map(jnp.add, *parts)
-    np.testing.assert_allclose(loss.value(total), whole, rtol=1e-5)
+    total = jax.tree.map(lambda *each: jnp.asarray(np.add(*each)), *parts)
+    np.testing.assert_allclose(jax.jit(loss.value)(total), whole, rtol=1e-5)
 
 
 def test_class_weights_scale_the_plain_mean():
@@ -185,16 +209,17 @@ def test_class_weights_scale_the_plain_mean():
     assert abs(float(dice - losses.soft_dice(LOGITS, LABELS))) > 0.01
 
 
-def test_soft_dice_is_not_the_mean_probability_of_the_true_class(key):
+def test_soft_dice_is_not_the_mean_probability_of_the_true_class():
     """jakeret/tf_unet sums its Dice over the classes, and so gets just that."""
-    logits = jax.random.normal(key, (50, 3))
-    labels = jax.random.randint(key, (50,), 0, 3)
-    probs, one_hot = jax.nn.softmax(logits), jax.nn.one_hot(labels, 3)
+    logits, labels, _ = drawn(50)
+    labels = np.abs(labels)
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    one_hot = np.eye(3, dtype=np.float32)[labels]
     both = (probs * one_hot).sum()
     old = -2 * both / (1e-5 + probs.sum() + one_hot.sum())
-    true = jnp.take_along_axis(probs, labels[:, None], axis=1)
+    true = np.take_along_axis(probs, labels[:, None], axis=1)
     np.testing.assert_allclose(old, -true.mean(), atol=1e-5)
-    ours = losses.soft_dice(logits, labels)
+    ours = losses.soft_dice(*on_device(logits, labels))
     per_class = 2 * (probs * one_hot).sum(0) / (probs.sum(0) + one_hot.sum(0))
     np.testing.assert_allclose(ours, 1 - per_class.mean(), atol=1e-5)
     assert abs(float(ours - (1 + old))) > 1e-3

@@ -9,7 +9,10 @@ from unetjax.data import synthetic
 from unetjax.files import images
 from unetjax.model_io import model_folder
 
-SMALL = ("--set", "model.depth=1", "--set", "tile_size=20")
+SMALL = (
+    *("--set", "model.depth=1", "--set", "tile_size=20"),
+    *("--set", "augmentation.elastic_sigma=0", "--set", "weight_map.w0=0"),
+)
 
 
 def write_colours(folder, indices):

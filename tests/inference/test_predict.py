@@ -262,8 +262,8 @@ def test_valid_crop_is_the_output_without_any_mirrored_pixel(
     geometry = model.geometry
     margin, side = geometry.margin, geometry.input_size(2 * geometry.margin + 20)
     image = random_image(side, side)
-    batch = jnp.asarray(image[np.newaxis])
-    logits = np.asarray(forward(model, params, {}, batch)[0][0])
+    run = jax.jit(forward, static_argnames="model")
+    logits = np.asarray(run(model, params, {}, jnp.asarray(image[np.newaxis]))[0][0])
     if padding == "SAME":
         logits = logits[margin:-margin, margin:-margin]
     valid = functools.partial(

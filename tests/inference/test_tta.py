@@ -102,7 +102,7 @@ def test_rot7_keeps_a_pixelwise_function_up_to_interpolation(
     np.testing.assert_allclose(
         pixelwise(image, tta="rot7"), pixelwise(image), atol=0.01
     )
-    flat = np.full((9, 30), 0.3, np.float32)
+    flat = np.full_like(image, 0.3)  # of the same shape: all programs are there
     np.testing.assert_allclose(pixelwise(flat, tta="rot7"), pixelwise(flat), atol=1e-6)
 
 

@@ -8,6 +8,14 @@ from tests import commands
 from unetjax.evaluation.shifts import SHIFTS
 
 CONFIG = "--config=ml_collections_configs/smoke.py"
+# Fewer and smaller steps, compiled faster.
+SHORT = (
+    "--config.num_steps=4",
+    "--config.evaluate_every=2",
+    "--config.model.depth=1",
+    "--config.augmentation.elastic_sigma=0",
+    "--config.weight_map.w0=0",
+)
 
 
 def launch(name, *args):
@@ -17,7 +25,8 @@ def launch(name, *args):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "a"
-    args = (CONFIG, f"--workdir={workdir}", "--config.optimizer.learning_rate=1e-4")
+    rate = "--config.optimizer.learning_rate=1e-4"
+    args = (CONFIG, *SHORT, f"--workdir={workdir}", rate)
     done = commands.run_program("experiments.train", *args)  # as users start it
     assert done.returncode == 0, done.stderr
     assert "AP at IoU 0.5" in done.stdout
@@ -61,7 +70,7 @@ def test_a_training_needs_a_folder():
 
 
 def test_another_config_is_refused(workdir):
-    done = launch("train", CONFIG, f"--workdir={workdir}")
+    done = launch("train", CONFIG, *SHORT, f"--workdir={workdir}")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "optimizer.learning_rate: 0.0001, now 0.001" in done.stderr

@@ -92,9 +92,9 @@ def test_two_workers_share_a_sweep_and_one_is_killed(tmp_path):
 def test_all_trials_are_scored_at_once(tmp_path):
     """With scores that no training takes, and their spread over seeds."""
     workdir = tmp_path / "s"
-    done = sweep(workdir, "--seeds=2")
+    done = sweep(workdir, "--seeds=2", "--config.num_steps=2")
     assert (workdir / "means.csv").exists(), done.stderr
-    scored = evaluate(workdir, "--scores=tracking")
+    scored = evaluate(workdir, "--config.num_steps=2", "--scores=tracking")
     assert scored.returncode == 0, scored.stderr
     trials, means = scored.stdout.strip().split("\n\n")
     assert [line.split()[:3] for line in trials.splitlines()[:1]] == [

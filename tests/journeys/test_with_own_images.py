@@ -23,7 +23,7 @@ def home(tmp_path_factory):
     for folder in ("images", "masks", "new"):
         (home / folder).mkdir()
     for i in range(4):
-        cells = synthetic.touching_cells(1, i, size=(150, 170), num_cells=17 + i)
+        cells = synthetic.touching_cells(1, i, size=(90, 110), num_cells=7 + i)
         images.write_image(home / "images" / f"{i}.tif", cells.image)
         images.write_labels(home / "masks" / f"{i}_labels.png", cells.instances)
     odd = synthetic.touching_cells(1, 9, size=(97, 203), num_cells=12)
@@ -34,12 +34,12 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(home):
     words = ("train", "images", "masks", "--out", "mymodel")
-    return unetjax(*words, "--steps", 12, "--features", 4, cwd=home)
+    return unetjax(*words, "--steps", 4, "--features", 4, cwd=home)
 
 
 def test_check(home):
     printed = unetjax("check", "images", "masks", cwd=home, run=commands.run_program)
-    assert "4 images 150x170 uint16, 1 channel; masks: numbered cells" in printed
+    assert "4 images 90x110 uint16, 1 channel; masks: numbered cells" in printed
     assert "no problems found" in printed
 
 
@@ -57,9 +57,9 @@ def test_train_says_what_it_does_and_leaves_a_report(home, trained):
 def test_train_again_shows_the_same_scores(home, trained):
     """Nothing is left to do, and the same scores are shown."""
     words = ("train", "images", "masks", "--out", "mymodel")
-    again = unetjax(*words, "--steps", 12, "--features", 4, cwd=home)
+    again = unetjax(*words, "--steps", 4, "--features", 4, cwd=home)
     assert again.partition("AP at")[2] == trained.partition("AP at")[2] != ""
-    assert "mymodel is finished, at step 12" in again
+    assert "mymodel is finished, at step 4" in again
 
 
 def test_predict_and_evaluate(home, trained):

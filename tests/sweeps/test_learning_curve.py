@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.training.runs import CONFIG
+from tests.training.runs import PLAIN
 from unetjax.data import synthetic
 from unetjax.data.splits import Split
 from unetjax.sweeps import learning_curve
@@ -18,7 +18,7 @@ CELLS = [
 SPLIT = Split(CELLS[:3], CELLS[3:4], CELLS[4:])
 
 
-SHORT = replace(CONFIG, num_steps=2, evaluate_every=2)
+SHORT = replace(PLAIN, num_steps=2, evaluate_every=2)
 
 
 @pytest.fixture(scope="module")

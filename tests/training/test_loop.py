@@ -74,7 +74,7 @@ def test_an_interrupted_run_stops_early_at_the_same_step(tmp_path):
 
 
 def test_without_updates_the_initial_network_is_scored_once(tmp_path):
-    config = replace(CONFIG, num_steps=0)
+    config = replace(PLAIN, num_steps=0)
     for _ in range(2):
         trained = loop.train_and_evaluate(config, make_split(), tmp_path / "r")
         assert trained.provenance.step == 0
@@ -143,8 +143,8 @@ def test_a_loss_that_is_not_finite_names_its_images_and_keeps_the_last_save(tmp_
 
 def test_a_collapse_is_logged_and_recorded(tmp_path, caplog):
     """A class of weight 0 is soon never predicted."""
-    weight_map = replace(CONFIG.weight_map, class_balance=(1.0, 0.0))
-    config = replace(CONFIG, num_steps=20, evaluate_every=20, weight_map=weight_map)
+    weight_map = replace(PLAIN.weight_map, class_balance=(1.0, 0.0))
+    config = replace(PLAIN, num_steps=20, evaluate_every=20, weight_map=weight_map)
     loop.train_and_evaluate(config, make_split(), tmp_path / "r")
     (line,) = [
         record
@@ -201,7 +201,7 @@ def test_histograms_show_the_activations_of_a_validation_tile(tmp_path):
             reason="tensorboard, which reads event files, is not installed",
         )
     config = replace(
-        CONFIG, num_steps=2, evaluate_every=1, writers=("tensorboard",), histograms=True
+        PLAIN, num_steps=2, evaluate_every=1, writers=("tensorboard",), histograms=True
     )
     loop.train_and_evaluate(config, make_split(), tmp_path / "a")
     events = reader.EventAccumulator(str(tmp_path / "a/tensorboard"), {"histograms": 0})

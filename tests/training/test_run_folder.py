@@ -6,7 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training.runs import CONFIG, assert_equal_runs, final_state, make_split
+from tests.training.runs import (
+    CONFIG,
+    PLAIN,
+    assert_equal_runs,
+    final_state,
+    make_split,
+)
 from unetjax.data import synthetic
 from unetjax.data.splits import Split
 from unetjax.evaluation import postprocessing_search
@@ -43,7 +49,7 @@ def test_a_run_leaves_config_records_pictures_and_the_best_model(uninterrupted):
 
 
 def test_the_running_mean_of_the_parameters_is_the_model(tmp_path):
-    config = configs.override(CONFIG, {"optimizer.average": 0.9})
+    config = configs.override(PLAIN, {"optimizer.average": 0.9})
     once, resumed = tmp_path / "once", tmp_path / "resumed"
     loop.train_and_evaluate(config, make_split(), once)
     for num_steps in (3, 6):
@@ -65,7 +71,7 @@ def test_the_running_mean_of_the_parameters_is_the_model(tmp_path):
 def test_a_run_starts_from_a_pretrained_model(uninterrupted, tmp_path, average):
     changes = {"pretrained": str(uninterrupted / "model"), "num_steps": 0}
     changes |= {"optimizer.average": average, "model.dropout_rate": 0.0}
-    config = configs.override(CONFIG, changes)
+    config = configs.override(PLAIN, changes)
     started = loop.train_and_evaluate(config, make_split(), tmp_path / "started")
     trained = model_folder.load_model(uninterrupted / "model")
     assert_same_arrays(started.params, trained.params)

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.networks import normal
 from unetjax import losses
 from unetjax.data.batch import Batch
 from unetjax.devices import parallel
@@ -20,18 +21,14 @@ OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 STEP = functools.partial(steps.train_step, model=MODEL, optimizer=OPTIMIZER)
 
 
-def make_batch(key, size):
-    image, label, weight = jax.random.split(key, 3)
-    return Batch(
-        image=jax.random.normal(image, (size, 8, 8, 1)),
-        label=jax.random.randint(label, (size, 4, 4), 0, 2),
-        weight=jax.random.uniform(weight, (size, 4, 4), minval=1.0, maxval=11.0),
-    )
-
-
 @pytest.fixture
-def batch(key):
-    return make_batch(key, 4)
+def batch():
+    rng = np.random.default_rng(0)
+    return Batch(
+        image=normal(4, 8, 8, 1),
+        label=jnp.asarray(rng.integers(0, 2, (4, 4, 4)), jnp.int32),
+        weight=jnp.asarray(rng.uniform(1, 11, (4, 4, 4)), jnp.float32),
+    )
 
 
 def init_state(model, key, batch):
@@ -201,14 +198,18 @@ def test_norms_of_every_array_make_the_norm_of_all(key, batch, state):
 def test_a_loss_of_another_target_than_that_of_the_model_is_refused():
     """The softmax would run over distances as well, and train without complaint."""
     model = UNet(features=1, depth=0, target="distances")
-    image = jnp.zeros((1, 12, 12, 1))
-    optimizer = optax.sgd(0.1)
-    state = steps.init_state(model, optimizer, jax.random.key(0), image)
-    label, weight = jnp.zeros((1, 8, 8), int), jnp.ones((1, 8, 8))
-    batch = Batch(image=image, label=label, weight=weight)
-    update = functools.partial(
-        steps.train_step, state, key=jax.random.key(1), model=model, optimizer=optimizer
+    batch = Batch(
+        image=jnp.zeros((1, 12, 12, 1)),
+        label=jnp.zeros((1, 8, 8), int),
+        weight=jnp.ones((1, 8, 8)),
     )
+    state = init_state(model, jax.random.key(0), batch)
+    step = functools.partial(steps.train_step, model=model, optimizer=OPTIMIZER)
+
+    def update(batch, **options):
+        compiled = jax.jit(functools.partial(step, **options))
+        return compiled(state, batch, jax.random.key(1))
+
     with pytest.raises(ValueError, match="loss must be that of the target 'distances'"):
         update(batch)
     loss = losses.build_loss(target="distances")

@@ -69,9 +69,9 @@ def cut_separation_border(
       >>> cut_separation_border(np.array([[1, 1, 1, 1]]), np.array([[1, 1, 2, 2]]))
       Array([[1, 1, 0, 1]], dtype=int32)
     """
-    classes = jnp.asarray(label, jnp.int32)
-    between = separation_border(instances, rule, label=label)
-    return jnp.where(between & (classes > 0), 0, classes)
+    check_choice("separation_border", rule, SeparationBorder)
+    cells, classes = cell_numbers(instances), jnp.asarray(label, jnp.int32)
+    return _cut(cells, classes, offsets=_NEIGHBOURS[rule])
 
 
 def cell_numbers(
@@ -117,6 +117,17 @@ def _touching(
         same_class = _shifted(classes, offset) == classes
         touching |= (cells > 0) & (other > 0) & (other != cells) & same_class
     return touching
+
+
+@functools.partial(jax.jit, static_argnames="offsets", inline=True)
+def _cut(
+    cells: Int[Array, "H W"],
+    classes: Int[Array, "H W"],
+    *,
+    offsets: tuple[tuple[int, int], ...],
+) -> Int[Array, "H W"]:
+    between = _touching(cells, classes, offsets=offsets)
+    return jnp.where(between & (classes > 0), 0, classes)
 
 
 def _shifted(values: Int[Array, "H W"], offset: tuple[int, int]) -> Int[Array, "H W"]:
