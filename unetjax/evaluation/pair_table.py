@@ -10,7 +10,7 @@ from unetjax.data.folder import FolderReport, Pair
 from unetjax.files import images
 from unetjax.files.names import escape
 from unetjax.files.pages import Metadata
-from unetjax.instances.contacts import count_touching
+from unetjax.metrics import matching
 from unetjax.reporting import console
 
 Row = Mapping[str, int | float | str | None]
@@ -87,7 +87,9 @@ def _measure_pair(pair: Pair, pages: Sequence[Example]) -> Row:
         "least_diameter": float(diameters.min()) if areas.size else None,
         "median_diameter": float(np.median(diameters)) if areas.size else None,
         "largest_diameter": float(diameters.max()) if areas.size else None,
-        "touching_pairs": sum(count_touching(x.instances) for x in pages),
+        "touching_pairs": sum(
+            len(matching.neighbours(x.instances, matching.TOUCHING)) for x in pages
+        ),
         "foreground_share": foreground / annotated if annotated else None,
     }
 

@@ -14,7 +14,7 @@ from unetjax.metrics import metric, overlap
 
 # k / 20 and not arange(0.5, 1, 0.05), whose sixth number is 0.7500000000000002.
 THRESHOLDS = tuple(k / 20 for k in range(10, 20))
-_TOUCHING = 2  # squared distance in pixels: by an edge or a corner
+TOUCHING = 2  # squared distance in pixels: by an edge or a corner
 _CLOSE = 5**2
 
 
@@ -94,8 +94,8 @@ def match(
     iou = overlaps.intersection / overlaps.union
     matched = np.zeros(num_true + 1, bool)
     matched[overlaps.true[assign(overlaps, 0.5)] + 1] = True
-    touching = _neighbours(true_cells, _TOUCHING)
-    close = _neighbours(true_cells, _CLOSE)
+    touching = neighbours(true_cells, TOUCHING)
+    close = neighbours(true_cells, _CLOSE)
     return Matches(
         tp=tp,
         fp=num_predicted - tp,
@@ -238,13 +238,21 @@ def _largest_matching(
     return partner[true] == predicted
 
 
-def _neighbours(
+def neighbours(
     cells: Int[np.ndarray, "H W"], squared_distance: int
 ) -> Int[np.ndarray, "N 2"]:
     """Returns the pairs of cells whose nearest pixel centres are within a distance.
 
     The nearest pixels of two cells lie on their rims: any other pixel has, among its
     four neighbours, one of the same cell that is nearer.
+
+    Args:
+      cells: Number of the cell of every pixel, 0 outside of cells.
+      squared_distance: In square pixels; `TOUCHING` is an edge or a corner.
+
+    Example:
+      >>> neighbours(np.array([[1, 1, 0, 3], [0, 0, 2, 0]]), TOUCHING).tolist()
+      [[1, 2], [2, 3]]
     """
     reach = math.isqrt(squared_distance)
     padded = np.pad(cells, reach)
