@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from unetjax.metrics import matching
 from unetjax.model_io import model_folder
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
+from unetjax.targets import encode
 
 
 def blocks(size=4):
@@ -66,6 +69,31 @@ def test_a_watershed_is_chosen_where_no_threshold_separates_cells():
     assert choice.settings.method == "watershed"
     assert choice.settings.seeds == "distance"
     assert choice.after > choice.before == 0.05
+
+
+def test_seeds_of_maps_are_chosen_and_their_smoothing_is_kept():
+    example = blocks()
+    maps = encode.encode(example.instances, "distances")
+    foreground = (example.label > 0).astype(np.float32)
+    foreground[2:6, 6] = 1  # the gap: components would be one cell
+    given = InstanceSettings(
+        method="watershed",
+        seeds="maps",
+        seed_threshold=0.95,
+        smoothing=0.5,
+        relative_smoothing=0.1,
+    )
+    choice = postprocessing_search.search(
+        [example],
+        [Outputs(outputs_of(foreground).probs, maps)],
+        given,
+        target="distances",
+        metric="ap50",
+    )
+    assert choice.before < choice.after == 1
+    assert choice.settings.seed_threshold < 0.95
+    kept = replace(choice.settings, seed_threshold=0.95)
+    assert replace(kept, threshold=0.5, min_size=0) == given
 
 
 def test_the_given_settings_are_kept_unless_others_are_better():
