@@ -265,10 +265,7 @@ def _plain_unet(
         num_threads=machine.num_threads(),
         min_size=config.instances.min_size,
     )
-    return {
-        name: [predict(example) for example in examples]
-        for name, examples in sets.items()
-    }, num_steps
+    return _predict_all(predict, sets), num_steps
 
 
 def _stardist(
@@ -284,10 +281,11 @@ def _stardist(
         seed=seed,
         num_threads=machine.num_threads(),
     )
-    return {
-        name: [predict(example) for example in examples]
-        for name, examples in sets.items()
-    }, num_steps
+    return _predict_all(predict, sets), num_steps
+
+
+def _predict_all(predict: Callable[[Example], Segmentation], sets: Sets) -> Predictions:
+    return {name: [predict(each) for each in sets[name]] for name in sets}
 
 
 def _in_new_process(

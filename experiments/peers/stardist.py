@@ -50,11 +50,12 @@ def train(
         first update, in which TensorFlow compiles the network.
       minutes: Time of training.
       seed: Seed of the weights, the patches and the augmentation.
-      num_threads: Cores to use; the first training of a process decides.
+      num_threads: Cores to use.
+
+    Raises:
+      RuntimeError: If TensorFlow was used before in this process.
     """
-    # TensorFlow refuses a change after its first operation.
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(num_threads)
+    tf.config.threading.set_intra_op_parallelism_threads(num_threads)
     keras.utils.set_random_seed(seed)
     side = min(_PATCH, *(n // _UNIT * _UNIT for e in train for n in e.label.shape))
     settings = Config2D(
