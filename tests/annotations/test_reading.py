@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import tifffile
+from skimage import draw
 
 from unetjax.annotations import polygons, reading
 from unetjax.cli import main
@@ -143,6 +144,18 @@ def test_pixels_are_those_whose_centre_is_inside():
             at = x0 + (rows - y0) / (y1 - y0) * (x1 - x0)
             crossings += meets & (at < columns)
         np.testing.assert_array_equal(found, crossings % 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pixels_are_those_of_scikit_image(seed):
+    """Of a star with random corners, parts of which lie beyond the image."""
+    rng = np.random.default_rng(seed)
+    angle = np.sort(rng.uniform(0, 2 * np.pi, 15))
+    radius = rng.uniform(3, 25, (15, 1))
+    ring = [12.3, 17.1] + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    drawn = polygons.draw([polygons.Outlined([[ring]])], (1, 30, 40), "a.json")[0]
+    expected = draw.polygon2mask((30, 40), ring[:, ::-1] - 0.5)
+    np.testing.assert_array_equal(drawn > 0, expected)
 
 
 def archive(**files):

@@ -137,6 +137,8 @@ def _fill(
     rings: Sequence[Ring], height: int, width: int
 ) -> tuple[tuple[int, int, int, int], Bool[np.ndarray, "h w"]]:
     """Returns the box of outlines, and which of its pixels they surround."""
+    # `skimage.draw.polygon` finds the same pixels, in over 100 times the time for
+    # outlines of hundreds of corners.
     box = top, left, bottom, right = _box(rings, height, width)
     toggles = np.zeros((bottom - top, right - left + 1), np.int32)
     for ring in rings:

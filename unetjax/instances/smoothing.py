@@ -31,10 +31,11 @@ def smooth(
 ) -> Float[np.ndarray, "H W *E"]:
     """Returns maps after a Gaussian filter whose width grows with the cells.
 
-    Where the largest disc in the foreground whose centre is within 1.5 times its radius
-    r of a pixel has a radius such that `relative` r is nearest to 2, 4, ... 32 times
-    `deviation` (or one pixel, if that is more), the filter has that width; elsewhere it
-    has `deviation`.
+    The standard deviation is about `relative` times the radius of the largest disc in
+    the foreground near a pixel, rounded to 2, 4, ... 32 times `deviation` (or times one
+    pixel, if that is more). It is `deviation` in small cells and in the background.
+    Near are discs whose centre is within 1.5 radii, so that a cell has one filter but
+    for its ends.
 
     Args:
       maps: One or more maps of an image.
@@ -105,7 +106,6 @@ def _doubled(
     array: Float[np.ndarray, "h w E"], axis: int
 ) -> Float[np.ndarray, "H W E"]:
     """Twice as many values along an axis, interpolated linearly."""
-    # `ndimage.zoom` takes ten times as long.
     x = np.moveaxis(array, axis, 0)
     before, after = np.concatenate([x[:1], x[:-1]]), np.concatenate([x[1:], x[-1:]])
     pairs = np.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=1)
