@@ -14,7 +14,7 @@ _ENDINGS = {"onnx": ".onnx", "stablehlo": ".stablehlo", "bioimageio": ".zip"}
 _DESCRIPTION = """\
 Write a trained model for another runtime: as ONNX, for onnxruntime, OpenVINO, MATLAB
 and others, as StableHLO, for JAX without unetjax, or as a bioimage.io package, for
-Fiji, QuPath, ilastik and others. ONNX and StableHLO map tiles that are scaled as in
+tools that read those. ONNX and StableHLO map tiles that are scaled as in
 training to probabilities; a package takes images as stored, and describes how they are
 scaled and cut into tiles. What is written was run before, and compared with the model.
 """

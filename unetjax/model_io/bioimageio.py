@@ -1,4 +1,4 @@
-"""Packages for bioimage.io: a model that Fiji, QuPath, ilastik and others can run.
+"""Packages for bioimage.io: a model with test data and a description of its inputs.
 
 A package is a zip of an ONNX model, one input with its output, and a description that
 says which images the model takes and how these are scaled (specification 0.5).
