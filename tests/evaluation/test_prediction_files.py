@@ -10,8 +10,9 @@ import pytest
 
 from tests import commands
 from unetjax.evaluation import prediction_files
-from unetjax.evaluation.prediction_record import RECORD
+from unetjax.evaluation.prediction_record import RECORD, recorded_sources
 from unetjax.files import folders, images
+from unetjax.files.pages import Metadata
 from unetjax.inference.segment import Segmentation
 
 RNG = np.random.default_rng(0)
@@ -204,3 +205,15 @@ def test_records_without_outlines_are_those_of_earlier_versions(tmp_path):
     write(tmp_path / "o", IMAGES[:1])
     origin = json.loads((tmp_path / "o" / RECORD).read_text().splitlines()[0])
     assert "rois" not in origin["origin"]
+
+
+def test_the_record_knows_the_files_of_the_images(tmp_path):
+    """Also after folder and images were moved together."""
+    (tmp_path / "study").mkdir()
+    path = tmp_path / "study" / "a.png"
+    images.write_image(path, IMAGES[0][1])
+    write(tmp_path / "study" / "out", [(*IMAGES[0], Metadata(), path), IMAGES[1]])
+    (tmp_path / "study").rename(tmp_path / "moved")
+    sources = recorded_sources(tmp_path / "moved" / "out")
+    assert list(sources) == ["a"]
+    assert sources["a"].samefile(tmp_path / "moved" / "a.png")

@@ -192,6 +192,7 @@ def run(options: argparse.Namespace) -> int:
             name,
             functools.partial(_read, read, path, metadata.is_stack),
             metadata,
+            path,
         )
         for name, path in named
         if (name, path) not in large

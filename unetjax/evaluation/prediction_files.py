@@ -35,11 +35,13 @@ class Input(NamedTuple):
       name: What the names of its results begin with.
       image: The image, or a stack of images, or a function that reads it.
       metadata: What its file says about it; results keep pixel size and axes.
+      source: Its file, which the record names.
     """
 
     name: str
     image: Images | Callable[[], Images]
     metadata: Metadata = Metadata()
+    source: pathlib.Path | None = None
 
 
 class Written(NamedTuple):
@@ -161,7 +163,7 @@ def write_all(
             inspect(given.name, pages, predictions)
         start()
         files = outputs[given.name]
-        record.begin(given.name, digest, files.names)
+        record.begin(given.name, digest, files.names, given.source)
         _write(pages, predictions, files, instances=instances, metadata=given.metadata)
         if files.uncertainty is not None:
             stack = np.stack(variances)[..., np.newaxis]

@@ -118,10 +118,25 @@ class PredictionRecord:
             for name, each in entry["files"].items()
         )
 
-    def begin(self, image: str, digest: str, names: Sequence[str]) -> None:
-        """Notes that the files of an image are about to be written."""
-        files = dict.fromkeys(names)
-        self._append({"image": image, "input": digest, "files": files})
+    def begin(
+        self,
+        image: str,
+        digest: str,
+        names: Sequence[str],
+        source: pathlib.Path | None = None,
+    ) -> None:
+        """Notes that the files of an image are about to be written.
+
+        Args:
+          image: What the names of its results begin with.
+          digest: Hash of its pixels.
+          names: The files.
+          source: The file of the image, from which `recorded_sources` finds it again.
+        """
+        entry = {"image": image, "input": digest, "files": dict.fromkeys(names)}
+        if source is not None:
+            entry["source"] = _relative(source, self._folder)
+        self._append(entry)
 
     def end(self, image: str) -> None:
         """Notes the contents of the files of an image."""
@@ -164,6 +179,27 @@ def recorded_origin(folder: pathlib.Path) -> Mapping[str, Any]:
         if "origin" in entry:
             return entry["origin"]
     return {}
+
+
+def recorded_sources(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns the file of each image of which a folder has results, by their name.
+
+    Records of earlier versions know none. The files may have gone since.
+    """
+    return {
+        entry["image"]: folder.resolve() / entry["source"]
+        for entry in _read(folder / RECORD)
+        if isinstance(entry.get("source"), str)
+    }
+
+
+def _relative(path: pathlib.Path, folder: pathlib.Path) -> str:
+    """Returns a path from a folder, so that both can be moved together."""
+    path = path.resolve()
+    try:
+        return pathlib.Path(os.path.relpath(path, folder.resolve())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return path.as_posix()
 
 
 def _read(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from unetjax.data.checks import in_pixels
 from unetjax.data.examples import IGNORED, Example
 from unetjax.data.mask_formats import MaskFormat, MaskType
 from unetjax.files import images, names
-from unetjax.inference.segment import Segmentation
+from unetjax.inference.segmentation import Segmentation
 
 _FIELDS_OF_VIEW = ("", "_mask", "_masks", "_fov", "_FOV")
 # `labels`: classes or numbered cells. `membranes` and `foreground`: probabilities, or
@@ -80,8 +80,8 @@ def read(
       ValueError: If files cannot be paired or read, or differ in pages or size.
     """
     labels = read_as == "labels"
-    pairs, warnings = _pair(predicted, truth, labels=labels, partial=partial)
-    true = [_read_truth(*paths) for paths in pairs]
+    pairs, warnings = pair_files(predicted, truth, labels=labels, partial=partial)
+    true = [read_truth(*paths) for paths in pairs]
     outlined = any(reading.is_annotation(path) for path, _ in pairs)
     true_type: MaskType = "instances" if outlined else mask_type
     if outlined and mask_type == "classes":
@@ -100,7 +100,7 @@ def read(
         meaning = f"truth: {known.description}"
     else:
         masks = [list(images.read_label_stack(path)) for _, path in pairs]
-        known, own = _formats(
+        known, own = infer_formats(
             pages,
             [page for stack in masks for page in stack],
             mask_type,
@@ -111,7 +111,8 @@ def read(
         )
         num_classes = max(known.num_classes, own.num_classes)
         found = [
-            [_segmentation(mask, own, num_classes) for mask in stack] for stack in masks
+            [to_segmentation(mask, own, num_classes) for mask in stack]
+            for stack in masks
         ]
         meaning = f"truth: {known.description}; predictions: {own.description}"
     fields = _fields_of_view(truth, within) if within is not None else {}
@@ -137,10 +138,21 @@ def read(
     return ScoredFiles(scored, meaning, [*warnings, *known.doubts])
 
 
-def _pair(
+def pair_files(
     predicted: pathlib.Path, truth: pathlib.Path, *, labels: bool, partial: bool
 ) -> tuple[list[_Paths], list[str]]:
-    """Returns the files of truths and predictions, and warnings about the others."""
+    """Returns the files of truths and predictions, and warnings about the others.
+
+    Args:
+      predicted: See `read`, as for `truth` and `partial`.
+      truth: Folder of true masks, or one file.
+      labels: Whether predictions are masks or label images, not probabilities.
+      partial: Whether true masks without a prediction are left out.
+
+    Raises:
+      FileNotFoundError: If a folder or file does not exist.
+      ValueError: If a truth has no prediction, or several.
+    """
     if truth.is_file() and predicted.is_file():
         return [(truth, predicted)], []
     pictures = (names.OVERLAY, names.UNCERTAINTY)
@@ -192,10 +204,14 @@ def _stem(path: pathlib.Path) -> str:
     return folder.outlined_stem(path) if is_outlined else names.stem(path)
 
 
-def _read_truth(
+def read_truth(
     path: pathlib.Path, predicted: pathlib.Path
 ) -> list[Int32[np.ndarray, "H W"]]:
-    """Returns the pages of a true mask; polygons have the size of the prediction."""
+    """Returns the pages of a true mask; polygons have the size of the prediction.
+
+    Raises:
+      ValueError: If a file cannot be read.
+    """
     if not reading.is_annotation(path):
         return list(images.read_label_stack(path))
     count, height, width, _ = images.read_stack(predicted).shape
@@ -226,7 +242,7 @@ def _fields_of_view(
     return dict(folder.pair(truth, within, naming=naming))
 
 
-def _formats(
+def infer_formats(
     true: Sequence[Int[np.ndarray, "_ _"]],
     masks: Sequence[Int[np.ndarray, "_ _"]],
     mask_type: MaskType,
@@ -240,6 +256,18 @@ def _formats(
 
     The truth decides. Predictions of background and foreground fit every truth of
     these two or of cells, and numbered cells fit background and foreground.
+
+    Args:
+      true: True masks.
+      masks: Predictions.
+      mask_type: What the numbers mean, in both.
+      true_type: What they mean in the truth: polygons are cells.
+      ignore: The number of unannotated pixels in the truth.
+      truth: What messages call the true masks.
+      predicted: What they call the predictions.
+
+    Raises:
+      ValueError: If the numbers contradict the types or each other.
     """
     known = mask_formats.infer_mask_format(true, true_type, ignore=ignore, where=truth)
     is_binary = len(_numbers(masks)) < 3
@@ -273,7 +301,7 @@ def _numbers(masks: Sequence[Int[np.ndarray, "_ _"]]) -> set[int]:
     return values - {IGNORED}
 
 
-def _segmentation(
+def to_segmentation(
     mask: Int[np.ndarray, "H W"], mask_format: MaskFormat, num_classes: int
 ) -> Segmentation:
     """Returns a mask or label image as a prediction of probabilities 0 and 1."""

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
@@ -17,25 +17,12 @@ from unetjax.inference.predict import (
     predict,
     split,
 )
+from unetjax.inference.segmentation import Segmentation
 from unetjax.inference.tta import TTA
 from unetjax.instances.components import instances_from_probs
 from unetjax.network.unet import num_input_channels
 
 _RESCALES = 2  # of an image until its objects have the size of those of training
-
-
-class Segmentation(NamedTuple):
-    """The segmentation of an image.
-
-    Attributes:
-      probs: Probability of every class, background first.
-      label: Most probable class of every pixel.
-      instances: Number of the cell of every pixel, 0 outside.
-    """
-
-    probs: Float[np.ndarray, "H W K"]
-    label: Int[np.ndarray, "H W"]
-    instances: Int[np.ndarray, "H W"]
 
 
 def segment(

@@ -60,7 +60,13 @@ class Record(Protocol):
         """Returns whether an image has all its results."""
         ...
 
-    def begin(self, image: str, digest: str, names: Sequence[str]) -> None:
+    def begin(
+        self,
+        image: str,
+        digest: str,
+        names: Sequence[str],
+        source: pathlib.Path | None = None,
+    ) -> None:
         """Notes that the results of an image are about to be written."""
         ...
 
@@ -150,7 +156,7 @@ class LargeFile:
                 return None
             start()
             done = self._segment_all(stack, digests, parts, origin, overwrite=overwrite)
-            record.begin(self.name, digest, self.names)
+            record.begin(self.name, digest, self.names, self.path)
             outputs = [folder / name for name in self.names]
             for each in outputs:
                 _delete(each)  # of this record, or to be overwritten

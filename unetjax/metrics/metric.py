@@ -5,7 +5,6 @@ import operator
 from collections.abc import Iterable
 from typing import Protocol, TypeVar, runtime_checkable
 
-import jax
 import numpy as np
 from jaxtyping import Real, Shaped
 
@@ -60,8 +59,10 @@ def check_probability(probability: Real[np.ndarray, "..."]) -> None:
 
 
 def add_fields(one: State, other: State) -> State:
-    """Returns the sum of two states, field by field."""
-    return jax.tree.map(operator.add, one, other)
+    """Returns the sum of two states, field by field; fields may be states as well."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return type(one)(*map(add_fields, one, other))
+    return operator.add(one, other)
 
 
 def merge_all(metrics: Iterable[AnyMetric]) -> AnyMetric:
