@@ -19,7 +19,7 @@ FLOORS = (
     {"data", "inference", "reporting"},
     {"model_io", "large"},
     {"evaluation"},
-    {"training"},
+    {"training", "viewer"},
     {"sweeps"},
     {"cli"},
     {"__main__"},

@@ -109,6 +109,7 @@ def test_commands():
             "input",
             "model",
         ],
+        "view": ["--images", "--masks", "--no-browser", "--port", "out"],
         "import": ["--padding", "--scaling", "file", "model"],
         "export": [
             *("--author", "--cite", "--format", "--license"),

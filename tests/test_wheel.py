@@ -25,6 +25,7 @@ package = pathlib.Path(unetjax.__file__).parent
 assert package.is_relative_to(sys.argv[1]), package
 assert (package / "py.typed").exists()
 assert (package / "__init__.pyi").exists()
+assert (package / "viewer" / "page" / "main.js").exists()
 
 network = unetjax.UNet(features=2, depth=1)
 init = jax.jit(lambda key: network.init(key, jnp.zeros((1, 20, 20, 1)), train=False))

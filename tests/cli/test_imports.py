@@ -25,10 +25,10 @@ print(json.dumps([status, sorted({name.split(".")[0] for name in sys.modules})])
 """
 
 
-def run(*words):
+def run(*words, code=CODE):
     """Status, output and imported libraries of a command in a fresh interpreter."""
     done = subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, words)],
+        [sys.executable, "-c", code, *map(str, words)],
         capture_output=True,
         text=True,
         check=True,
@@ -67,6 +67,33 @@ def test_check_computes_without_jax(tmp_path):
     status, printed, libraries = run("check", tmp_path / "images", tmp_path / "masks")
     assert status == 0
     assert "numbered cells, 5 to 5 per image" in printed
+    assert not libraries & HEAVY
+
+
+def test_view_serves_without_jax(tmp_path):
+    """With scores of true masks; the process is stopped when it is ready."""
+    for name in ("images", "masks", "out"):
+        (tmp_path / name).mkdir()
+        ending = "_labels" if name == "out" else ""
+        cells = np.eye(16, dtype=np.uint8)
+        tifffile.imwrite(tmp_path / name / f"a{ending}.tif", cells)
+    code = CODE.replace(
+        "status =",
+        """
+import os, signal, socketserver
+from unetjax.viewer import ranking
+def stop(server):
+    assert server.site._ranking.wait().values == [1.0]
+    os.kill(os.getpid(), signal.SIGINT)
+socketserver.BaseServer.service_actions = stop
+status =""",
+    )
+    words = ("--images", tmp_path / "images", "--masks", tmp_path / "masks")
+    status, printed, libraries = run(
+        "view", tmp_path / "out", *words, "--no-browser", code=code
+    )
+    assert status == 0
+    assert "1 image: http://127.0.0.1:" in printed
     assert not libraries & HEAVY
 
 

@@ -19,6 +19,7 @@ from unetjax.cli import (
     predict,
     terminal,
     train,
+    view,
 )
 from unetjax.cli.command import ArgumentParser, parse_args, run_command
 from unetjax.suggestions import suggest
@@ -30,11 +31,13 @@ Segment images with a U-Net that is trained on a few annotated ones.
   unetjax check images/ masks/                 summarise a data set, list its problems
   unetjax train images/ masks/ --out mymodel   train a model; run again to resume
   unetjax predict mymodel new/*.tif --out out  segment images of any size
+  unetjax view out/                            look through predictions in a browser
   unetjax evaluate out/ truth/                 score predictions
   unetjax info mymodel                         describe a model
   unetjax export mymodel mymodel.onnx          write a model for another runtime
   unetjax import weights.pth mymodel           make a model of a PyTorch U-Net
 """
+_COMMANDS = (demo, check, train, predict, view, evaluate, info, export, importing)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +60,7 @@ def make_parsers() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     parser.add_argument("--version", action="version", version=f"unetjax {version}")
     terminal.add_completion(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (demo, check, train, predict, evaluate, info, export, importing):
+    for command in _COMMANDS:
         command.add_parser(commands)
     for each in commands.choices.values():
         terminal.add_verbosity(each)

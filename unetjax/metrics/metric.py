@@ -1,9 +1,8 @@
 """The `Metric` protocol: counts that merge over images, divided once by `compute`."""
 
 import functools
-import operator
 from collections.abc import Iterable
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Real, Shaped
@@ -62,7 +61,8 @@ def add_fields(one: State, other: State) -> State:
     """Returns the sum of two states, field by field; fields may be states as well."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return type(one)(*map(add_fields, one, other))
-    return operator.add(one, other)
+    count: Any = one
+    return count + other
 
 
 def merge_all(metrics: Iterable[AnyMetric]) -> AnyMetric:

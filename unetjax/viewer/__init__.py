@@ -1,0 +1,1 @@
+"""A web page on this machine to look through images and their segmentation."""
