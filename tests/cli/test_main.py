@@ -525,7 +525,7 @@ def test_closed_output_ends_without_traceback(annotated):
         (["trian"], "there is no command 'trian'; did you mean train?"),
         (
             ["segment"],
-            "'segment'; accepted are demo, check, train, predict, evaluate, info, exp",
+            "'segment'; accepted are demo, check, train, predict, view, evaluate, ",
         ),
         # Required arguments are missing as well: the misspelt one may be one of them.
         (["train", "--otu", "a"], "there is no option '--otu'; did you mean --out?"),
