@@ -47,7 +47,9 @@ def limit() -> int:
 
     This is what JAX may use of a GPU or TPU. On a CPU it is half of the memory of the
     machine, as other programs and the data need memory as well. It is constant while a
-    program runs.
+    program runs, except where the addresses of the process are limited (`ulimit -v`):
+    then it is a quarter of those that are left, as XLA takes more than twice as many
+    addresses as memory.
 
     Raises:
       ValueError: If the memory cannot be determined, as on Windows.
@@ -61,7 +63,8 @@ def limit() -> int:
             "the memory of this machine cannot be determined; set tile_size and "
             "batch_size by hand."
         )
-    return installed // 2
+    left = limits.addresses_left()
+    return installed // 2 if left is None else min(installed // 2, left // 4)
 
 
 def is_exhausted(error: Exception) -> bool:

@@ -7,6 +7,7 @@ import pathlib
 import stat
 
 _CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")
+_TAKEN = pathlib.Path("/proc/self/statm")  # its first number: pages of addresses
 
 MAX_RATIO = 10_000  # decoded bytes for each byte of the file; deflate reaches 1,032
 
@@ -79,6 +80,23 @@ def address_space() -> int | None:
         return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else limit
+
+
+def addresses_left() -> int | None:
+    """Returns how many bytes of addresses this process may still take; None if there is
+    no limit.
+
+    A program that takes more is ended by the system, not by an exception, where a
+    library in C++ asks for them.
+    """
+    limit = address_space()
+    if limit is None:
+        return None
+    try:
+        taken = int(_TAKEN.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # no such file on macOS
+        return limit
+    return max(limit - taken, 0)
 
 
 def format_bytes(num_bytes: int) -> str:

@@ -211,7 +211,11 @@ class LargeFile:
 def _describe(
     stack: Stack, path: pathlib.Path, trained: Network, *, instances: bool
 ) -> None:
-    """Says what a segmentation will take."""
+    """Says what a segmentation will take, and refuses what a limit forbids.
+
+    Raises:
+      MemoryError: If the addresses of this process are limited to less.
+    """
     source = stack.sources[0]
     grid = Grid(source.height, source.width)
     needed = segmenting.needs(grid, trained, instances=instances)
@@ -223,6 +227,13 @@ def _describe(
         f"{count * grid.num_blocks:,}",
         *(limits.format_bytes(n) for n in (needed.memory, count * needed.disk)),
     )
+    left = limits.addresses_left()
+    if left is not None and needed.memory > left:
+        raise MemoryError(
+            f"{path} takes {limits.format_bytes(needed.memory)} of memory, and this "
+            f"process may take {limits.format_bytes(left)} more; raise the limit "
+            "(ulimit -v)."
+        )
 
 
 def _write_labels(

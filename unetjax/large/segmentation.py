@@ -1,5 +1,6 @@
 """Segmentation of large images, block by block; an interrupted one is resumed."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Integer
 
+from unetjax.devices import memory as device_memory
 from unetjax.files import folders, json_files
 from unetjax.inference import predict
 from unetjax.inference import tta as test_time
@@ -68,6 +70,8 @@ def needs(grid: Grid, trained: Network, *, instances: bool, num_done: int = 0) -
     block = min(grid.size + 256, grid.height) * min(grid.size + 256, grid.width)
     outputs = 4 * trained.model.num_outputs
     memory = _BYTES_OF_PROGRAM + 32 * _BATCH_VALUES
+    with contextlib.suppress(ValueError):  # the memory cannot be determined
+        memory = min(memory, _BYTES_OF_PROGRAM + device_memory.limit())
     memory += block * (_BYTES_A_PIXEL + 3 * outputs)
     left = 1 - num_done / grid.num_blocks
     return Needs(memory, int(pixels * (outputs * left + (34 if instances else 0))))
