@@ -2,6 +2,7 @@ import inspect
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from unetjax.data import mask_formats
 
@@ -89,7 +90,7 @@ def test_unannotated_pixels_are_no_cells_and_no_class():
         example = mask_formats.to_example(CELLS[..., None], stripes[0], "a", found)
         assert set(example.label[CELLS == 1]) == {-1}
     # 255 is the number of a cell where there are so many.
-    many = [np.arange(256).reshape(16, 16)]
+    many = [np.kron(np.arange(256).reshape(16, 16), np.ones((3, 3), int))]
     assert "255 to 255 per image" in mask_formats.infer_mask_format(many).description
 
 
@@ -157,6 +158,52 @@ def test_a_smoothed_mask_is_refused(rim):
         mask_formats.infer_mask_format([mask])
     assert mask_formats.infer_mask_format([mask], "instances").mask_type == "instances"
     assert mask_formats.infer_mask_format([CELLS * 100]).mask_type == "instances"
+
+
+def test_a_mask_whose_values_grow_from_pixel_to_pixel_is_refused():
+    """Strong smoothing leaves few pixels of 255, and every value up to there."""
+    y, x = np.mgrid[:60, :60]
+    mask = (300 * np.exp(-((y - 30) ** 2 + (x - 30) ** 2) / 200)).clip(0, 255)
+    masks = [np.roll(mask, i, 0).astype(np.uint8).astype(np.int32) for i in range(3)]
+    masks.append(np.arange(256).repeat(2).reshape(16, 32).astype(np.int32))
+    with pytest.raises(ValueError, match="on the rim between 0 and 255: they were"):
+        mask_formats.infer_mask_format(masks)
+
+
+def test_slips_of_the_pen_in_a_mask_of_0_and_255_are_no_class():
+    """Else 255 would be what is not annotated, and a single pixel the foreground."""
+    mask = 255 * (np.kron(CELLS, np.ones((3, 3), np.int32)) > 0)
+    mask[0, 1:3] = 1
+    with pytest.raises(
+        ValueError, match=r"^masks/ has masks of 0 and 255, and 1 in 2 "
+    ):
+        mask_formats.infer_mask_format([mask], where="masks/")
+    mask[1, 1:3] = 1
+    (doubt,) = mask_formats.infer_mask_format([mask]).doubts
+    assert doubt.startswith("Not annotated are ")
+    assert "more than the 4 of" in doubt
+    rim = np.where(mask == 255, 1, 0)
+    rim[0] = 255  # a slip that is not annotated does no harm
+    assert not mask_formats.infer_mask_format([rim]).doubts
+
+
+@pytest.mark.parametrize(("top", "has_doubt"), [(255, 1), (65535, 1), (400, 0)])
+def test_the_largest_number_of_a_type_may_be_no_cell(top, has_doubt):
+    cells = np.where(CELLS == 2, top, CELLS + 50 * (CELLS > 0))
+    cells[CELLS == 0] = 0
+    cells[-1, 1] = 3
+    doubts = mask_formats.infer_mask_format([cells], "instances").doubts
+    assert sum(f"use --ignore={top} if" in each for each in doubts) == has_doubt
+
+
+def test_a_label_image_that_was_interpolated_is_doubted():
+    disc = np.hypot(*(np.mgrid[:18, :18] - 8.5)) < 7
+    labels = np.kron(np.arange(9).reshape(3, 3), disc)
+    scaled = ndimage.zoom(labels, 0.7, order=1).astype(np.int32)
+    found = mask_formats.infer_mask_format([scaled])
+    assert any("scale masks by nearest neighbours" in each for each in found.doubts)
+    whole = mask_formats.infer_mask_format([ndimage.zoom(labels, 0.7, order=0)])
+    assert not any("nearest" in each for each in whole.doubts)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ MaskType = Literal["auto", "instances", "classes"]
 
 _VOID = 255  # what Pascal VOC writes where nothing is annotated
 _FEW = 10  # numbers: more of them are cells
+_SLIVER = 4  # pixels of a piece that interpolation between two numbers has made
 _STRAY = 2  # pixels of a number that a slip of the pen has made
 
 
@@ -79,10 +80,14 @@ def infer_mask_format(
     check_choice("mask_type", mask_type, MaskType)
     values: set[int] = set().union(*(np.unique(mask).tolist() for mask in masks))
     if ignore is None:
-        ignored = {IGNORED} | ({_VOID} if _has_void(values) else set())
+        has_void = _has_void(values)
+        if has_void:
+            _check_void(masks, values, where)
+        ignored = {IGNORED} | ({_VOID} if has_void else set())
     else:
         ignored = {IGNORED, ignore}
     present = sorted(values - ignored)
+    doubts = _large_void(masks) if ignore is None and _VOID in ignored else []
     masks = [np.where(np.isin(mask, [*ignored]), 0, mask) for mask in masks]
     inferred: MaskType = mask_type
     if mask_type == "auto":
@@ -103,7 +108,11 @@ def infer_mask_format(
         found = _instance_format(masks, present, where)
     else:
         found = _class_format(present, where)
-    doubts = [*_strays(masks)]
+    doubts += [
+        *_strays(masks),
+        *_wrapped(present, found),
+        *_slivers(masks, len(present)),
+    ]
     if ignore is not None and ignore not in values:
         doubts.append(f"No mask has a pixel of {ignore}, which --ignore names.")
     if mask_type == "auto" and len(present) > 2:
@@ -152,29 +161,49 @@ def _has_void(values: set[int]) -> bool:
     return is_above and len(below) > 1 and below == set(range(len(below)))
 
 
+def _check_void(
+    masks: Sequence[Int[np.ndarray, "_ _"]], values: set[int], where: str
+) -> None:
+    """Refuses masks of 0 and 255 in which slips of the pen look like classes."""
+    others = values - {IGNORED, 0, _VOID}
+    largest = max(np.count_nonzero(mask == each) for each in others for mask in masks)
+    if largest <= _STRAY and any(np.any(mask == _VOID) for mask in masks):
+        listed = checks.listed([str(value) for value in sorted(others)])
+        raise ValueError(
+            f"{where} has masks of 0 and {_VOID}, and {listed} in {_STRAY} pixels or "
+            f"fewer of a mask; set these to 0 or {_VOID}, or use --ignore={IGNORED} or "
+            f"--ignore={_VOID} to say whether {_VOID} is annotated."
+        )
+
+
 def _check_sharp(
     masks: Sequence[Int[np.ndarray, "_ _"]], present: Sequence[int], where: str
 ) -> None:
     """Refuses masks whose other values lie on the rim of the foreground.
 
-    Smoothing and scaling of a mask of 0 and 255 make them.
+    Smoothing and scaling of a mask of 0 and 255 make them. Where these are not near the
+    foreground, as of strong smoothing, they grow towards it from pixel to pixel.
     """
-    if len(present) < 3 or present[0] < 0 or present == list(range(len(present))):
+    is_gapless = present == list(range(len(present)))
+    if len(present) < 3 or present[0] < 0 or (is_gapless and len(present) <= _FEW):
         return
     from skimage import morphology
 
-    top, between, on_rim = present[-1], 0, 0
+    top, between, on_rim, rising = present[-1], 0, 0, 0
     for mask in masks:
         is_between = (mask > present[0]) & (mask < top)
         between += np.count_nonzero(is_between)
         near = morphology.dilation(mask == top, np.ones((5, 5), bool))
         on_rim += np.count_nonzero(is_between & near)
-    if on_rim > 0.9 * between:
+        higher = morphology.dilation(mask, np.ones((3, 3), bool)) > mask
+        rising += np.count_nonzero(is_between & higher)
+    if max(0 if is_gapless else on_rim, rising) > 0.9 * between:
+        ignore = f"; use --ignore={present[1]} if that marks unannotated pixels"
         raise ValueError(
             f"{where} has masks with values such as {present[1]} on the rim between "
             f"{present[0]} and {top}: they were smoothed or scaled; export them "
-            f"without interpolation, or set each pixel to {present[0]} or {top}; use "
-            f"--ignore={present[1]} if that marks unannotated pixels."
+            f"without interpolation, or set each pixel to {present[0]} or {top}"
+            f"{ignore if len(present) == 3 else ''}."
         )
 
 
@@ -212,10 +241,11 @@ def _class_format(present: Sequence[int], where: str) -> MaskFormat:
         return MaskFormat("classes", 2, foreground, description, background)
     if present != list(range(len(present))):
         listed = checks.listed([str(value) for value in present], most=8)
+        lossy = "export them without smoothing or JPEG, or " if len(present) > 5 else ""
         raise ValueError(
             f"{where} has masks with the values {listed}: neither background and "
             "foreground, which are two, nor classes 0, 1, 2 without a gap (-1 is "
-            f"ignored, and so is {_VOID} above them); renumber them, or use "
+            f"ignored, and so is {_VOID} above them); {lossy}renumber them, or use "
             "--mask-type=instances if they number cells, or --ignore=VALUE if one of "
             "them marks unannotated pixels."
         )
@@ -246,6 +276,50 @@ def _strays(masks: Sequence[Int[np.ndarray, "_ _"]]) -> list[str]:
     return [
         f"{len(strays)} numbers in the masks mark {_STRAY} pixels or fewer ({listed}); "
         "erase them if they are slips of the pen."
+    ]
+
+
+def _large_void(masks: Sequence[Int[np.ndarray, "_ _"]]) -> list[str]:
+    """Returns a sentence if 255, taken as not annotated, outweighs the foreground."""
+    void = sum(np.count_nonzero(mask == _VOID) for mask in masks)
+    others = sum(np.count_nonzero((mask > 0) & (mask != _VOID)) for mask in masks)
+    if void <= others:
+        return []
+    return [
+        f"Not annotated are {void:,} pixels of {_VOID}, more than the {others:,} of "
+        f"all numbers above 0; if {_VOID} is foreground, set the others to 0 or {_VOID}"
+        ", or renumber them."
+    ]
+
+
+def _slivers(masks: Sequence[Int[np.ndarray, "_ _"]], num_numbers: int) -> list[str]:
+    """Returns a sentence if most pieces of equal numbers are tiny beside the others."""
+    if num_numbers < 3:
+        return []
+    from skimage import measure
+
+    pieces = [measure.label(mask, background=0, connectivity=2) for mask in masks]
+    sizes = np.concatenate([np.bincount(each[each > 0])[1:] for each in pieces])
+    tiny = np.count_nonzero(sizes <= _SLIVER)
+    if tiny <= sizes.size / 2 or sizes.max() < 10 * _SLIVER:
+        return []
+    return [
+        f"{tiny:,} of {sizes.size:,} pieces of equal numbers have {_SLIVER} pixels or "
+        "fewer, as in masks that were scaled with interpolation; scale masks by "
+        "nearest neighbours."
+    ]
+
+
+def _wrapped(present: Sequence[int], found: MaskFormat) -> list[str]:
+    """Returns a sentence if a cell has the number that -1 becomes without a sign."""
+    if found.mask_type == "classes" or len(present) < 3:
+        return []
+    top, below = present[-1], present[-2]
+    if top not in (_VOID, 2**16 - 1) or below > top // 2:
+        return []
+    return [
+        f"The largest number in the masks is {top}, the next one {below}; use "
+        f"--ignore={top} if {top} marks unannotated pixels."
     ]
 
 

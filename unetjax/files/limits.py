@@ -83,8 +83,7 @@ def address_space() -> int | None:
 
 
 def addresses_left() -> int | None:
-    """Returns how many bytes of addresses this process may still take; None if there is
-    no limit.
+    """Returns how many bytes of addresses are left; None if they have no limit.
 
     A program that takes more is ended by the system, not by an exception, where a
     library in C++ asks for them.

@@ -178,8 +178,8 @@ def as_labels(pages: Pages, path: pathlib.Path) -> Int32[np.ndarray, "N H W"]:
     limits = np.iinfo(np.int32)
     if np.issubdtype(values.dtype, np.floating) and (values != np.rint(values)).any():
         raise ValueError(
-            f"{path} has values like {_a_fraction(values)}, expected integers; save it "
-            "with an integer type."
+            f"{path} has values like {_a_fraction(values):.3g}, expected integers; "
+            "save labels with an integer type, and apply a threshold to probabilities."
         )
     low, high = values.min().item(), values.max().item()
     if low < limits.min or high > limits.max:

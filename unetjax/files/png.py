@@ -124,7 +124,7 @@ def _problem(image: Image.Image) -> str:
     if image.mode not in _MODES:
         return (
             f"stores colours as {image.mode}; accepted are grey values, RGB and "
-            "palettes."
+            "palettes: convert it to one of these."
         )
     # MPO: a JPEG with previews behind it.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:

@@ -322,7 +322,8 @@ def _check_colours(page: tifffile.TiffPage, path: pathlib.Path) -> None:
     name = getattr(page.photometric, "name", f"type {page.photometric}")
     name = {"SEPARATED": "CMYK", "CFA": "a mosaic of a colour filter"}.get(name, name)
     raise ValueError(
-        f"{path} stores colours as {name}; accepted are grey values, RGB and palettes."
+        f"{path} stores colours as {name}; accepted are grey values, RGB and palettes: "
+        "convert it to one of these."
     )
 
 
