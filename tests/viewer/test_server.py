@@ -10,6 +10,7 @@ import pytest
 
 from tests.viewer.conftest import serve
 from unetjax.files import images
+from unetjax.large import arrays
 from unetjax.viewer import results, server
 from unetjax.viewer.layers import LAYERS, TILE
 from unetjax.viewer.results import Result
@@ -262,3 +263,69 @@ def test_nothing_is_written(study):
             client.json(f"item/{index}")
             assert client.ask(f"thumbnail/{index}")[2].startswith(b"\x89PNG")
     assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
+
+
+def test_zarr_images_and_labels(tmp_path):
+    """As `unetjax predict image.zarr --out labels.zarr` reads and writes them."""
+    rng = np.random.default_rng(0)
+    pixels = {
+        "image": rng.integers(0, 999, (600, 530), np.uint16),
+        "labels": np.kron(rng.integers(0, 9, (60, 53)), np.ones((10, 10), np.int32)),
+    }
+    for name, values in pixels.items():
+        stored = arrays.create(
+            tmp_path / f"{name}.zarr", values.shape, (256, 256), values.dtype
+        )
+        stored.write(values, slice(None), slice(None))
+    found = results.find(tmp_path / "labels.zarr", images=tmp_path / "image.zarr")
+    with serve(found.results) as client:
+        tile = client.tile("0/0/0/0/1/1", np.uint16)[..., 0]
+        np.testing.assert_array_equal(tile, pixels["image"][512:, 512:])
+        tile = client.tile("0/1/0/0/0/1", np.uint32)[1:-1, 1:-1, 0]
+        np.testing.assert_array_equal(tile, pixels["labels"][:512, 512:])
+
+
+def test_masks_of_classes_are_ordered_by_their_iou(tmp_path):
+    for name in ("images", "masks", "out"):
+        (tmp_path / name).mkdir()
+    foreground = np.zeros((20, 30, 1), np.uint8)
+    foreground[:10] = 255
+    for name, shift in (("a", 0), ("b", 5)):
+        images.write_image(tmp_path / "images" / f"{name}.png", foreground)
+        images.write_image(tmp_path / "masks" / f"{name}.png", foreground)
+        moved = np.roll(foreground, shift, axis=0)
+        images.write_image(tmp_path / "out" / f"{name}_mask.png", moved)
+    found = results.find(
+        tmp_path / "out", images=tmp_path / "images", masks=tmp_path / "masks"
+    )
+    with serve(found.results) as client:
+        state = ranked(client)
+        assert client.json("item/0")["kind"] == "classes"
+    assert state["measure"] == "IoU"
+    np.testing.assert_allclose([state["values"][i] for i in state["order"]], [1 / 3, 1])
+    assert state["order"] == [1, 0]
+
+
+def test_the_contrast_is_that_of_the_pixels_also_of_a_large_image(tmp_path):
+    """Means of squares of noise would span a few grey values only."""
+    noise = np.random.default_rng(0).integers(0, 1000, (1100, 900, 2), np.uint16)
+    noise[..., 1] += 2000
+    images.write_image(tmp_path / "a.tif", noise)
+    with serve([Result("a", image=tmp_path / "a.tif")]) as client:
+        ranges = client.json("item/0")["layers"]["image"]["ranges"]
+    np.testing.assert_allclose(ranges[0], [0, 5, 995, 999], atol=2)
+    np.testing.assert_allclose(ranges[1], [2000, 2005, 2995, 2999], atol=2)
+
+
+def test_large_images_of_different_sizes_are_refused_by_their_headers(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("unetjax.viewer.layers._LARGE", 1)
+    images.write_image(tmp_path / "a.tif", np.zeros((70, 91, 1), np.uint8))
+    images.write_labels(tmp_path / "a_labels.tif", np.zeros((70, 90), int))
+    one = Result("a", image=tmp_path / "a.tif", prediction=tmp_path / "a_labels.tif")
+    with (
+        pytest.raises(ValueError, match=r"70 x 90 pixels, but .* 70 x 91 pixels"),
+        server.open_server("out", [one]),
+    ):
+        pass

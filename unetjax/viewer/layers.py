@@ -2,10 +2,11 @@
 
 import collections
 import csv
+import itertools
 import math
 import pathlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
@@ -68,6 +69,21 @@ class Reader:
         self._opened = _Cache[tuple[int, Layer], Sequence[Source]](_CACHE)
         self._tiles = _Cache[tuple[int, ...], Tile](_CACHE // 4)
 
+    def check(self, index: int) -> None:
+        """Refuses an image that cannot be read, or a large one with other sizes.
+
+        Raises:
+          ValueError: See `describe`.
+          OSError: See `describe`.
+        """
+        result = self._results[index]
+        paths = [path for name in LAYERS if (path := _path(result, name))]
+        if not any(map(_is_large, paths)):
+            self.describe(index)
+            return
+        sizes = {path: images.read_size(path) for path in paths}
+        _check_same({path: size for path, size in sizes.items() if size})
+
     def describe(self, index: int) -> Described:
         """Returns size, layers and contrast of an image.
 
@@ -79,16 +95,9 @@ class Reader:
         found = {
             name: self._open(index, name) for name in LAYERS if _path(result, name)
         }
-        first, *others = found
-        shape = _shape(found[first])
-        for name in others:
-            if _shape(found[name]) != shape:
-                raise ValueError(
-                    f"{_path(result, name)} has {_in_words(_shape(found[name]))}, but "
-                    f"{_path(result, first)} has {_in_words(shape)}; both must be of "
-                    "one size."
-                )
-        pages, height, width = shape
+        shapes = {_path(result, name): _shape(each) for name, each in found.items()}
+        _check_same(shapes)
+        pages, height, width = next(iter(shapes.values()))
         levels = _num_levels(height, width)
         layers = dict[str, dict[str, Any]]()
         for number, name in enumerate(LAYERS):
@@ -96,7 +105,10 @@ class Reader:
                 tile = self.tile(index, number, 0, levels - 1, 0, 0)
                 layers[name] = {"type": tile.dtype.name, "channels": tile.shape[-1]}
                 if name == "image":
-                    layers[name]["ranges"] = _ranges(tile)
+                    # Means have less contrast than the pixels.
+                    source, step = found[name][0], 2 ** (levels - 1)
+                    place = _place(source, levels - 1, 0, 0)
+                    layers[name]["ranges"] = _ranges(_read_first(source, step, place))
         prediction = result.prediction
         is_mask = prediction is not None and prediction.stem.endswith("_mask")
         return Described(
@@ -134,7 +146,7 @@ class Reader:
             source = self._open(index, name)[page]
             place = _place(source, level, row, column)
             if name in _LABELS:
-                tile = _plain_labels(_read_labels(source, 2**level, place))
+                tile = _plain_labels(_read_first(source, 2**level, place))
             else:
                 tile = _plain(_read_mean(source, 2**level, place))
             self._tiles.put(key, tile, tile.nbytes)
@@ -251,8 +263,7 @@ def _open(
     result: Result, layer: Layer, path: pathlib.Path, scratch: pathlib.Path
 ) -> tuple[Sequence[Source], int]:
     """Returns the sections of a file, and the bytes of memory that they take."""
-    size = None if arrays.is_zarr(path) else images.read_size(path)
-    if arrays.is_zarr(path) or (size is not None and math.prod(size) > _LARGE):
+    if _is_large(path):
         unpacked = scratch / str(len(list(scratch.iterdir())))
         return sources.open_stack(path, unpacked, fit=lambda part: part).sources, 0
     if layer == "truth" and result.prediction is not None:
@@ -266,12 +277,30 @@ def _open(
     ], stack.nbytes
 
 
+def _is_large(path: pathlib.Path) -> bool:
+    """Returns whether the pixels of a file stay on disk."""
+    if arrays.is_zarr(path):
+        return True
+    size = images.read_size(path)
+    return size is not None and math.prod(size) > _LARGE
+
+
 def _reader(page: Tile) -> Callable[[slice, slice], Tile]:
     return lambda rows, columns: page[rows, columns]
 
 
 def _shape(found: Sequence[Source]) -> tuple[int, int, int]:
     return len(found), found[0].height, found[0].width
+
+
+def _check_same(shapes: Mapping[pathlib.Path | None, tuple[int, int, int]]) -> None:
+    """Refuses files of different sizes."""
+    for (first, shape), (path, other) in itertools.pairwise(shapes.items()):
+        if other != shape:
+            raise ValueError(
+                f"{path} has {_in_words(other)}, but {first} has {_in_words(shape)}; "
+                "both must be of one size."
+            )
 
 
 def _in_words(shape: tuple[int, int, int]) -> str:
@@ -328,8 +357,8 @@ def _read_mean(source: Source, step: int, place: _Place) -> Tile:
     return np.concatenate(strips)
 
 
-def _read_labels(source: Source, step: int, place: _Place) -> Tile:
-    """Returns labels with a margin of one pixel, that of the border repeated."""
+def _read_first(source: Source, step: int, place: _Place) -> Tile:
+    """Returns first pixels of squares, with a margin of one, repeated at borders."""
     height, width = -(-source.height // step), -(-source.width // step)
     top, bottom = max(place.top - 1, 0), min(place.bottom + 1, height)
     left, right = max(place.left - 1, 0), min(place.right + 1, width)
@@ -338,7 +367,7 @@ def _read_labels(source: Source, step: int, place: _Place) -> Tile:
         source.read(slice(y * step, (min(y + _ROWS, bottom) - 1) * step + 1), columns)
         for y in range(top, bottom, _ROWS)
     ]
-    found = np.concatenate([strip[::step, ::step, :1] for strip in strips])
+    found = np.concatenate([strip[::step, ::step] for strip in strips])
     margin = [
         (top - place.top + 1, place.bottom + 1 - bottom),
         (left - place.left + 1, place.right + 1 - right),
@@ -354,7 +383,7 @@ def _plain(values: Tile) -> Tile:
 
 def _plain_labels(labels: Tile) -> Tile:
     """Returns labels as uint32; those that are not annotated become the largest."""
-    return np.ascontiguousarray(labels.astype(np.int64).astype(np.uint32))
+    return np.ascontiguousarray(labels[..., :1].astype(np.int64).astype(np.uint32))
 
 
 def _ranges(tile: Tile) -> list[list[float]]:

@@ -151,7 +151,10 @@ def _images(
         where = str(next(iter(known.values())).parent.resolve())
     else:
         paths = prediction_inputs.find([given], recursive=True).paths
-        known = dict(zip(prediction_inputs.unique_names(paths), paths, strict=True))
+        found = prediction_inputs.unique_names(paths)
+        if len(predictions) == len(paths) == 1:  # whatever their names
+            found = list(predictions)
+        known = dict(zip(found, paths, strict=True))
         by_stem = {names.common(names.stem(path)): path for path in paths}
         known |= {
             name: by_stem[names.common(name)]
@@ -159,17 +162,17 @@ def _images(
             if name not in known and names.common(name) in by_stem
         }
         where = str(given)
-    found = {n: p for n, p in known.items() if n in predictions and p.exists()}
-    missing = [name for name in predictions if name not in found]
-    if not found:
+    present = {n: p for n, p in known.items() if n in predictions and p.exists()}
+    missing = [name for name in predictions if name not in present]
+    if not present:
         raise ValueError(
             f"{where} has none of the images of {folder}, such as {missing[0]}; name "
             "their folder by --images."
         )
     if not missing:
-        return found, []
+        return present, []
     listed = checks.listed(missing)
-    return found, [f"{len(missing)} predictions have no image: {listed}."]
+    return present, [f"{len(missing)} predictions have no image: {listed}."]
 
 
 def _beside(prediction: pathlib.Path, name: str, *endings: str) -> pathlib.Path | None:

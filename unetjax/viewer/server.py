@@ -202,7 +202,7 @@ def open_server(
     """
     with tempfile.TemporaryDirectory(prefix="unetjax-view-") as scratch:
         reader, ranking = Reader(results, pathlib.Path(scratch)), Ranking(results)
-        reader.describe(0)  # refuses wrong folders before the page opens
+        reader.check(0)  # refuses wrong folders before the page opens
         token = secrets.token_urlsafe(12)
         site = Site(title, results, reader, ranking)
         try:

@@ -118,6 +118,7 @@ async function show(index) {
   showMessage("");
   $("readout").textContent = "";
   let described;
+  const waiting = setTimeout(() => { $("readout").textContent = "Reading the image ..."; }, 300);
   try {
     described = await ask(`item/${index}`);
   } catch (error) {
@@ -127,7 +128,10 @@ async function show(index) {
       if (error instanceof TypeError) stopped();
     }
     return;
+  } finally {
+    clearTimeout(waiting);
   }
+  $("readout").textContent = "";
   if (item.index !== index) return; // another one was chosen meanwhile
   item = { index, ...described };
   showPosition();
