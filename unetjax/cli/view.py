@@ -40,7 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "--images",
         type=path,
         metavar="FOLDER",
-        help="folder of the images (default: where they were when predict read them)",
+        help="folder of the images, or one file (default: where predict read them)",
     )
     parser.add_argument(
         "--masks",

@@ -152,7 +152,7 @@ def _images(
     else:
         paths = prediction_inputs.find([given], recursive=True).paths
         found = prediction_inputs.unique_names(paths)
-        if len(predictions) == len(paths) == 1:  # whatever their names
+        if len(predictions) == 1 and paths == [given]:  # one file, whatever its name
             found = list(predictions)
         known = dict(zip(found, paths, strict=True))
         by_stem = {names.common(names.stem(path)): path for path in paths}
