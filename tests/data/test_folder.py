@@ -120,9 +120,10 @@ def test_every_missing_mask_is_named_at_once(tree):
         folder.pair("images", "masks")
     assert str(error.value).splitlines() == [
         "images/01.tif has no mask: looked for masks/01.tif, masks/01_mask.tif, "
-        "masks/01_masks.tif and 4 more; or give --mask-suffix.",
+        "masks/01_masks.tif and 4 more; rename the mask, or give --mask-suffix.",
         "images/02.tif has no mask: looked for masks/02.tif, masks/02_mask.tif, "
-        "masks/02_masks.tif and 4 more; or give --mask-suffix. 2 of 4 images are "
+        "masks/02_masks.tif and 4 more; rename the mask, or give --mask-suffix. "
+        "2 of 4 images are "
         "paired.",
     ]
 
@@ -382,3 +383,22 @@ def test_every_mask_that_a_suffix_misses_is_named(tree):
     assert "c_img.png has no mask" in str(e.value)
     with pytest.raises(ValueError, match=r"i holds no image whose name ends in '.jpg'"):
         folder.pair("i", "m", naming=folder.FileNaming(".jpg"))
+
+
+def test_what_a_folder_holds_beside_images_is_named(tmp_path):
+    """Folders of images, containers, and what is no file: none is left out silently."""
+    images = tmp_path / "i"
+    for name in ("sub", "z.zarr", "empty"):
+        (images / name).mkdir(parents=True)
+    inside = images / "sub" / "b.tif"
+    inside.touch()
+    (images / "gone.tif").symlink_to("nowhere")
+    assert folder.list_unread(images) == [
+        "gone.tif (a link to nothing, a pipe or a device)",
+        "sub (a folder of images: name it)",
+        "z.zarr (an array container: export the image as TIFF)",
+    ]
+    with pytest.raises(ValueError, match=r"folders of images: sub; name one of these"):
+        folder.list_images(images)
+    with pytest.raises(FileNotFoundError, match=r"b\.tif is a file; name a folder of"):
+        folder.list_images(inside)

@@ -37,7 +37,16 @@ def threshold(calls, stop_at=None):
     return segment
 
 
-def write(folder, inputs=IMAGES, *, calls=None, stop_at=None, tta="none", **options):
+def write(
+    folder,
+    inputs=IMAGES,
+    *,
+    calls=None,
+    stop_at=None,
+    tta="none",
+    failures=(),
+    **options,
+):
     """Returns how many images had their results already."""
     written = prediction_files.write_all(
         threshold([] if calls is None else calls, stop_at),
@@ -48,7 +57,7 @@ def write(folder, inputs=IMAGES, *, calls=None, stop_at=None, tta="none", **opti
         origin={"models": ["m"], "tta": tta},
         **options,
     )
-    assert written.failures == []
+    assert written.failures == list(failures)
     return written.num_skipped
 
 
@@ -110,7 +119,13 @@ def test_results_of_others_are_refused_and_replaced_on_request(tmp_path, straigh
     write(folder)
     refused(folder, r'options \(tta: "none", now "d4"\); name another --', tta="d4")
     other = [("a", IMAGES[1][1]), *IMAGES[1:]]
-    refused(folder, "a has other pixels than those of which", other)
+    changed = (
+        f"a has other pixels than those of which {folder} has the results; name "
+        "another --out folder, or replace them with --overwrite."
+    )
+    (folder / "b_labels.tif").unlink()
+    assert write(folder, other, failures=[changed]) == 2
+    refused(folder, "a has other pixels than those of which", other[:1])
     (folder / "b_labels.tif").write_bytes(b"corrected by hand")
     refused(folder, r"b_labels\.tif was changed since it was written and is not overw")
     assert write(folder, overwrite=True, tta="d4") == 0

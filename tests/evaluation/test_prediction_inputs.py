@@ -1,5 +1,6 @@
 """Which files are segmented, with which channels, and what results are called."""
 
+import os
 import pathlib
 
 import numpy as np
@@ -62,6 +63,39 @@ def test_masks_and_results_are_no_inputs(tree, files, images):
     assert len(skipped) == len(files) - len(images)
     mask = f"i/{files[-1]}"
     assert find(mask) == ([mask], [])  # asked for by name
+
+
+def test_nothing_in_a_folder_is_left_out_silently(tree):
+    tree("i/a.tif", "i/predictions.jsonl", "i/deep/b.tif", "i/notes/c.txt")
+    pathlib.Path("i/gone.tif").symlink_to("nowhere")
+    os.mkfifo("i/pipe.tif")
+    paths, skipped = find("i")
+    assert paths == ["i/a.tif"]
+    assert skipped == [
+        "deep (a folder with images, read with --recursive)",
+        "gone.tif (a link to nothing)",
+        "pipe.tif (a pipe or device)",
+    ]
+    _, skipped = find("i", recursive=True)
+    assert [each.partition(" ")[0] for each in skipped] == [
+        "gone.tif",
+        "c.txt",
+        "pipe.tif",
+    ]
+
+
+def test_results_that_a_shell_has_listed_are_no_inputs(tree):
+    """As i/*.tif of a folder that holds the results of an earlier call as well."""
+    files = ["i/a.tif", "i/a_labels.tif", "i/a_probs.tif", "j/a_labels.tif"]
+    tree(*files)
+    paths, skipped = find(*files)
+    assert paths == ["i/a.tif", "j/a_labels.tif"]
+    assert skipped == [
+        "a_labels.tif (a mask of a.tif)",
+        "a_probs.tif (a result of a prediction)",
+    ]
+    assert find("*/*.tif") == (paths, skipped)
+    assert find("i/a_labels.tif") == (["i/a_labels.tif"], [])
 
 
 def test_folders_inside_folders(tree):

@@ -231,3 +231,13 @@ def test_a_folder_with_other_files_is_used(name, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("theirs")
     assert not folders.is_unused(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "a").write_text("mine")
+    with (
+        pytest.raises(FileExistsError, match=r"/a is a file; name a folder\.$"),
+        folders.claim(tmp_path / "a"),
+    ):
+        pass
+    assert (tmp_path / "a").read_text() == "mine"

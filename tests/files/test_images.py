@@ -251,3 +251,10 @@ def test_channels_by_number_and_by_the_names_of_the_file(tmp_path, kind):
     assert images.read_metadata(path).channels == tuple(labels)
     (found,) = images.read_stack(path, channels=("2", "DAPI"))
     np.testing.assert_array_equal(found, np.moveaxis(pixels[[2, 1]], 0, -1))
+
+
+def test_a_file_that_is_not_read_is_said_to_be_what_it_is(tmp_path):
+    (tmp_path / "a.webp").write_bytes(b"RIFF")
+    message = r"a\.webp is a format of photographs .*: export it as TIFF; accepted are"
+    with pytest.raises(ValueError, match=message):
+        images.read_image(tmp_path / "a.webp")

@@ -227,11 +227,16 @@ def list_images(folder: Path) -> list[pathlib.Path]:
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
+        if folder.is_file():
+            raise FileNotFoundError(
+                f"{folder} is a file; name a folder of images, or a file for each of "
+                "both, images and masks or predictions and truth."
+            )
         raise FileNotFoundError(f"{folder} is not a folder; give a folder of images.")
     paths = [
         path
         for path in sorted(folder.iterdir())
-        if image_files.is_image(path) and not names.is_hidden(path)
+        if image_files.is_image(path) and path.is_file() and not names.is_hidden(path)
     ]
     names.check_names(paths)
     if not paths:
@@ -245,15 +250,24 @@ def list_images(folder: Path) -> list[pathlib.Path]:
 def list_unread(folder: Path, *, used: Collection[pathlib.Path] = ()) -> list[str]:
     """Returns the other files of a folder, each with the reason why it is not read.
 
-    Hidden files and those of operating systems are left out, and those that are used.
+    Folders of images and containers such as Zarr are listed as well. Hidden files and
+    those of operating systems are left out, and those that are used.
     """
-    return [
-        image_files.explain_unread(path)
-        for path in sorted(pathlib.Path(folder).iterdir())
-        if path.is_file()
-        and path not in used
-        and not (image_files.is_image(path) or names.is_hidden(path))
-    ]
+    unread = list[str]()
+    for path in sorted(pathlib.Path(folder).iterdir()):
+        if names.is_hidden(path) or path in used:
+            continue
+        if path.is_dir():
+            explained = image_files.explain_unread(path)
+            if explained != path.name:
+                unread.append(explained)
+            elif any(map(image_files.is_image, path.iterdir())):
+                unread.append(f"{path.name} (a folder of images: name it)")
+        elif not path.is_file():
+            unread.append(f"{path.name} (a link to nothing, a pipe or a device)")
+        elif not image_files.is_image(path):
+            unread.append(image_files.explain_unread(path))
+    return unread
 
 
 def summarize(examples: Sequence[Example], mask_format: MaskFormat) -> DatasetSummary:
@@ -502,7 +516,10 @@ def _describe_unpaired(
     else:
         expected = [f"{each}{image.suffix}" for each in _mask_stems(stem, naming)]
     listed = checks.listed([str(masks / name) for name in expected], most=3)
-    return f"{image} has no mask: looked for {listed}; or give --mask-suffix."
+    return (
+        f"{image} has no mask: looked for {listed}; rename the mask, or give "
+        "--mask-suffix."
+    )
 
 
 def _instead(folder: pathlib.Path) -> str:

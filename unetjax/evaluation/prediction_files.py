@@ -93,7 +93,8 @@ def write_all(
 
     The image a becomes a_overlay.png, a_mask.png (0 and 255; the classes, if there are
     more than two) or a_labels.tif (numbered cells), and a_probs.tif. Results of a stack
-    are TIFFs of as many pages. An image that cannot be read or segmented stops nothing.
+    are TIFFs of as many pages. An image that cannot be read or segmented stops nothing,
+    nor does one of which the folder has results of other pixels.
 
     A record in the folder, `predictions.jsonl`, says from what each result was made: an
     image is skipped if its pixels, the model and the options are those of the record,
@@ -121,8 +122,7 @@ def write_all(
       FileExistsError: If an output file exists that is not of the record, or has been
         changed since; nothing is segmented then.
       ValueError: If two images have the same name, if the folder has results of
-        another model or other options or of other pixels, or if no image can be read
-        and segmented.
+        another model or other options, or if no image can be read and segmented.
       ModuleNotFoundError: If ROI sets are to be written and roifile is not installed.
       StoppedError: On a signal; all files are whole.
     """
@@ -155,7 +155,7 @@ def write_all(
         """Returns the number of cells written; None if the results are there."""
         pixels = _read(given)
         digest = array_hash(pixels)
-        if not overwrite and record.has(given.name, digest):
+        if not overwrite and _has(record, given.name, digest):
             return None
         pages = pixels if given.metadata.is_stack else pixels[np.newaxis]
         predictions, variances = _segment(segment, pages, given.name)
@@ -241,6 +241,13 @@ def _read(given: Input) -> Images:
     try:
         return given.image() if callable(given.image) else given.image
     except (ValueError, OSError) as error:
+        raise _UnusableError(str(error)) from error
+
+
+def _has(record: PredictionRecord, name: str, digest: str) -> bool:
+    try:
+        return record.has(name, digest)
+    except ValueError as error:
         raise _UnusableError(str(error)) from error
 
 

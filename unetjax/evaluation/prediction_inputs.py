@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from unetjax.data import checks, folder
+from unetjax.evaluation import prediction_record
 from unetjax.files import images, names, pages
 from unetjax.large import arrays
 
@@ -30,8 +31,9 @@ class Found(NamedTuple):
 def find(given: Sequence[pathlib.Path], *, recursive: bool = False) -> Found:
     """Returns the images among paths, in folders and of patterns such as *.tif.
 
-    Hidden files are ignored. In a folder, masks of its images and results of a
-    prediction are skipped, as are files that cannot be read.
+    Hidden files are ignored. Masks of other images of their folder and results of a
+    prediction are skipped, as are files that cannot be read; a file that is given alone
+    is not.
 
     Args:
       given: Files, folders, or patterns that the shell has not expanded.
@@ -42,6 +44,9 @@ def find(given: Sequence[pathlib.Path], *, recursive: bool = False) -> Found:
       ValueError: If a folder holds no image.
     """
     found, skipped = dict[pathlib.Path, None](), list[str]()
+    files = [path for path in given if not path.is_dir()]  # as a shell expands patterns
+    results = list[str]()
+    originals = _without_results(files, results)
     for path in given:
         if arrays.is_zarr(path):
             found[path] = None
@@ -52,7 +57,8 @@ def find(given: Sequence[pathlib.Path], *, recursive: bool = False) -> Found:
                 raise ValueError(f"{path} holds no images but masks and results.")
             found |= dict.fromkeys(inside)
         elif path.exists() or path.is_symlink():
-            found[path] = None
+            if path in originals:
+                found[path] = None
         elif matches := sorted(glob.glob(str(path), recursive=recursive)):
             files = [each for each in map(pathlib.Path, matches) if _is_input(each)]
             inside = _images(files, skipped)
@@ -63,7 +69,7 @@ def find(given: Sequence[pathlib.Path], *, recursive: bool = False) -> Found:
             raise FileNotFoundError(
                 f"{path} does not exist; name images or folders of images."
             )
-    return Found(list(found), skipped)
+    return Found(list(found), [*results, *skipped])
 
 
 def unique_names(paths: Sequence[pathlib.Path]) -> list[str]:
@@ -208,12 +214,27 @@ def _in_folder(
 ) -> list[pathlib.Path]:
     entries = [each for each in sorted(path.iterdir()) if not names.is_hidden(each)]
     found = _images([each for each in entries if _is_input(each)], skipped)
-    for each in entries if recursive else []:
+    for each in entries:
         if arrays.is_zarr(each):
             continue  # listed with the files
-        if each.is_dir() and not each.is_symlink():
-            found += _in_folder(each, skipped, recursive=True)
+        if each.is_dir():
+            if recursive and not each.is_symlink():
+                found += _in_folder(each, skipped, recursive=True)
+            elif inside := _describe_inside(each):
+                skipped.append(f"{each.name} (a folder with images, {inside})")
+        elif not each.is_file():
+            reason = "a link to nothing" if each.is_symlink() else "a pipe or device"
+            skipped.append(f"{each.name} ({reason})")
     return found
+
+
+def _describe_inside(path: pathlib.Path) -> str:
+    """Returns how a folder inside a folder is read; empty if it holds no image."""
+    try:
+        has_images = any(map(images.is_image, path.iterdir()))
+    except OSError:
+        return "which cannot be read"
+    return "read with --recursive" * has_images
 
 
 def _is_input(path: pathlib.Path) -> bool:
@@ -222,25 +243,35 @@ def _is_input(path: pathlib.Path) -> bool:
 
 def _images(files: Sequence[pathlib.Path], skipped: list[str]) -> list[pathlib.Path]:
     """Returns the images, without masks of other images and results of predictions."""
-    files = [path for path in files if not names.is_hidden(path)]
+    files = [
+        path
+        for path in files
+        if not names.is_hidden(path) and path.name != prediction_record.RECORD
+    ]
     readable = [path for path in files if images.is_image(path) or path.is_dir()]
     skipped += [images.explain_unread(path) for path in files if path not in readable]
-    files = readable
-    shared = [names.common(names.stem(path)) for path in files]
-    stems = {names.stem(path).casefold() for path in files}
-    found = list[pathlib.Path]()
-    for path, name in zip(files, shared, strict=True):
+    return _without_results(readable, skipped)
+
+
+def _without_results(
+    files: Sequence[pathlib.Path], skipped: list[str]
+) -> list[pathlib.Path]:
+    """Returns files that are neither masks nor results of others in their folder."""
+    by_name = collections.defaultdict[tuple[pathlib.Path, str], list[str]](list)
+    for path in files:
         stem = names.stem(path)
-        originals = [
-            other.name
-            for other, same in zip(files, shared, strict=True)
-            if same == name and not names.is_mask(names.stem(other))
-        ]
+        if not names.is_mask(stem):
+            by_name[path.parent, names.common(stem)].append(path.name)
+    stems = {(path.parent, names.stem(path).casefold()) for path in files}
+    found = list[pathlib.Path]()
+    for path in files:
+        stem = names.stem(path)
+        originals = by_name.get((path.parent, names.common(stem)), [])
         endings = (names.OVERLAY, names.PROBS, names.UNCERTAINTY)
         result = next((each for each in endings if stem.endswith(each)), "")
         if names.is_mask(stem) and originals:
             skipped.append(f"{path.name} (a mask of {originals[0]})")
-        elif result and stem.removesuffix(result).casefold() in stems:
+        elif result and (path.parent, stem.removesuffix(result).casefold()) in stems:
             skipped.append(f"{path.name} (a result of a prediction)")
         else:
             found.append(path)

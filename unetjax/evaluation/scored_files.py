@@ -12,6 +12,7 @@ from unetjax.data import checks, folder, mask_formats
 from unetjax.data.checks import in_pixels
 from unetjax.data.examples import IGNORED, Example
 from unetjax.data.mask_formats import MaskFormat, MaskType
+from unetjax.evaluation.prediction_record import RECORD
 from unetjax.files import images, names
 from unetjax.inference.segmentation import Segmentation
 
@@ -183,9 +184,12 @@ def pair_files(
         if partial and pairs:
             warnings.append(f"{text}; they are not scored.")
         else:
+            found = folder.list_unread(predicted)
+            unread = [each for each in found if each != RECORD]
+            others = f" Not read are {checks.listed(unread)}." if unread else ""
             problems.append(
                 f"{text}; the prediction of a.tif is a.tif, a_mask.png or a_labels.tif "
-                "(--partial scores the others)."
+                f"(--partial scores the others).{others}"
             )
     if problems:
         raise ValueError("\n".join(problems))
@@ -228,7 +232,9 @@ def _truths(truth: pathlib.Path) -> list[pathlib.Path]:
         masks = [path for path in same if names.is_mask(names.stem(path))]
         if len(same) > 1 and len(masks) != 1:
             listed = checks.listed([str(path) for path in same])
-            raise ValueError(f"{truth} has several masks of one image, {listed}.")
+            raise ValueError(
+                f"{truth} has several masks of one image, {listed}; keep one."
+            )
         if len(same) > 1:
             paths = [path for path in paths if path in masks or path not in same]
     return paths

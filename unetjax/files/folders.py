@@ -120,9 +120,12 @@ def claim(
       timeout: Seconds to wait while another process holds it; `math.inf` for no limit.
 
     Raises:
+      FileExistsError: If it is a file.
       FolderInUseError: If another process still holds the folder after that time.
     """
     folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; name a folder.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     # The file is never deleted: a process that had opened it before would then hold a

@@ -61,10 +61,8 @@ def explain_unread(path: pathlib.Path) -> str:
       >>> explain_unread(pathlib.Path("in/a.avi")), explain_unread(pathlib.Path("b.x"))
       ('a.avi (a video: export its frames as TIFF)', 'b.x')
     """
-    for endings, meaning in _UNREAD.items():
-        if path.name.lower().endswith(tuple(endings.split())):
-            return f"{path.name} ({meaning})"
-    return path.name
+    meaning = _meaning(path)
+    return f"{path.name} ({meaning})" if meaning else path.name
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -260,7 +258,8 @@ def _check(path: pathlib.Path) -> Callable[[pathlib.Path], pages.Pages]:
         raise FileNotFoundError(f"{path} does not exist.")
     if not is_image(path):
         accepted = ", ".join(SUFFIXES)
-        raise ValueError(f"{path} is not an image; accepted are {accepted}.")
+        kind = _meaning(path) or "not an image"
+        raise ValueError(f"{path} is {kind}; accepted are {accepted}.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; pass the path of an image.")
     names.check_names([path])
@@ -278,6 +277,14 @@ def _reader(path: pathlib.Path, start: bytes) -> Callable[[pathlib.Path], pages.
             return read
     suffix = path.suffix.lower()
     return (tiff if suffix in _TIFF else npy if suffix == ".npy" else png).read
+
+
+def _meaning(path: pathlib.Path) -> str:
+    """Returns what a file that is not read is by its name; empty if that is unknown."""
+    for endings, meaning in _UNREAD.items():
+        if path.name.lower().endswith(tuple(endings.split())):
+            return meaning
+    return ""
 
 
 def _single(

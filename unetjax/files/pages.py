@@ -172,7 +172,8 @@ def as_labels(pages: Pages, path: pathlib.Path) -> Int32[np.ndarray, "N H W"]:
     if pixels.shape[-1] != 1 and (pixels != pixels[..., :1]).any():
         raise ValueError(
             f"{path} has {pixels.shape[-1]} different channels, expected one integer "
-            "for each pixel; save it as grey values or with a palette."
+            "for each pixel; save it as grey values or with a palette, and several "
+            "label images as pages (axes TYX)."
         )
     values = pixels[..., 0]
     limits = np.iinfo(np.int32)
