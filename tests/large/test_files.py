@@ -1,5 +1,6 @@
 """The command line segments large files and Zarr by blocks, and resumes."""
 
+import csv
 import dataclasses
 import json
 import re
@@ -149,6 +150,50 @@ def test_a_tiff_that_does_not_fit_into_memory(
     np.testing.assert_allclose(probs, whole.probs, atol=1e-5)
     assert images.read_image(out / "a_overlay.png").shape == (600, 530, 3)
     assert not (out / ".a.parts").exists()
+
+
+def test_cells_of_a_large_image_are_measured(
+    tmp_path, trained, model, image, small_memory
+):
+    roifile = pytest.importorskip("roifile", reason="roifile is not installed")
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.stack([image, image[::-1]]),
+        imagej=True,
+        metadata={"axes": "ZYX", "unit": "um"},
+        resolution=(2, 4),
+    )
+    tifffile.imwrite(tmp_path / "b.tif", image)
+    options = (tmp_path / "a.tif", tmp_path / "b.tif", "--table", "--rois", "--labels")
+    out = tmp_path / "out"
+    done = predict(model, *options, "--out", out)
+    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_BYTES_A_PIXEL", 1)
+        done = predict(model, *options, "--out", tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+
+    def rows(folder, name):
+        text = (folder / f"{name}_objects.csv").read_text()
+        found = list(csv.DictReader(text.splitlines()))
+        place = ("page", "top", "left", "bottom", "right", "area")  # not by number
+        return sorted(found, key=lambda row: [float(row.get(x, 0)) for x in place])
+
+    for name in ("a", "b"):
+        large, whole = rows(out, name), rows(tmp_path / "whole", name)
+        assert len(large) == len(whole) > 10
+        assert ("area_um2" in large[0]) == (name == "a")
+        for found, expected in zip(large, whole, strict=True):
+            assert found.keys() == expected.keys()
+            np.testing.assert_allclose(
+                [float(found[x]) for x in found if x != "id"],
+                [float(expected[x]) for x in found if x != "id"],
+                rtol=1e-4,
+                atol=1e-6,
+            )
+        regions = json.loads((out / f"{name}_objects.geojson").read_text())
+        assert len(regions["features"]) == len(large)
+        assert len(roifile.roiread(out / f"{name}_rois.zip")) == len(large)
 
 
 def test_a_stack_that_does_not_fit_into_memory(
@@ -303,7 +348,10 @@ def test_a_plain_zarr_in_a_folder_of_images(tmp_path, trained, model, image):
     ("options", "message"),
     [
         (["--scale=2"], "a.zarr is segmented block by block, .* without --scale"),
-        (["--table"], "a.zarr is segmented block by block, .* without --table"),
+        (
+            ["--uncertainty", "--tta=d4"],
+            "a.zarr is segmented block by block, .* without --uncertainty",
+        ),
         (["--tta=rot7"], "tta 'rot7' rotates the whole image"),
     ],
 )

@@ -228,6 +228,8 @@ def run(options: argparse.Namespace) -> int:
                 ),
                 instances=instances,
                 probabilities=options.probabilities,
+                table=options.table,
+                rois=options.rois,
                 others=others,
                 tta=options.tta,
                 engines=engines,
@@ -295,9 +297,8 @@ def _check_large(
         raise ValueError(
             f"{reason}, without --scale; save a resized image, or leave out --scale."
         )
-    for name in ("table", "rois", "uncertainty"):
-        if getattr(options, name):
-            raise ValueError(f"{reason}, without --{name}; leave it out.")
+    if options.uncertainty:
+        raise ValueError(f"{reason}, without --uncertainty; leave it out.")
 
 
 def _choose_engine(

@@ -17,10 +17,8 @@ from unetjax.files.names import OVERLAY, PROBS, UNCERTAINTY
 from unetjax.files.pages import Metadata
 from unetjax.inference.segment import Segmentation
 from unetjax.instances import measurements, outlines
-from unetjax.instances.measurements import Row
 from unetjax.large.files import LargeFile
 from unetjax.reporting import console, pictures, records, regions
-from unetjax.reporting.regions import Region
 
 Image = Shaped[np.ndarray, "H W C"]
 Images = Shaped[np.ndarray, "*N H W C"]
@@ -308,44 +306,25 @@ def _write(
     ]
     if files.table is not None:
         with folders.write_atomically(files.table) as temporary:
-            temporary.write_text(_table(rows, metadata), "utf-8")
+            text = records.csv_of_pages(rows, is_stack=metadata.is_stack)
+            temporary.write_text(text, "utf-8")
     if files.rois is not None and files.geojson is not None:
-        found = _regions(predictions, rows)
+        found = [
+            region
+            for page, (prediction, measured) in enumerate(
+                zip(predictions, rows, strict=True)
+            )
+            for region in regions.of_objects(
+                measured,
+                outlines.trace_objects(prediction.instances),
+                page=page,
+                has_classes=prediction.probs.shape[-1] > 2,
+            )
+        ]
         with folders.write_atomically(files.rois) as temporary:
             temporary.write_bytes(regions.imagej_rois(found, metadata))
         with folders.write_atomically(files.geojson) as temporary:
             temporary.write_text(regions.geojson(found, metadata), "utf-8")
-
-
-def _table(pages: Sequence[Sequence[Row]], metadata: Metadata) -> str:
-    """Returns the measurements of all objects as CSV, with the page in a stack."""
-    rows = [
-        ({"page": page} if metadata.is_stack else {}) | row
-        for page, rows in enumerate(pages)
-        for row in rows
-    ]
-    return records.csv_text(rows, rows[0] if rows else ["id"])
-
-
-def _regions(
-    predictions: Sequence[Segmentation], pages: Sequence[Sequence[Row]]
-) -> list[Region]:
-    """Returns the outlines of all objects, with their class and their confidence."""
-    found = list[Region]()
-    for page, (prediction, rows) in enumerate(zip(predictions, pages, strict=True)):
-        polygons = outlines.trace_objects(prediction.instances)
-        has_classes = prediction.probs.shape[-1] > 2
-        found += [
-            Region(
-                f"{row['id']:04d}",
-                polygons[int(row["id"])],
-                page,
-                f"class {row['class']}" if has_classes else "",
-                {"confidence": row["confidence"]},
-            )
-            for row in rows
-        ]
-    return found
 
 
 def _mask(prediction: Segmentation) -> Shaped[np.ndarray, "H W 1"]:

@@ -1,5 +1,7 @@
 """Measurements of objects: size, position, shape, grey values, confidence."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
@@ -55,20 +57,43 @@ def measure_objects(
         int(np.bincount(np.maximum(label[instances == number], 0)).argmax())
         for number in found["label"]
     ]
-    channels = range(image.shape[-1])
+    return to_rows(
+        {**found, "class": np.array(classes, int)},
+        num_channels=image.shape[-1],
+        pixel_size=pixel_size,
+        unit=unit,
+    )
+
+
+def to_rows(
+    found: Mapping[str, Shaped[np.ndarray, " N"]],
+    *,
+    num_channels: int,
+    pixel_size: tuple[float, float] | None = None,
+    unit: str = "",
+) -> list[Row]:
+    """Returns the rows of `measure_objects`.
+
+    Args:
+      found: Values of N objects by the names of scikit-image's `regionprops_table`,
+        with the confidence as the last channel, and their class.
+      num_channels: Number of channels of the image.
+      pixel_size: See `measure_objects`.
+      unit: See `measure_objects`.
+    """
     rows = list[Row]()
     for i, number in enumerate(found["label"]):
-        row: Row = {"id": int(number), "class": classes[i]}
+        row: Row = {"id": int(number), "class": int(found["class"][i])}
         row |= {name: found[key][i].item() for name, key in _SHAPE.items()}
         if pixel_size is not None:
             height, width = pixel_size
             row[f"area_{unit}2"] = row["area"] * height * width
             row[f"centroid_y_{unit}"] = row["centroid_y"] * height
             row[f"centroid_x_{unit}"] = row["centroid_x"] * width
-        for channel in channels:
+        for channel in range(num_channels):
             for what in ("mean", "min", "max"):
                 key = f"intensity_{what}-{channel}"
                 row[f"{what}_{channel}"] = found[key][i].item()
-        row["confidence"] = found[f"intensity_mean-{image.shape[-1]}"][i].item()
+        row["confidence"] = found[f"intensity_mean-{num_channels}"][i].item()
         rows.append(row)
     return rows

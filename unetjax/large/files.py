@@ -17,12 +17,12 @@ from unetjax.files.names import OVERLAY, PROBS
 from unetjax.inference import predict
 from unetjax.inference.predict import Engine, Network
 from unetjax.inference.tta import TTA
-from unetjax.large import arrays, sources
+from unetjax.large import arrays, measuring, sources
 from unetjax.large import segmentation as segmenting
 from unetjax.large.grid import CHUNK, Grid
 from unetjax.large.segmentation import LargeSegmentation
 from unetjax.large.sources import Fit, Source, Stack
-from unetjax.reporting import pictures
+from unetjax.reporting import pictures, records, regions
 
 _BYTES_A_PIXEL = 100  # of an image that is segmented as a whole
 _BYTES_A_STORED_PIXEL = 16  # of a stack that is read as a whole, with its results
@@ -80,7 +80,8 @@ class LargeFile:
     """A file whose images are segmented block by block.
 
     The results of a.tif are a_labels.tif (numbered cells) or a_mask.tif, a_overlay.png,
-    at most 2,048 pixels wide or high, and a_probs.tif. Those of a Zarr are OME-Zarr.
+    at most 2,048 pixels wide or high, and, where they are asked for, a_probs.tif,
+    a_objects.csv, a_rois.zip and a_objects.geojson. Images of a Zarr are OME-Zarr.
 
     Attributes:
       trained: A `TrainedModel`.
@@ -89,6 +90,8 @@ class LargeFile:
       fit: Gives parts of the image the channels that the model reads.
       instances: Whether to write numbered cells instead of a mask.
       probabilities: Whether to write them as well.
+      table: Whether to write the measurements of all cells.
+      rois: Whether to write their outlines, see `reporting.regions`.
       others: See `segmentation.segment_large`, as for `tta` and `engines`.
       tta: Test-time augmentation.
       engines: One for each model.
@@ -102,6 +105,8 @@ class LargeFile:
     fit: Fit
     instances: bool
     probabilities: bool = False
+    table: bool = False
+    rois: bool = False
     others: Sequence[Network] = ()
     tta: TTA = "none"
     engines: Sequence[Engine] | None = None
@@ -109,13 +114,28 @@ class LargeFile:
 
     @property
     def names(self) -> list[str]:
-        """The names of the results: labels or mask, overlay, and probabilities."""
+        """The names of the results, labels or mask first."""
+        return list(self._outputs.values())
+
+    @property
+    def _outputs(self) -> dict[str, str]:
         ending = "zarr" if arrays.is_zarr(self.path) else "tif"
         kind = "labels" if self.instances else "mask"
         result = pathlib.PurePath(self.result or f"{self.name}_{kind}.{ending}")
-        others = [f"{self.name}{OVERLAY}.png"]
-        others += [f"{self.name}{PROBS}.{ending}"] if self.probabilities else []
-        return [str(result), *(str(result.parent / each) for each in others)]
+        others = {"overlay": f"{self.name}{OVERLAY}.png"}
+        if self.probabilities:
+            others["probs"] = f"{self.name}{PROBS}.{ending}"
+        if self.table:
+            others["table"] = f"{self.name}_objects.csv"
+        if self.rois:
+            others["rois"] = f"{self.name}_rois.zip"
+            others["geojson"] = f"{self.name}_objects.geojson"
+        beside = {what: str(result.parent / name) for what, name in others.items()}
+        return {"result": str(result), **beside}
+
+    @property
+    def _numbers_cells(self) -> bool:
+        return self.instances or self.table or self.rois
 
     def segment(
         self,
@@ -157,14 +177,16 @@ class LargeFile:
             start()
             done = self._segment_all(stack, digests, parts, origin, overwrite=overwrite)
             record.begin(self.name, digest, self.names, self.path)
-            outputs = [folder / name for name in self.names]
-            for each in outputs:
+            outputs = {what: folder / name for what, name in self._outputs.items()}
+            for each in outputs.values():
                 _delete(each)  # of this record, or to be overwritten
-            _write_overview(outputs[1], stack.sources[0], done[0])
+            _write_overview(outputs["overlay"], stack.sources[0], done[0])
             written = (stack, done, self.trained, parts)
-            _write_labels(outputs[0], *written, instances=self.instances)
+            _write_labels(outputs["result"], *written, instances=self.instances)
             if self.probabilities:
-                _write_probabilities(outputs[2], *written)
+                _write_probabilities(outputs["probs"], *written)
+            if self.table or self.rois:
+                _write_objects(outputs, stack, done, self.trained)
             record.end(self.name)
             for section in parts.glob("section_*"):
                 shutil.rmtree(section)
@@ -186,7 +208,7 @@ class LargeFile:
         if overwrite:
             for section in parts.glob("section_*"):
                 shutil.rmtree(section)
-        _describe(stack, self.path, self.trained, instances=self.instances)
+        _describe(stack, self.path, self.trained, instances=self._numbers_cells)
         return [
             segmenting.segment_large(
                 self.trained,
@@ -195,7 +217,7 @@ class LargeFile:
                 others=self.others,
                 tta=self.tta,
                 engines=self.engines,
-                instances=self.instances,
+                instances=self._numbers_cells,
                 origin=origin,
                 digest=digest,
                 title=self.name
@@ -277,6 +299,46 @@ def _write_probabilities(
     channels = range(model.num_classes)
     readers = [[reader(each, k) for k in channels] for each in done]
     _write(path, stack, readers, np.float32, parts)
+
+
+def _write_objects(
+    paths: Mapping[str, pathlib.Path],
+    stack: Stack,
+    done: Sequence[LargeSegmentation],
+    trained: Network,
+) -> None:
+    """Writes the measurements of all cells, and their outlines."""
+    metadata = stack.metadata
+    pages = [
+        measuring.measure_objects(
+            source,
+            each,
+            trained.model,
+            pixel_size=metadata.pixel_size,
+            unit=metadata.unit,
+        )
+        for source, each in zip(stack.sources, done, strict=True)
+    ]
+    contents: dict[str, bytes] = {}
+    if "table" in paths:
+        text = records.csv_of_pages(pages, is_stack=metadata.is_stack)
+        contents["table"] = text.encode()
+    if "rois" in paths:
+        found = [
+            region
+            for page, (each, rows) in enumerate(zip(done, pages, strict=True))
+            for region in regions.of_objects(
+                rows,
+                measuring.trace_objects(each, rows),
+                page=page,
+                has_classes=trained.model.num_classes > 2,
+            )
+        ]
+        contents["rois"] = regions.imagej_rois(found, metadata)
+        contents["geojson"] = regions.geojson(found, metadata).encode()
+    for what, content in contents.items():
+        with folders.write_atomically(paths[what]) as temporary:
+            temporary.write_bytes(content)
 
 
 def _write(

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from unetjax.files import folders
@@ -103,6 +103,23 @@ def csv_text(rows: Iterable[Mapping[str, object]], columns: Iterable[str]) -> st
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def csv_of_pages(
+    pages: Sequence[Sequence[Mapping[str, object]]], *, is_stack: bool
+) -> str:
+    """Returns the rows of all pages of a file as a CSV table, with the page of a stack.
+
+    Args:
+      pages: The rows of each page.
+      is_stack: Whether there are several pages, which are counted from 0.
+    """
+    rows = [
+        ({"page": page} if is_stack else {}) | dict(row)
+        for page, rows in enumerate(pages)
+        for row in rows
+    ]
+    return csv_text(rows, rows[0] if rows else ["id"])
 
 
 def write_csv(path: str | os.PathLike[str]) -> None:

@@ -5,12 +5,13 @@ import json
 import math
 import types
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from unetjax.files.pages import Metadata
+from unetjax.instances.measurements import Row
 from unetjax.instances.outlines import Polygon
 
 _LARGEST = 60_000  # coordinate that ROIs hold as an integer
@@ -32,6 +33,33 @@ class Region(NamedTuple):
     page: int = 0
     classification: str = ""
     measurements: Mapping[str, float] = {}
+
+
+def of_objects(
+    rows: Iterable[Row],
+    polygons: Mapping[int, Sequence[Polygon]],
+    *,
+    page: int,
+    has_classes: bool,
+) -> list[Region]:
+    """Returns the regions of measured objects, with their class and their confidence.
+
+    Args:
+      rows: Those of `instances.measurements`.
+      polygons: The outline of every object by its number.
+      page: The page they lie on.
+      has_classes: Whether there is more than one class of objects.
+    """
+    return [
+        Region(
+            f"{row['id']:04d}",
+            polygons[int(row["id"])],
+            page,
+            f"class {row['class']}" if has_classes else "",
+            {"confidence": row["confidence"]},
+        )
+        for row in rows
+    ]
 
 
 def check_imagej() -> None:
