@@ -87,7 +87,9 @@ def test_measurements_are_those_of_the_table(client, study):
 def test_a_large_image_comes_in_tiles_of_several_levels(tmp_path):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 5000, (1100, 1300, 1), np.uint16)
-    cells = np.kron(rng.integers(0, 9, (11, 13)), np.ones((100, 100), int))
+    # Cells of 64 pixels end where tiles end.
+    cells = np.kron(rng.integers(0, 9, (18, 21)), np.ones((64, 64), int))
+    cells = cells[:1100, :1300]
     images.write_image(tmp_path / "a.tif", image)
     images.write_labels(tmp_path / "a_labels.tif", cells)
     one = Result("a", image=tmp_path / "a.tif", prediction=tmp_path / "a_labels.tif")
@@ -295,12 +297,15 @@ def test_masks_of_classes_are_ordered_by_their_iou(tmp_path):
         images.write_image(tmp_path / "masks" / f"{name}.png", foreground)
         moved = np.roll(foreground, shift, axis=0)
         images.write_image(tmp_path / "out" / f"{name}_mask.png", moved)
+        (tmp_path / "out" / f"{name}_objects.csv").write_text("id,area\n255,9\n")
     found = results.find(
         tmp_path / "out", images=tmp_path / "images", masks=tmp_path / "masks"
     )
     with serve(found.results) as client:
         state = ranked(client)
         assert client.json("item/0")["kind"] == "classes"
+        # The table counts cells, which the mask does not number.
+        assert client.json("objects/0/0") == {"255": {"id": 255, "area": 300}}
     assert state["measure"] == "IoU"
     np.testing.assert_allclose([state["values"][i] for i in state["order"]], [1 / 3, 1])
     assert state["order"] == [1, 0]

@@ -109,11 +109,9 @@ class Reader:
                     source, step = found[name][0], 2 ** (levels - 1)
                     place = _place(source, levels - 1, 0, 0)
                     layers[name]["ranges"] = _ranges(_read_first(source, step, place))
-        prediction = result.prediction
-        is_mask = prediction is not None and prediction.stem.endswith("_mask")
         return Described(
             *(height, width, pages, levels, layers),
-            "classes" if is_mask else "cells",
+            "classes" if _is_mask(result) else "cells",
         )
 
     def tile(
@@ -156,7 +154,8 @@ class Reader:
         """Returns the measurements of the cells of a section, by their number.
 
         Those of the table that `unetjax predict --table` wrote; or their area alone,
-        in pixels, which is not measured in very large images.
+        in pixels, which is not measured in very large images. Of masks, whose numbers
+        are classes, those of the classes.
 
         Raises:
           IndexError: If there is no such section.
@@ -164,7 +163,7 @@ class Reader:
           OSError: If a file has gone.
         """
         result = self._results[index]
-        if result.table is not None:
+        if result.table is not None and not _is_mask(result):
             return {
                 row["id"]: row
                 for row in read_table(result.table)
@@ -253,6 +252,12 @@ class _Cache(Generic[Key, Value]):
                 break
             if old != key and self._values[old][1]:
                 self._size -= self._values.pop(old)[1]
+
+
+def _is_mask(result: Result) -> bool:
+    """Returns whether the numbers of a prediction are classes."""
+    prediction = result.prediction
+    return prediction is not None and prediction.stem.endswith("_mask")
 
 
 def _path(result: Result, layer: Layer) -> pathlib.Path | None:

@@ -333,7 +333,8 @@ function valueAt(name, [x, y]) {
 function nameOf(value) {
   if (value === 0) return "background";
   if (value === NOT_ANNOTATED) return "not annotated";
-  return item.kind === "cells" ? `cell ${value}` : `class ${value}`;
+  if (item.kind === "cells") return `cell ${value}`;
+  return value === 255 ? "foreground" : `class ${value}`;
 }
 
 function pointAt(pixel) {
@@ -373,8 +374,8 @@ function choose(pixel) {
 function showCell(value) {
   const row = value ? objects[value] : undefined;
   $("cell-hint").hidden = Boolean(value);
-  const kind = item?.kind === "classes" ? "Class" : "Cell";
-  $("cell-title").textContent = value ? `${kind} ${value}${chosen ? " (kept)" : ""}` : kind;
+  const title = value ? nameOf(value) + (chosen ? " (kept)" : "") : "measurements";
+  $("cell-title").textContent = title[0].toUpperCase() + title.slice(1);
   const columns = row ? Object.keys(row) : [];
   const order = [...FIRST.filter((each) => columns.includes(each)), ...columns];
   const shown = [...new Set(order)].filter((each) => each !== "id" && each !== "page");
