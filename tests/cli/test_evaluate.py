@@ -1,11 +1,14 @@
 """Scores of class maps by `unetjax evaluate`."""
 
 import csv
+import functools
 import json
 import re
 
 import numpy as np
+import tifffile
 
+from tests import commands
 from unetjax.cli import main
 from unetjax.files import images
 
@@ -108,3 +111,21 @@ def test_ignored_pixels_are_not_scored(tmp_path, capsys):
         assert main.main([*command, "--mask-type=instances"]) == 0
         printed = capsys.readouterr().out
         assert not re.search(rf"^{perfect} +1\.0+$", printed, re.MULTILINE)
+
+
+def test_an_option_without_effect_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.eye(20, dtype=np.uint8))
+    files = [tmp_path / "a.tif", tmp_path / "a.tif"]
+    run = functools.partial(commands.in_process, "unetjax.cli.main", "evaluate", *files)
+    done = run("--tolerance", "3")
+    assert done.returncode == 2
+    assert "--tolerance is of --scores pixels only; leave it out." in done.stderr
+    assert run("--scores", "pixels", "--tolerance", "3").returncode == 0
+    for option, value, accepted in (
+        ("--tolerance", "-1", "a number of at least 0"),
+        ("--tolerance", "nan", "a number of at least 0"),
+        ("--ignore", "1.5", "an integer"),
+    ):
+        done = run("--scores", "pixels", f"{option}={value}")
+        assert done.returncode == 2
+        assert f"{option}: must be {accepted}, got '{value}'" in done.stderr

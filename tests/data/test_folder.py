@@ -6,6 +6,7 @@ import tifffile
 from PIL import Image
 
 from unetjax.data import folder
+from unetjax.files import names
 
 CELLS = np.zeros((16, 20), np.uint16)
 CELLS[2:6, 2:6] = 1
@@ -402,3 +403,21 @@ def test_what_a_folder_holds_beside_images_is_named(tmp_path):
         folder.list_images(images)
     with pytest.raises(FileNotFoundError, match=r"b\.tif is a file; name a folder of"):
         folder.list_images(inside)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("img_07", "mask_07"), ("image-1b", "labels-1b"), ("IM3", "seg3")],
+)
+def test_numbered_masks_have_a_prefix(tmp_path, image, mask):
+    """In two folders, in one, and as truth of a prediction of that image."""
+    for name in (f"i/{image}.tif", f"m/{mask}.tif", f"b/{image}.tif", f"b/{mask}.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (pair,) = folder.pair(tmp_path / "i", tmp_path / "m")
+    assert (pair.image.stem, pair.mask.stem) == (image, mask)
+    (pair,) = folder.pair(tmp_path / "b", tmp_path / "b")
+    assert (pair.image.suffix, pair.mask.suffix) == (".tif", ".png")
+    assert names.common(f"{image}_labels") == names.common(mask)
+    assert names.common(f"{image}0_labels") != names.common(mask)

@@ -133,6 +133,7 @@ def test_a_number_that_is_ignored_replaces_the_rule_for_255():
     cells = [np.where(CELLS == 2, 255, CELLS)]
     found = mask_formats.infer_mask_format(cells, "instances", ignore=-1)
     assert found.description == "numbered cells, 2 to 2 per image"
+    assert not any("--ignore names" in doubt for doubt in found.doubts)
 
 
 def test_an_ignored_number_that_does_not_occur_is_named():

@@ -5,7 +5,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from unetjax.cli import terminal
-from unetjax.cli.command import ArgumentParser, channels, path
+from unetjax.cli.command import ArgumentParser, channels, integer, path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ def add_mask_meaning(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ignore",
-        type=int,
+        type=integer,
         metavar="VALUE",
         help="number of pixels in masks that are not annotated: they are neither "
         "learned nor scored (default: -1, and 255 above classes 0, 1, ... as in Pascal "

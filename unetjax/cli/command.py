@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import itertools
 import logging
+import math
 import os
 import pathlib
 import sys
@@ -99,6 +100,48 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be an integer from 1 on, got {text!r}")
     return int(text)
+
+
+def integer(text: str) -> int:
+    """Returns an integer, which may be negative.
+
+    Raises:
+      ArgumentTypeError: If the text is anything else.
+    """
+    with contextlib.suppress(ValueError):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}")
+
+
+def positive(text: str) -> float:
+    """Returns a finite number above 0.
+
+    Raises:
+      ArgumentTypeError: If the text is anything else.
+    """
+    if (number := _number(text)) > 0:
+        return number
+    raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+
+
+def not_negative(text: str) -> float:
+    """Returns a finite number of at least 0.
+
+    Raises:
+      ArgumentTypeError: If the text is anything else.
+    """
+    if (number := _number(text)) >= 0:
+        return number
+    raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
+
+
+def _number(text: str) -> float:
+    """Returns a finite number; NaN, which no comparison accepts, for other text."""
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def channels(text: str) -> tuple[str, ...]:

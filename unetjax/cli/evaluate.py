@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unetjax.cli import terminal
 from unetjax.cli.check import add_mask_meaning
-from unetjax.cli.command import ArgumentParser, path
+from unetjax.cli.command import ArgumentParser, not_negative, path
 
 if TYPE_CHECKING:
     from unetjax.evaluation.scored_files import ReadAs
@@ -53,7 +53,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=not_negative,
         default=0.0,
         metavar="PIXELS",
         help="distance within which a pixel counts as found, for the F1 of --scores "
@@ -90,7 +90,6 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.files import folders
     from unetjax.metrics.metric import merge_all
     from unetjax.reporting import console, records
-    from unetjax.settings import check_range
 
     runtime.prepare()
     for file in (options.csv, options.json):
@@ -99,7 +98,8 @@ def run(options: argparse.Namespace) -> int:
     if options.csv and options.csv == options.json:
         raise ValueError("--csv and --json must name two files.")
     score_set = SCORE_SETS[options.scores]
-    check_range("--tolerance", options.tolerance, at_least=0)
+    if options.tolerance and options.scores != "pixels":
+        raise ValueError("--tolerance is of --scores pixels only; leave it out.")
     measure = score_set.measure
     if options.scores == "pixels":
         measure = functools.partial(scoring.measure_pixels, tolerance=options.tolerance)

@@ -128,8 +128,11 @@ def _format(options: argparse.Namespace) -> str:
             f"{given[0]} is of bioimage.io packages only; leave it out, or name a "
             f"file that ends in {_ENDINGS['bioimageio']}."
         )
-    if options.tile_size is not None and kind == "bioimageio":
-        raise ValueError("--tile-size is of .stablehlo only; a package has free sizes.")
+    if options.tile_size is not None and kind != "stablehlo":
+        raise ValueError(
+            "--tile-size is of .stablehlo files only; leave it out, as other formats "
+            "have free sizes."
+        )
     return kind
 
 

@@ -8,7 +8,14 @@ import shlex
 from typing import TYPE_CHECKING
 
 from unetjax.cli import check, terminal
-from unetjax.cli.command import ArgumentParser, count, fraction, path
+from unetjax.cli.command import (
+    ArgumentParser,
+    count,
+    fraction,
+    integer,
+    path,
+    positive,
+)
 
 if TYPE_CHECKING:
     from unetjax.data.examples import Example
@@ -58,7 +65,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--minutes",
-        type=float,
+        type=positive,
         default=5.0,
         help="time for training, without evaluations; the speed of this machine is "
         "measured first (default 5)",
@@ -110,7 +117,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
     parser.add_argument("--test-masks", type=path, metavar="PATH", help="their masks")
     parser.add_argument(
         "--seed",
-        type=int,
+        type=integer,
         default=0,
         help="seed of the split, the initial weights and the training (default 0)",
     )
@@ -148,7 +155,6 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.devices import runtime, self_check
     from unetjax.model_io import model_folder
     from unetjax.reporting import console
-    from unetjax.settings import check_range
     from unetjax.sweeps import learning_curve
     from unetjax.training import cost, experiment, planning, run_folder
 
@@ -206,7 +212,6 @@ def run(options: argparse.Namespace) -> int:
         pretrained=pretrained,
         overrides=overrides,
     )
-    check_range("--minutes", options.minutes, above=0)
     num_steps = options.steps
     if num_steps is None:  # a resumed run keeps the steps for which it was planned
         begun = learning_curve if options.learning_curve else run_folder

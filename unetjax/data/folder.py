@@ -186,7 +186,8 @@ def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]
     The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif, a_labels.tif,
     a_cp_masks.tif or a_seg.tif, in this order, in any format that can be read and in
     any case of letters; that of a_img.tif may be called likewise. That of t000.tif may
-    be man_seg000.tif, and vice versa, as in the Cell Tracking Challenge. Both kinds of
+    be man_seg000.tif, and vice versa, as in the Cell Tracking Challenge, and that of
+    img_01.tif mask_01.tif or label_01.tif. Both kinds of
     files may be in one folder, and two files are one pair. Other names need a `naming`.
     An image without a label image may have polygons, see `annotations.reading`: a.json,
     a.zip, a_rois.zip or a.roi.
@@ -232,7 +233,9 @@ def list_images(folder: Path) -> list[pathlib.Path]:
                 f"{folder} is a file; name a folder of images, or a file for each of "
                 "both, images and masks or predictions and truth."
             )
-        raise FileNotFoundError(f"{folder} is not a folder; give a folder of images.")
+        raise FileNotFoundError(
+            f"{folder} is not a folder and does not exist; give a folder of images."
+        )
     paths = [
         path
         for path in sorted(folder.iterdir())
@@ -498,7 +501,8 @@ def _mask_stems(stem: str, naming: FileNaming) -> list[str]:
         stems.append(f"man_seg{frame[1]}")
     elif frame := re.fullmatch(r"man_seg(\d+)", stem):
         stems += [f"t{frame[1]}", f"mask{frame[1]}"]
-    return [each + ending for each in stems for ending in naming.endings]
+    named = [each + ending for each in stems for ending in naming.endings]
+    return named + names.numbered_masks(stem)
 
 
 def _describe_unpaired(

@@ -113,7 +113,7 @@ def infer_mask_format(
         *_wrapped(present, found),
         *_slivers(masks, len(present)),
     ]
-    if ignore is not None and ignore not in values:
+    if ignore not in (None, IGNORED, *values):  # -1 says that 255 is annotated
         doubts.append(f"No mask has a pixel of {ignore}, which --ignore names.")
     if mask_type == "auto" and len(present) > 2:
         doubts += _doubts(masks, found)

@@ -55,8 +55,11 @@ def random_split(
     ranked = _shuffled(contents, seed)
     if len(ranked) < 2:
         raise ValueError(
-            f"examples must hold at least 2 different images, got {len(ranked)}; "
-            "annotate another image, or cut one by split_image."
+            f"{len(examples)} images are copies of one, and at least 2 different ones "
+            "are needed; annotate another image, or give that one alone: parts of it "
+            "are then set aside."
+            if examples
+            else "there are no images to split; at least 2 are needed."
         )
     count = min(max(round(fraction * len(ranked)), 1), len(ranked) - 1)
     return _split(examples, contents, set(ranked[:count]))

@@ -15,6 +15,9 @@ OVERLAY, PROBS, UNCERTAINTY = "_overlay", "_probs", "_uncertainty"
 
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 _FRAME = re.compile(r"(?:t|man_seg|mask)(\d+)")  # of the Cell Tracking Challenge
+MASK_PREFIXES = ("mask", "masks", "label", "labels", "seg")  # before a number
+_NUMBERED_IMAGE = re.compile(r"(?:im|img|image)([_-]?)(\d.*)", re.IGNORECASE)
+_NUMBERED_MASK = re.compile(r"(?:masks?|labels?|seg)([_-]?)(\d.*)", re.IGNORECASE)
 
 _MOST = 5  # names in a message
 # Characters that forge lines, move the cursor, or reverse the text around them; and
@@ -84,11 +87,13 @@ def is_mask(name: str, endings: Iterable[str] = MASK_ENDINGS) -> bool:
     """Returns whether a stem is that of a mask in a folder with its image.
 
     Example:
-      >>> is_mask("a_Masks"), is_mask("man_seg000"), is_mask("t000")
-      (True, True, False)
+      >>> is_mask("a_Masks"), is_mask("man_seg000"), is_mask("t000"), is_mask("mask_1")
+      (True, True, False, True)
     """
-    is_frame = re.fullmatch(r"man_seg\d+", name) is not None
-    return is_frame or name.lower().endswith(tuple(filter(None, endings)))
+    is_numbered = re.fullmatch(r"man_seg\d+", name) or _NUMBERED_MASK.fullmatch(name)
+    return is_numbered is not None or name.lower().endswith(
+        tuple(filter(None, endings))
+    )
 
 
 def common(name: str) -> str:
@@ -97,6 +102,8 @@ def common(name: str) -> str:
     Example:
       >>> common("A_img_labels"), common("man_seg007") == common("t007")
       ('a', True)
+      >>> common("img_07_labels") == common("mask_07")
+      True
     """
     name = name.casefold()
     for endings in (MASK_ENDINGS, IMAGE_ENDINGS):
@@ -104,8 +111,21 @@ def common(name: str) -> str:
             if name.endswith(ending) and name != ending:
                 name = name.removesuffix(ending)
                 break
-    frame = _FRAME.fullmatch(name)
-    return f"t{frame[1]}" if frame else name
+    if frame := _FRAME.fullmatch(name):
+        return f"t{frame[1]}"
+    numbered = _NUMBERED_IMAGE.fullmatch(name) or _NUMBERED_MASK.fullmatch(name)
+    return f"t{numbered[2]}" if numbered else name
+
+
+def numbered_masks(name: str) -> list[str]:
+    """Returns the stems that the mask of a numbered image may have.
+
+    Example:
+      >>> numbered_masks("img_07")[:3], numbered_masks("a07")
+      (['mask_07', 'masks_07', 'label_07'], [])
+    """
+    numbered = _NUMBERED_IMAGE.fullmatch(name)
+    return [f"{each}{numbered[1]}{numbered[2]}" for each in MASK_PREFIXES if numbered]
 
 
 def _is_unsafe(character: str) -> bool:

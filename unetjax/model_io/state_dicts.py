@@ -344,4 +344,4 @@ def _read_torch(path: pathlib.Path) -> StateDict:
 
 
 def _absent(package: str) -> str:
-    return f"this file needs {package}: pip install 'unetjax[import]'."
+    return f"weights of this kind need {package}: pip install 'unetjax[import]'."
