@@ -233,7 +233,10 @@ def test_minutes_and_steps_exclude_each_other(folders, tmp_path, capsys):
     assert main.main([*command, "--minutes", "2", "--steps", "3"]) == 2
     assert "not allowed with argument" in capsys.readouterr().err
     assert main.main([*command, "--minutes", "0"]) != 0
-    assert "argument --minutes: must be a number above 0, got '0'" in capsys.readouterr().err
+    assert (
+        "argument --minutes: must be a number above 0, got '0'"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_home_folder_is_meant_by_a_tilde(start, folders, monkeypatch):

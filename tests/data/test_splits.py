@@ -124,7 +124,8 @@ def test_images_in_two_parts_are_refused_by_name():
 
 def test_a_random_split_needs_two_different_images():
     with pytest.raises(
-        ValueError, match="copies of one, and at least 2 different ones are needed; annotate"
+        ValueError,
+        match="copies of one, and at least 2 different ones are needed; annotate",
     ):
         splits.random_split([example(0), example(0, "copy")], fraction=0.5)
 
