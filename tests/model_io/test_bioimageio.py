@@ -160,7 +160,7 @@ def test_authors_and_licence_must_be_given(authors, license, message):
         (["a.pt"], "a.pt must end in .onnx, .stablehlo, .zip."),
         (["a.onnx", "--format", "bioimageio"], "a.onnx must end in .zip as bioimageio"),
         (["a.onnx", "--author", "Ada"], "--author is of bioimage.io packages only"),
-        (["a.zip", "--tile-size", "64"], "--tile-size is of .stablehlo only"),
+        (["a.zip", "--tile-size", "64"], "--tile-size is of .stablehlo files only"),
         (["a.zip"], "a bioimage.io package needs the names of its authors"),
     ],
 )
