@@ -102,7 +102,9 @@ def test_an_interrupted_trial_is_resumed(finished, base, tmp_path):
     assert_equal_runs(workdir, finished / trial.name, trial.config)
 
 
-@pytest.mark.parametrize(("seeds", "at_once"), [(1, 1), (2, 4)])
+@pytest.mark.parametrize(
+    ("seeds", "at_once"), [(1, 1), pytest.param(2, 4, marks=pytest.mark.slow)]
+)
 def test_a_trial_that_diverges_has_ended_and_the_others_finish(
     base, tmp_path, seeds, at_once
 ):

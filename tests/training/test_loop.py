@@ -216,7 +216,13 @@ def test_histograms_show_the_activations_of_a_validation_tile(tmp_path):
         assert (shown[0].histogram_value.min >= 0) == (least == 0)
 
 
-@pytest.mark.parametrize("target", ["distances", "neighbours", "border"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "distances",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("neighbours", "border")),
+    ],
+)
 def test_a_network_learns_a_target(target, tmp_path):
     """The maps that it predicts are those of the cells, which touch."""
     config = configs.from_dict(
