@@ -238,7 +238,7 @@ def test_a_folder_may_have_polygons_of_each_kind_and_label_images(data, capsys):
     assert [each.instances.max() for each in report.examples] == [2, 3]
     assert report.summary.masks.reason == "every polygon is a cell"
     (problem,) = report.problems
-    assert "1 files are not read: notes.json" in problem.text
+    assert "1 file is not read: notes.json" in problem.text
     assert main.main(["check", "images", "masks"]) == 0
     assert "numbered cells, 2 to 3 per image" in capsys.readouterr().out
     with pytest.raises(ValueError, match="polygons, each of which is a cell"):

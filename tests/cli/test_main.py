@@ -305,7 +305,7 @@ def test_one_broken_file_stops_nothing(capsys, tmp_path, model):
     assert "error: " in printed.err.splitlines()[-1]
     assert "b.tif" in printed.err.splitlines()[-1]
     assert "2 images segmented" in printed.out
-    assert "1 files are not segmented: d.czi (a microscope's own format" in printed.out
+    assert "1 file is not segmented: d.czi (a microscope's own format" in printed.out
     (tmp_path / "b.tif").write_bytes(whole)
     status, found = predict_all(model, tmp_path, "--instances")
     assert (status, len(found)) == (0, 3)

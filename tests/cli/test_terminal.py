@@ -39,7 +39,7 @@ def test_quiet_leaves_results_alone(cells):
 
 def test_quiet_keeps_warnings(cells, tmp_path):
     (tmp_path / "images" / "notes.txt").touch()
-    assert cells("check", "images", "-q").startswith("warning: 1 files are not read")
+    assert cells("check", "images", "-q").startswith("warning: 1 file is not read")
 
 
 def test_verbose_names_versions_and_time(cells):

@@ -85,5 +85,5 @@ def test_the_command_writes_it_and_does_not_read_it_again(tmp_path, capsys):
     capsys.readouterr()
     assert main.main([*argv, "--tta", "rot90"]) == 0
     printed = capsys.readouterr().out
-    assert "1 images segmented into" in printed
+    assert "1 image segmented into" in printed
     assert "a_uncertainty.tif (a result of a prediction)" in printed

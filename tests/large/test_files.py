@@ -136,7 +136,7 @@ def test_a_tiff_that_does_not_fit_into_memory(
         model, tmp_path / "a.tif", "--labels", "--probabilities", "--out", out
     )
     assert done.returncode == 0, done.stderr
-    assert "a.tif: 530 x 600 pixels, in 1 blocks; takes about" in done.stdout
+    assert "a.tif: 530 x 600 pixels, in 1 block; takes about" in done.stdout
     whole = segment(trained, image)
     labels = images.read_labels(out / "a_labels.tif")
     assert_equal_up_to_numbers(labels, whole.instances)
@@ -222,7 +222,7 @@ def test_a_finished_file_is_skipped_and_others_are_not_overwritten(
     assert predict(model, tmp_path / "a.tif", "--out", out).returncode == 0
     mask = (out / "a_mask.tif").read_bytes()
     again = predict(model, tmp_path / "a.tif", "--out", out)
-    assert "1 images segmented" in again.stdout
+    assert "1 image segmented" in again.stdout
     assert "1 of them before" in again.stdout
     other = predict(model, tmp_path / "a.tif", "--tta=d4", "--out", out)
     assert other.returncode == 2
@@ -292,7 +292,7 @@ def test_one_file_that_cannot_be_read_stops_no_other(tmp_path, model, image):
     for _ in range(2):  # results of the first are not segmented by the second
         done = predict(model, tmp_path / "in", "--out", tmp_path / "in")
         assert done.returncode == 1
-        assert "1 images segmented" in done.stdout
+        assert "1 image segmented" in done.stdout
     assert "b.zarr is empty: its array has the size 0x530" in done.stderr
     assert (tmp_path / "in" / "a_mask.zarr").exists()
     names = {path.name for path in (tmp_path / "in").iterdir()}

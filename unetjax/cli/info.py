@@ -60,6 +60,7 @@ def facts(trained: "TrainedModel") -> Mapping[str, str]:
     """Returns what is known about a model, by its title; what is unknown is absent."""
     import jax
 
+    from unetjax.data.checks import counted
     from unetjax.network.unet import num_input_channels
 
     model, provenance = trained.model, trained.provenance
@@ -85,7 +86,7 @@ def facts(trained: "TrainedModel") -> Mapping[str, str]:
     }
     if provenance.num_train_images is not None:
         count = provenance.num_train_images
-        learned = f"{count} {'image' if count == 1 else 'images'}"
+        learned = f"{counted(count, 'image')}"
         if provenance.image_dtype:
             learned += f" of type {provenance.image_dtype}"
         if provenance.step is not None:

@@ -138,6 +138,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Segments every image."""
+    from unetjax.data import checks
     from unetjax.devices import runtime, self_check
     from unetjax.evaluation import (
         prediction_files,
@@ -250,7 +251,8 @@ def run(options: argparse.Namespace) -> int:
     )
     num_segmented = len(named) - len(failures)
     earlier = f", {num_skipped} of them before" if num_skipped else ""
-    terminal.say(f"{num_segmented} images segmented into {options.out}{earlier}")
+    images_segmented = checks.counted(num_segmented, "image")
+    terminal.say(f"{images_segmented} segmented into {options.out}{earlier}")
     for text in odd.sentences():
         print(f"warning: {text}")
     if found.skipped:

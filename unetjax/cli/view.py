@@ -66,6 +66,7 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C."""
     from unetjax import signals
+    from unetjax.data.checks import counted
     from unetjax.viewer import results, server
 
     found = results.find(options.out, images=options.images, masks=options.masks)
@@ -73,8 +74,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"warning: {escape(warning)}")
     title = options.out.resolve().name
     with server.open_server(title, found.results, port=options.port) as (site, address):
-        count = len(found.results)
-        print(f"{count} {'image' if count == 1 else 'images'}: {address}")
+        print(f"{counted(len(found.results), 'image')}: {address}")
         print("Ctrl-C ends", flush=True)
         if not options.no_browser:
             _open_browser(address)

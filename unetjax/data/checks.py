@@ -149,6 +149,16 @@ def in_pixels(shape: Sequence[int]) -> str:
     return f"{shape[0]}x{shape[1]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns a number of things.
+
+    Example:
+      >>> counted(1, "image"), counted(2000, "image")
+      ('1 image', '2,000 images')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def listed(names: Sequence[str], *, most: int = 5) -> str:
     """Returns the first names, separated by commas, and how many follow.
 

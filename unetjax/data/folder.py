@@ -71,7 +71,7 @@ class DatasetSummary(NamedTuple):
         sizes = [checks.in_pixels(self.sizes[i]) for i in (0, -1)]
         channels = " or ".join(map(str, self.channels))
         return (
-            f"{self.num_images} {'image' if self.num_images == 1 else 'images'} "
+            f"{checks.counted(self.num_images, 'image')} "
             f"{' to '.join(dict.fromkeys(sizes))} {' or '.join(self.types)}, "
             f"{channels} {'channel' if channels == '1' else 'channels'}; "
             f"masks: {self.masks.description}"
@@ -360,7 +360,11 @@ def _match(
         for text in list_unread(each, used=used)
     ]
     if unread:
-        text = f"{len(unread)} files are not read: {checks.listed(unread)}."
+        are = "is" if len(unread) == 1 else "are"
+        text = (
+            f"{checks.counted(len(unread), 'file')} {are} not read: "
+            f"{checks.listed(unread)}."
+        )
         problems.append(Problem("warning", text))
     return pairs, problems
 

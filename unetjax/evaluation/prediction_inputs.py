@@ -104,7 +104,11 @@ def unique_names(paths: Sequence[pathlib.Path]) -> list[str]:
 
 def describe_skipped(skipped: Sequence[str]) -> str:
     """Returns one line about the files that are not segmented."""
-    return f"{len(skipped)} files are not segmented: {checks.listed(skipped, most=20)}."
+    are = "is" if len(skipped) == 1 else "are"
+    return (
+        f"{checks.counted(len(skipped), 'file')} {are} not segmented: "
+        f"{checks.listed(skipped, most=20)}."
+    )
 
 
 def read(

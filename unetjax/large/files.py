@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Integer, Shaped
 
+from unetjax.data import checks
 from unetjax.devices import memory
 from unetjax.files import folders, images, json_files, limits, tiff
 from unetjax.files.names import OVERLAY, PROBS
@@ -244,9 +245,9 @@ def _describe(
     count = len(stack.sources)
     sections = f"{count:,} images of " if count > 1 else ""
     _log.info(
-        "%s: %s%s x %s pixels, in %s blocks; takes about %s of memory and %s of disk",
+        "%s: %s%s x %s pixels, in %s; takes about %s of memory and %s of disk",
         *(path.name, sections, f"{source.width:,}", f"{source.height:,}"),
-        f"{count * grid.num_blocks:,}",
+        checks.counted(count * grid.num_blocks, "block"),
         *(limits.format_bytes(n) for n in (needed.memory, count * needed.disk)),
     )
     left = limits.addresses_left()

@@ -29,6 +29,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from unetjax.data.checks import counted
 from unetjax.files import folders
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import onnx
@@ -177,7 +178,7 @@ def describe(trained: TrainedModel, name: str, about: Publication) -> dict[str, 
         "type": "model",
         "format_version": _FORMAT,
         "name": f"U-Net {_NAME.sub(' ', name).strip()}"[:64],
-        "description": f"Segments images of {_plural(len(channels), 'channel')} into "
+        "description": f"Segments images of {counted(len(channels), 'channel')} into "
         f"{', '.join(facts['outputs'])} by a U-Net.",
         "authors": [{"name": each} for each in about.authors],
         "license": about.license,
@@ -416,7 +417,7 @@ def _readme(trained: TrainedModel, fields: Mapping[str, Any]) -> str:
     return _README.format(
         name=fields["name"],
         description=fields["description"],
-        channels=_plural(facts["channels"], "channel"),
+        channels=counted(facts["channels"], "channel"),
         values=f"{data_type} values"
         if data_type != "float32"
         else "values from 0 to 1"
@@ -431,10 +432,6 @@ def _readme(trained: TrainedModel, fields: Mapping[str, Any]) -> str:
         if lines
         else "No scores are known.",
     )
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _check_installed() -> None:
