@@ -259,6 +259,13 @@ def test_models_of_other_classes_are_not_averaged(capsys, annotated, model):
     assert "background, cell and background, nucleus" in message
 
 
+def test_classes_that_are_numbered_only_are_averaged_with_named_ones(annotated, model):
+    save_model(annotated / "other", seed=1, names=("class 0", "class 1"))
+    words = ("predict", model, annotated / "images", "--out", annotated / "out")
+    words += ("--with", annotated / "other")
+    assert main.main([str(word) for word in words]) == 0
+
+
 def test_wrong_channel_count_at_prediction(capsys, annotated, model):
     colours = np.zeros((30, 30, 3), np.uint8)
     colours[..., 0] = 9

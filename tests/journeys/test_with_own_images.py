@@ -91,6 +91,7 @@ def test_predict_and_evaluate(home, trained):
 def test_from_python(home, trained):
     """The lines of the README give what the command line writes."""
     model = load_model(home / "mymodel")
+    assert model.class_names == ("background", "cell")
     image = images.read_image(home / "new" / "odd.png")
     probs, label, instances = model.segment(image)
     folder = home / "from-command-line"

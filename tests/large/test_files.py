@@ -299,11 +299,12 @@ def test_one_file_that_cannot_be_read_stops_no_other(tmp_path, model, image):
     assert not {"a_mask_mask.zarr", "a_overlay_mask.png"} & names
 
 
-def test_models_of_other_classes_are_not_averaged(tmp_path, trained, model, image):
-    named = dataclasses.replace(trained, class_names=("outside", "nucleus"))
-    model_folder.save_model(tmp_path / "other", named)
+def test_models_of_other_classes_are_not_averaged(tmp_path, trained, image):
+    for name in ("nucleus", "vessel"):
+        named = dataclasses.replace(trained, class_names=("outside", name))
+        model_folder.save_model(tmp_path / name, named)
     write_zarr(tmp_path / "a.zarr", image, 3)
-    words = (model, tmp_path / "a.zarr", "--with", tmp_path / "other")
+    words = (tmp_path / "nucleus", tmp_path / "a.zarr", "--with", tmp_path / "vessel")
     done = predict(*words, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "must have the same classes to be averaged" in done.stderr

@@ -36,6 +36,7 @@ def test_a_run_leaves_config_records_pictures_and_the_best_model(uninterrupted):
         (6, "validation"),
     ]
     trained = model_folder.load_model(uninterrupted / "model")
+    assert trained.class_names == ("background", "foreground")
     assert trained.model == CONFIG.model
     assert trained.input_scaling.method == "percentile"
     scores = {r.step: r.values["mean_iou"] for r in lines if r.kind == "validation"}

@@ -167,10 +167,12 @@ def check_averaged(trained: Network, others: Sequence[Network]) -> None:
                 "models must have learned the same target to be averaged, got "
                 f"{trained.model.target} and {other.model.target}."
             )
-        if _classes(other) != _classes(trained):
+        one, two = _classes(trained), _classes(other)
+        is_named = _has_names(trained) and _has_names(other)
+        if len(one) != len(two) or (is_named and one != two):
             raise ValueError(
                 "models must have the same classes to be averaged, got "
-                f"{', '.join(_classes(trained))} and {', '.join(_classes(other))}."
+                f"{', '.join(one)} and {', '.join(two)}."
             )
         channels = [num_input_channels(each.params) for each in (trained, other)]
         if channels[0] != channels[1]:
@@ -202,4 +204,13 @@ def _segment_to_size(
 
 
 def _classes(trained: Network) -> Sequence[str]:
-    return trained.class_names or [str(k) for k in range(trained.model.num_classes)]
+    return trained.class_names or _numbered(trained)
+
+
+def _has_names(trained: Network) -> bool:
+    """Returns whether classes have names, which are not just their numbers."""
+    return tuple(trained.class_names) not in ((), _numbered(trained))
+
+
+def _numbered(trained: Network) -> tuple[str, ...]:
+    return tuple(f"class {k}" for k in range(trained.model.num_classes))

@@ -422,7 +422,7 @@ def as_trained_model(
         params=optimizers.averaged_params(state.opt_state, state.params),
         model_state=state.model_state,
         input_scaling=config.input_scaling,
-        class_names=tuple(f"class {k}" for k in range(config.model.num_classes)),
+        class_names=_class_names(config),
         instances=config.instances,
         selected_channels=config.data.channels,
         object_diameter=run.object_diameter,
@@ -435,6 +435,12 @@ def as_trained_model(
             config=configs.to_dict(config),
         ),
     )
+
+
+def _class_names(config: ExperimentConfig) -> tuple[str, ...]:
+    if config.model.num_classes == 2:
+        return "background", "cell" if config.tune_instances else "foreground"
+    return tuple(f"class {k}" for k in range(config.model.num_classes))
 
 
 def scores(run: Run) -> dict[int, float]:

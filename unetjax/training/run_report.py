@@ -26,6 +26,7 @@ from unetjax.training.config import ExperimentConfig
 RECORDS = "records.jsonl"
 
 _MOST_CASES = 6
+_SHOWN = {"train": "training", "validation": "validation"}
 _NOTED = ("mean_iou", "ap50", "separated_close")  # scores beside each picture
 
 
@@ -144,7 +145,8 @@ def _write(
 
 def _curves(lines: Sequence[Record]) -> list[Chart]:
     def curves(kind: str, *names: str) -> list[charts.Curve]:
-        return [charts.curve(lines, kind, name) for name in names]
+        found = [charts.curve(lines, kind, name) for name in names]
+        return [each._replace(name=_SHOWN[kind]) for each in found]
 
     accuracy = curves("train", "accuracy") + curves("validation", "accuracy")
     scores = [
