@@ -204,13 +204,9 @@ def _segment_to_size(
 
 
 def _classes(trained: Network) -> Sequence[str]:
-    return trained.class_names or _numbered(trained)
+    return trained.class_names or trained.model.class_numbers
 
 
 def _has_names(trained: Network) -> bool:
     """Returns whether classes have names, which are not just their numbers."""
-    return tuple(trained.class_names) not in ((), _numbered(trained))
-
-
-def _numbered(trained: Network) -> tuple[str, ...]:
-    return tuple(f"class {k}" for k in range(trained.model.num_classes))
+    return tuple(trained.class_names) not in ((), trained.model.class_numbers)

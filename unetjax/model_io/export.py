@@ -133,7 +133,7 @@ def contract(trained: TrainedModel, *, tile_size: int | None) -> dict[str, Any]:
     """
     model = trained.model
     least = model.geometry.input_size(1)
-    classes = trained.class_names or [f"class {k}" for k in range(model.num_classes)]
+    classes = trained.class_names or model.class_numbers
     return {
         "input_scaling": dataclasses.asdict(trained.input_scaling),
         "channels": num_input_channels(trained.params),

@@ -90,5 +90,4 @@ def _start_head(
 
 def _channel_names(model: UNet) -> list[str]:
     """Names of the outputs of a network."""
-    classes = [f"class {k}" for k in range(model.num_classes)]
-    return [*classes, *MAPS[model.target]]
+    return [*model.class_numbers, *MAPS[model.target]]

@@ -119,6 +119,11 @@ class UNet(nn.Module):
         return Geometry(self.depth, self.kernel_size, self.padding)
 
     @property
+    def class_numbers(self) -> tuple[str, ...]:
+        """What the classes are called where they have no names: class 0, class 1."""
+        return tuple(f"class {k}" for k in range(self.num_classes))
+
+    @property
     def num_outputs(self) -> int:
         """Number K of output channels: logits of the classes, then maps."""
         return self.num_classes + len(MAPS[self.target])

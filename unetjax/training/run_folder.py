@@ -440,7 +440,7 @@ def as_trained_model(
 def _class_names(config: ExperimentConfig) -> tuple[str, ...]:
     if config.model.num_classes == 2:
         return "background", "cell" if config.tune_instances else "foreground"
-    return tuple(f"class {k}" for k in range(config.model.num_classes))
+    return config.model.class_numbers
 
 
 def scores(run: Run) -> dict[int, float]:
