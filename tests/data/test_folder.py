@@ -395,7 +395,7 @@ def test_what_a_folder_holds_beside_images_is_named(tmp_path):
     inside.touch()
     (images / "gone.tif").symlink_to("nowhere")
     assert folder.list_unread(images) == [
-        "gone.tif (a link to nothing, a pipe or a device)",
+        "gone.tif (a link to nothing)",
         "sub (a folder of images: name it)",
         "z.zarr (an array container: export the image as TIFF)",
     ]

@@ -186,9 +186,10 @@ def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]
     The mask of a.tif is a.tif, a_mask.tif, a_masks.tif, a_label.tif, a_labels.tif,
     a_cp_masks.tif or a_seg.tif, in this order, in any format that can be read and in
     any case of letters; that of a_img.tif may be called likewise. That of t000.tif may
-    be man_seg000.tif, and vice versa, as in the Cell Tracking Challenge, and that of
-    img_01.tif mask_01.tif or label_01.tif. Both kinds of
-    files may be in one folder, and two files are one pair. Other names need a `naming`.
+    be man_seg000.tif, and vice versa, as in the Cell Tracking Challenge. That of
+    img_01.tif may begin with mask, label or seg instead, see `names.numbered_masks`.
+    Both kinds of files may be in one folder, and two files are one pair. Other names
+    need a `naming`.
     An image without a label image may have polygons, see `annotations.reading`: a.json,
     a.zip, a_rois.zip or a.roi.
 
@@ -266,9 +267,7 @@ def list_unread(folder: Path, *, used: Collection[pathlib.Path] = ()) -> list[st
                 unread.append(explained)
             elif any(map(image_files.is_image, path.iterdir())):
                 unread.append(f"{path.name} (a folder of images: name it)")
-        elif not path.is_file():
-            unread.append(f"{path.name} (a link to nothing, a pipe or a device)")
-        elif not image_files.is_image(path):
+        elif not (path.is_file() and image_files.is_image(path)):
             unread.append(image_files.explain_unread(path))
     return unread
 

@@ -227,8 +227,7 @@ def _in_folder(
             elif inside := _describe_inside(each):
                 skipped.append(f"{each.name} (a folder with images, {inside})")
         elif not each.is_file():
-            reason = "a link to nothing" if each.is_symlink() else "a pipe or device"
-            skipped.append(f"{each.name} ({reason})")
+            skipped.append(images.explain_unread(each))
     return found
 
 

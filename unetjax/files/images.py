@@ -55,13 +55,17 @@ def is_image(path: Path) -> bool:
 
 
 def explain_unread(path: pathlib.Path) -> str:
-    """Returns the name of a file that is not an image, and what it is, if known.
+    """Returns the name of what is not read as an image, and what it is, if known.
 
     Example:
       >>> explain_unread(pathlib.Path("in/a.avi")), explain_unread(pathlib.Path("b.x"))
       ('a.avi (a video: export its frames as TIFF)', 'b.x')
     """
     meaning = _meaning(path)
+    if not meaning and path.is_symlink() and not path.exists():
+        meaning = "a link to nothing"
+    elif not meaning and path.exists() and not (path.is_file() or path.is_dir()):
+        meaning = "a pipe or device"
     return f"{path.name} ({meaning})" if meaning else path.name
 
 

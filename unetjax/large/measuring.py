@@ -1,6 +1,6 @@
 """Measurements and outlines of the cells of a large image, block by block."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
@@ -105,6 +105,8 @@ def trace_objects(
 ) -> dict[int, list[Polygon]]:
     """Returns the outline of every cell: those of `outlines.trace_objects`.
 
+    In memory are the numbers of a block, and of what its largest cells reach beyond it.
+
     Args:
       segmented: The segmentation of an image, with numbered cells.
       rows: Those of `measure_objects`.
@@ -123,24 +125,22 @@ def trace_objects(
         local = np.where(numbers[order] == cells, order + 1, 0)
         for number, polygons in outlines.trace_objects(local).items():
             found[int(numbers[number - 1])] = [
-                Polygon(*_moved(polygon, [left, top])) for polygon in polygons
+                _moved(polygon, [left, top]) for polygon in polygons
             ]
     return found
 
 
-def _by_block(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
-    """Yields the cells that begin in the same block, by increasing number."""
+def _by_block(rows: Sequence[Row], size: int) -> Collection[list[Row]]:
+    """Returns the cells that begin in the same block, by increasing number."""
     groups: dict[tuple[int, int], list[Row]] = {}
     for row in rows:
         block = int(row["top"]) // size, int(row["left"]) // size
         groups.setdefault(block, []).append(row)
-    yield from groups.values()
+    return groups.values()
 
 
-def _moved(
-    polygon: Polygon, by: Sequence[int]
-) -> tuple[Int[np.ndarray, "N 2"], list[Int[np.ndarray, "_ 2"]]]:
-    return polygon.exterior + by, [hole + by for hole in polygon.holes]
+def _moved(polygon: Polygon, by: Sequence[int]) -> Polygon:
+    return Polygon(polygon.exterior + by, [hole + by for hole in polygon.holes])
 
 
 def _sums(

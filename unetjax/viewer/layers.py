@@ -78,7 +78,7 @@ class Reader:
         """
         result = self._results[index]
         paths = [path for name in LAYERS if (path := _path(result, name))]
-        if not any(map(_is_large, paths)):
+        if not any(map(is_large, paths)):
             self.describe(index)
             return
         sizes = {path: images.read_size(path) for path in paths}
@@ -268,7 +268,7 @@ def _open(
     result: Result, layer: Layer, path: pathlib.Path, scratch: pathlib.Path
 ) -> tuple[Sequence[Source], int]:
     """Returns the sections of a file, and the bytes of memory that they take."""
-    if _is_large(path):
+    if is_large(path):
         unpacked = scratch / str(len(list(scratch.iterdir())))
         return sources.open_stack(path, unpacked, fit=lambda part: part).sources, 0
     if layer == "truth" and result.prediction is not None:
@@ -282,8 +282,8 @@ def _open(
     ], stack.nbytes
 
 
-def _is_large(path: pathlib.Path) -> bool:
-    """Returns whether the pixels of a file stay on disk."""
+def is_large(path: pathlib.Path) -> bool:
+    """Returns whether the pixels of a file stay on disk, and are not scored."""
     if arrays.is_zarr(path):
         return True
     size = images.read_size(path)

@@ -15,16 +15,14 @@ from unetjax.data import mask_formats
 from unetjax.data.mask_formats import MaskFormat, MaskType
 from unetjax.evaluation import scored_files
 from unetjax.files import images
-from unetjax.large import arrays
 from unetjax.metrics.cells import CellMetric
 from unetjax.metrics.metric import merge_all
-from unetjax.viewer.layers import read_table
+from unetjax.viewer.layers import is_large, read_table
 from unetjax.viewer.results import Result
 
 Compute = Callable[[], float | None]
 
 _MOST = 2**27  # pixels of masks from which their meaning is inferred
-_LARGEST = 2**26  # pixels of an image that is scored while it is looked at
 
 
 class Ranked(NamedTuple):
@@ -151,7 +149,7 @@ def _formats(
     for truth, prediction in pairs:
         if num_pixels > _MOST:
             break
-        if not _is_large(prediction):
+        if not is_large(prediction):
             true += scored_files.read_truth(truth, prediction)
             masks += list(images.read_label_stack(prediction))
             num_pixels = sum(mask.size for mask in (*true, *masks))
@@ -172,7 +170,7 @@ def _score(
     truth: pathlib.Path, prediction: pathlib.Path, known: MaskFormat, own: MaskFormat
 ) -> float | None:
     """Returns the score of an image; that of all sections of a stack."""
-    if _is_large(prediction):
+    if is_large(prediction):
         raise ValueError(
             f"{prediction.name} is too large to be scored here; use  unetjax evaluate."
         )
@@ -214,8 +212,3 @@ def _mean_confidence(path: pathlib.Path) -> float | None:
 def _mean(path: pathlib.Path) -> float:
     """Returns the mean of an image."""
     return float(images.read_stack(path).mean())
-
-
-def _is_large(path: pathlib.Path) -> bool:
-    size = images.read_size(path)
-    return arrays.is_zarr(path) or (size is not None and math.prod(size) > _LARGEST)
