@@ -9,14 +9,13 @@ and --with are those of experiments.predict; --scale=auto resizes images until t
 cells have the size of those of training.
 """
 
-import math
+import functools
 from collections.abc import Sequence
 
 from unetjax import signals
 from unetjax.cli.command import ArgumentParser
 from unetjax.evaluation import comparison as comparisons
-from unetjax.evaluation import score_sets
-from unetjax.evaluation.shifts import SHIFTS
+from unetjax.evaluation import score_sets, shifts
 from unetjax.reporting import console
 from unetjax.training import experiment
 
@@ -47,22 +46,10 @@ def run(invocation: Invocation) -> None:
     split = experiment.open_split(invocation.config)
     part, examples = comparisons.select(split, options.split)
     scale = "auto" if options.scale == "auto" else 1.0
-    scores = dict[str, dict[str, float]]()
-    for title, shift in SHIFTS.items():
-        shifted = [shift(example) for example in examples]
-        predictions = [segment(example.image, scale=scale) for example in shifted]
-        scores[title] = score_set.compute(shifted, predictions)
-    unchanged = next(iter(scores.values()))[score_set.ranking]
-    rows = [
-        {
-            "images": title,
-            **{name: each[key] for name, key in score_set.columns.items()},
-            "of unchanged": each[score_set.ranking] / (unchanged or math.nan),
-        }
-        for title, each in scores.items()
-    ]
-    print(console.table(rows, ["images", *score_set.columns, "of unchanged"]))
-    print(f"of unchanged: the fraction of {score_set.shown[score_set.ranking]} kept.")
+    scores = shifts.score(examples, functools.partial(segment, scale=scale), score_set)
+    table = shifts.table(scores, score_set)
+    print(console.table(table.rows, table.columns))
+    print(table.caption)
     print(comparisons.remark(part, split, trained))
 
 

@@ -65,7 +65,7 @@ def test_commands():
                 "--mask-suffix",
                 "--mask-type",
             ),
-            *("images", "masks"),
+            *("--within", "images", "masks"),
         ],
         "train": [
             "--channels",
@@ -87,6 +87,7 @@ def test_commands():
             "--test-images",
             "--test-masks",
             "--validation",
+            "--within",
             "images",
             "masks",
         ],
@@ -122,7 +123,8 @@ def test_commands():
             "--csv",
             "--ignore",
             "--json",
-            *("--mask-type", "--partial", "--scores", "--tolerance", "--within"),
+            *("--mask-type", "--partial", "--scores", "--shifts"),
+            *("--tolerance", "--within"),
             *("predicted", "truth"),
         ],
     }

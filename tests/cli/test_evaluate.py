@@ -6,11 +6,17 @@ import json
 import re
 
 import numpy as np
+import pytest
 import tifffile
 
 from tests import commands
 from unetjax.cli import main
+from unetjax.data import synthetic
+from unetjax.evaluation.shifts import SHIFTS
 from unetjax.files import images
+from unetjax.inference.trained_model import TrainedModel
+from unetjax.model_io import model_folder
+from unetjax.network.unet import UNet
 
 
 def write_classes(folder, *maps):
@@ -129,3 +135,42 @@ def test_an_option_without_effect_is_refused(tmp_path):
         done = run("--scores", "pixels", f"{option}={value}")
         assert done.returncode == 2
         assert f"{option}: must be {accepted}, got '{value}'" in done.stderr
+
+
+def test_a_model_is_scored_on_images_of_other_microscopes(
+    tmp_path, capsys, make_variables
+):
+    """The first row has the scores of its predictions; shifts change them."""
+    cells = synthetic.touching_cells(0, size=(48, 56), num_cells=4, radius=6.0)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    images.write_image(tmp_path / "images" / "a.tif", cells.image)
+    images.write_labels(tmp_path / "masks" / "a.tif", cells.instances)
+    model = UNet(features=2, depth=1)
+    trained = TrainedModel(model, make_variables(model)["params"])
+    model_folder.save_model(tmp_path / "model", trained)
+    run = functools.partial(commands.in_process, "unetjax.cli.main")
+    paths = [tmp_path / name for name in ("images", "masks", "model")]
+    file, scores = tmp_path / "shifts.csv", ("--scores", "pixels")
+    done = run("evaluate", *paths[:2], "--shifts", paths[2], *scores, "--csv", file)
+    assert done.returncode == 0, done.stderr
+    assert "of unchanged: the fraction of Dice kept." in done.stdout
+    with file.open() as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["images"] for row in rows] == list(SHIFTS)
+    assert len({row["dice"] for row in rows}) > len(SHIFTS) / 2
+
+    out, file = tmp_path / "out", tmp_path / "all.json"
+    done = run("predict", paths[2], paths[0], "--out", out, "--probabilities")
+    assert done.returncode == 0, done.stderr
+    assert run("evaluate", out, paths[1], *scores, "--json", file).returncode == 0
+    unchanged = json.loads(file.read_text())["all"]
+    for name in ("dice", "auc"):
+        assert float(rows[0][name]) == pytest.approx(unchanged[name], abs=1e-3)
+
+
+def test_options_of_predictions_are_none_of_shifts(tmp_path):
+    run = functools.partial(commands.in_process, "unetjax.cli.main", "evaluate")
+    done = run(tmp_path, tmp_path, "--shifts", tmp_path, "--partial")
+    assert done.returncode == 2
+    assert "--partial is of predictions, not of --shifts; leave it" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 from tests import networks
 from tests.training import runs
 from unetjax.cli import main
-from unetjax.data import synthetic
+from unetjax.data import open_data, synthetic
 from unetjax.files import images
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.model_io import model_folder
@@ -116,6 +116,21 @@ def test_unannotated_pixels_are_named_by_their_number(start, folders, tmp_path):
     assert config.data.ignore == 250
     assert "250 ignored as not annotated" in printed
     assert "--ignore 250" in command
+
+
+def test_pixels_outside_of_the_field_of_view_are_not_learned(start, tmp_path):
+    fields = tmp_path / "fields"
+    fields.mkdir()
+    inside = np.ones((48, 56), np.uint8)
+    inside[:, :20] = 0
+    for i in range(5):
+        images.write_labels(fields / f"{i}.png", inside)
+    config, names, command, _ = start("--within", str(fields))
+    split = open_data.open_split(config.data)
+    examples = [example for part in split for example in part or ()]
+    assert sizes(names) == [4, 1, None]
+    assert all(((e.label == -1) == (inside == 0)).all() for e in examples)
+    assert shlex.split(command)[-2:] == ["--within", str(fields)]
 
 
 def test_a_pretrained_model_gives_architecture_and_scaling(start, tmp_path):

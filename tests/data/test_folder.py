@@ -421,3 +421,44 @@ def test_numbered_masks_have_a_prefix(tmp_path, image, mask):
     assert (pair.image.suffix, pair.mask.suffix) == (".tif", ".png")
     assert names.common(f"{image}_labels") == names.common(mask)
     assert names.common(f"{image}0_labels") != names.common(mask)
+
+
+FIELD = np.zeros((16, 20), np.uint8)
+FIELD[:, :10] = 255
+
+
+@pytest.mark.parametrize("field", ["f/a.png", "f/a_mask.tif", "f/A_FOV.png"])
+def test_pixels_outside_of_the_field_of_view_are_not_annotated(tree, field):
+    tree(["i/a.tif"], ["m/a.tif"])
+    save(pathlib.Path(field), FIELD)
+    (example,) = folder.load("i", "m", within="f")
+    np.testing.assert_array_equal(example.label == -1, FIELD == 0)
+    np.testing.assert_array_equal(example.label[:, :10], CELLS[:, :10] > 0)
+    np.testing.assert_array_equal(example.instances, CELLS)  # as large as they are
+
+
+def test_one_field_of_view_may_hold_for_all_images_and_pages(tree):
+    tree(["i/a.tif"], ["m/a.tif", "m/b.tif"])
+    save(pathlib.Path("i/b.tif"), photograph(0, 3, 16, 20))
+    save(pathlib.Path("m/b.tif"), np.stack([CELLS] * 3))
+    save(pathlib.Path("f.png"), FIELD)
+    examples = folder.load("i", "m", within="f.png")
+    assert len(examples) == 4
+    assert all(((e.label == -1) == (FIELD == 0)).all() for e in examples)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "message"),
+    [
+        (["f/b.png"], (16, 20), r"i/a\.tif has no field of view in f; .* a_fov\.tif"),
+        (["f/a.png", "f/a.tif"], (16, 20), r"i/a\.tif has several fields of view, f/a"),
+        (["f/a.png"], (16, 21), r"of i/a\.tif has 16x21 pixels, the image 16x20; both"),
+        (["f/a.tif"], (2, 16, 20), r"f/a\.tif holds 2 fields of view, the image 1 pag"),
+    ],
+)
+def test_fields_of_view_that_do_not_fit_are_errors(tree, fields, shape, message):
+    tree(["i/a.tif"], ["m/a.tif"])
+    for field in fields:
+        save(pathlib.Path(field), np.ones(shape, np.uint8))
+    with pytest.raises(ValueError, match=message):
+        folder.load("i", "m", within="f")

@@ -62,6 +62,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "above)",
     )
     add_mask_meaning(parser)
+    add_within(parser, effect="are treated as not annotated")
     add_channels(parser, default="all")
 
 
@@ -74,6 +75,17 @@ def add_channels(parser: argparse.ArgumentParser, *, default: str) -> None:
         metavar="LIST",
         help="channels of the images to use, such as 0,2: counted from 0, or by the "
         f"names that OME or ImageJ metadata give them (default: {default})",
+    )
+
+
+def add_within(parser: argparse.ArgumentParser, *, effect: str) -> None:
+    """Adds the option that names the fields of view, and says what it changes."""
+    parser.add_argument(
+        "--within",
+        type=path,
+        metavar="PATH",
+        help="folder of masks of the field of view, or one file for all images; pixels "
+        f"that are 0 there {effect}",
     )
 
 
@@ -91,6 +103,7 @@ def read_data(
         ignore=options.ignore,
         channels=options.channels,
         naming=naming,
+        within=options.within,
     )
 
 

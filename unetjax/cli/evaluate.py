@@ -7,17 +7,19 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from unetjax.cli import terminal
-from unetjax.cli.check import add_mask_meaning
+from unetjax.cli.check import add_mask_meaning, add_within
 from unetjax.cli.command import ArgumentParser, not_negative, path
 
 if TYPE_CHECKING:
+    from unetjax.evaluation.score_sets import ScoreSet
     from unetjax.evaluation.scored_files import ReadAs
 
 _DESCRIPTION = """\
 Score predicted masks or label images against the truth. The prediction for a.tif of the
 truth (or a_mask.tif, a_masks.tif, ...) is a.tif, a_mask.png or a_labels.tif; with
 --scores em it is a_probs.tif, written by unetjax predict --probabilities, or a mask of
-0 and 255.
+0 and 255. With --shifts, a model is scored instead: it predicts the images as they are,
+and as another microscope might have taken them.
 """
 _READ_AS: "dict[str, ReadAs]" = {"em": "membranes", "pixels": "foreground"}
 _EXAMPLES = """\
@@ -26,6 +28,7 @@ examples:
   unetjax evaluate out/ masks/ --csv scores.csv
   unetjax evaluate out/ membranes/ --scores em
   unetjax evaluate out/ vessels/ --scores pixels --tolerance 2 --within fields/
+  unetjax evaluate images/ masks/ --shifts mymodel/
 """
 
 
@@ -39,7 +42,9 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "predicted", type=path, help="folder of predictions, or one file"
+        "predicted",
+        type=path,
+        help="folder of predictions, or one file; with --shifts, of images",
     )
     parser.add_argument("truth", type=path, help="folder of true masks, or one file")
     parser.add_argument(
@@ -59,14 +64,16 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         help="distance within which a pixel counts as found, for the F1 of --scores "
         "pixels (default 0)",
     )
-    parser.add_argument(
-        "--within",
-        type=path,
-        metavar="PATH",
-        help="folder of masks of the field of view, or one file; pixels that are 0 "
-        "there do not count",
-    )
+    add_within(parser, effect="do not count")
     add_mask_meaning(parser)
+    parser.add_argument(
+        "--shifts",
+        type=path,
+        metavar="MODEL",
+        help="model folder to score on images that are blurred, noisy, darker, of 8 "
+        "bits, of half and twice the size, and inverted, beside the unchanged ones; "
+        "takes eight predictions of each image",
+    )
     parser.add_argument(
         "--partial",
         action="store_true",
@@ -98,11 +105,16 @@ def run(options: argparse.Namespace) -> int:
     if options.csv and options.csv == options.json:
         raise ValueError("--csv and --json must name two files.")
     score_set = SCORE_SETS[options.scores]
+    if options.partial and options.shifts is not None:
+        raise ValueError("--partial is of predictions, not of --shifts; leave it out.")
     if options.tolerance and options.scores != "pixels":
         raise ValueError("--tolerance is of --scores pixels only; leave it out.")
     measure = score_set.measure
     if options.scores == "pixels":
         measure = functools.partial(scoring.measure_pixels, tolerance=options.tolerance)
+    if options.shifts is not None:
+        _score_shifts(options, score_set._replace(measure=measure))
+        return 0
     membranes = options.scores == "em"
     scored, meaning, warnings = scored_files.read(
         options.predicted,
@@ -146,6 +158,41 @@ def run(options: argparse.Namespace) -> int:
     if options.json is not None:
         _write(options.json, json.dumps(data, indent=2) + "\n")
     return 0
+
+
+def _score_shifts(options: argparse.Namespace, score_set: "ScoreSet") -> None:
+    """Prints and writes the scores of a model on shifted images."""
+    from unetjax.data import checks, folder
+    from unetjax.evaluation import scoring, shifts
+    from unetjax.inference.segment import segment
+    from unetjax.model_io import model_folder
+    from unetjax.reporting import console, records
+
+    trained = model_folder.load_model(options.shifts)
+    examples, summary, problems, _ = folder.read(
+        options.predicted,
+        options.truth,
+        mask_type=options.mask_type,
+        ignore=options.ignore,
+        channels=trained.selected_channels,
+        within=options.within,
+    )
+    num_classes = trained.model.num_classes
+    for each in examples:
+        problems += checks.class_range(each.name, each.label, num_classes)
+    checks.raise_errors(problems)
+    terminal.say(str(summary))
+    scores = shifts.score(examples, functools.partial(segment, trained), score_set)
+    table = shifts.table(scores, score_set)
+    print(console.table(table.rows, table.columns))
+    print(table.caption)
+    rows = [
+        {"images": title} | scoring.without_nan(each) for title, each in scores.items()
+    ]
+    if options.csv is not None:
+        _write(options.csv, records.csv_text(rows, rows[0]))
+    if options.json is not None:
+        _write(options.json, json.dumps({"shifts": rows}, indent=2) + "\n")
 
 
 def _write(file: pathlib.Path, text: str) -> None:

@@ -170,6 +170,7 @@ def run(options: argparse.Namespace) -> int:
         mask_suffix=options.mask_suffix,
         mask_type=options.mask_type,
         ignore=options.ignore,
+        within=_resolved(options.within),
         channels=options.channels,
         validation_fraction=options.validation,
         test_fraction=options.test,
@@ -370,6 +371,8 @@ def _command(options: argparse.Namespace) -> str:
     for name in ("image_suffix", "mask_suffix"):
         if value := getattr(options, name):
             args += [f"--{name.replace('_', '-')}={value}"]
+    if options.within:
+        args += ["--within", options.within]
     if options.test_images:
         args += ["--test-images", options.test_images]
         args += ["--test-masks", options.test_masks]

@@ -100,6 +100,18 @@ def size(
     )
 
 
+def field_size(
+    name: str, shape: Sequence[int], field_of_view: Shaped[np.ndarray, "h w"]
+) -> list[Problem]:
+    """Returns the problem of a field of view whose size is not that of its image."""
+    if field_of_view.shape == tuple(shape[:2]):
+        return []
+    return _error(
+        f"the field of view of {name} has {in_pixels(field_of_view.shape)} pixels, the "
+        f"image {in_pixels(shape)}; both must be of one size."
+    )
+
+
 def class_range(
     name: str, label: Int[np.ndarray, "H W"], num_classes: int
 ) -> list[Problem]:

@@ -4,10 +4,11 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Integer
 
 from unetjax.annotations import reading
 from unetjax.data import checks, mask_formats
@@ -20,6 +21,7 @@ from unetjax.files import names
 Path = str | os.PathLike[str]
 
 MASK_SUFFIXES = ("", *names.MASK_ENDINGS)  # in this order
+_FIELD_SUFFIXES = ("", "_mask", "_masks", "_fov")  # of fields of view, likewise
 
 
 class Pair(NamedTuple):
@@ -102,6 +104,7 @@ def load(
     ignore: int | None = None,
     channels: Sequence[str] = (),
     naming: FileNaming = USUAL,
+    within: Path | None = None,
 ) -> list[Example]:
     """Returns the examples of a data set without errors; see `read`.
 
@@ -116,6 +119,7 @@ def load(
         ignore=ignore,
         channels=channels,
         naming=naming,
+        within=within,
     )
     checks.raise_errors(problems)
     return examples
@@ -129,6 +133,7 @@ def read(
     ignore: int | None = None,
     channels: Sequence[str] = (),
     naming: FileNaming = USUAL,
+    within: Path | None = None,
 ) -> FolderReport:
     """Reads a whole data set, with a summary and all its problems.
 
@@ -140,13 +145,20 @@ def read(
       ignore: The number of unannotated pixels in masks, likewise.
       channels: The channels of the images; all by default. See `images.read_stack`.
       naming: File names, if they are not as `pair` expects.
+      within: Masks of the fields of view, as in `fields_of_view`; pixels outside are
+        not annotated.
 
     Raises:
       FileNotFoundError: If a folder or file does not exist.
       ValueError: If a folder holds no image at all.
     """
     pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), naming)
-    contents = [_read_pair(each, channels) for each in pairs]
+    fields = dict[pathlib.Path, pathlib.Path]()
+    try:
+        fields = fields_of_view([each.image for each in pairs], within, naming)
+    except ValueError as error:
+        problems.append(Problem("error", str(error)))
+    contents = [_read_pair(each, channels, fields.get(each.image)) for each in pairs]
     if checks.are_swapped(
         [page for content in contents for page in content.images[:1]],
         [page for content in contents for page in content.masks[:1]],
@@ -200,6 +212,66 @@ def pair(images: Path, masks: Path, *, naming: FileNaming = USUAL) -> list[Pair]
     pairs, problems = _match(pathlib.Path(images), pathlib.Path(masks), naming)
     checks.raise_errors(problems)
     return pairs
+
+
+def fields_of_view(
+    files: Sequence[pathlib.Path], within: Path | None, naming: FileNaming = USUAL
+) -> dict[pathlib.Path, pathlib.Path]:
+    """Returns the file with the field of view of each image, or of each true mask.
+
+    That of a.tif, and of its mask a_mask.tif, is a.tif, a_mask.tif, a_masks.tif or
+    a_fov.tif, in this order, in any format that can be read.
+
+    Args:
+      files: The images, or their masks.
+      within: The folder of the fields of view, or one file for all images; None if
+        images have none.
+      naming: How the names of images end, if they do not as usual.
+
+    Raises:
+      FileNotFoundError: If there is no such folder or file.
+      ValueError: If an image has none, or several.
+    """
+    if within is None:
+        return {}
+    within = pathlib.Path(within)
+    if within.is_file():
+        return dict.fromkeys(files, within)
+    found = list_images(within)
+    naming = FileNaming(naming.image_suffix, endings=_FIELD_SUFFIXES)
+    fields = dict[pathlib.Path, pathlib.Path]()
+    for file in files:
+        of_mask = pathlib.Path(names.common(outlined_stem(file)) + file.suffix)
+        candidates = _candidates(file, found, naming)
+        candidates = candidates or _candidates(of_mask, found, naming)
+        if len(candidates) > 1:
+            several = checks.listed([str(path) for path in candidates])
+            raise ValueError(f"{file} has several fields of view, {several}; keep one.")
+        if not candidates:
+            stem = _image_stem(file, naming)
+            raise ValueError(
+                f"{file} has no field of view in {within}; it must be called {stem}"
+                f"{file.suffix}, {stem}_mask{file.suffix} or {stem}_fov{file.suffix}."
+            )
+        fields[file] = candidates[0]
+    return fields
+
+
+def read_field_of_view(
+    path: pathlib.Path, num_pages: int
+) -> list[Integer[np.ndarray, "H W"]]:
+    """Returns the field of view of each page of an image; one page holds for all.
+
+    Raises:
+      ValueError: If it cannot be read, or has another number of pages.
+    """
+    pages = list(image_files.read_label_stack(path))
+    if len(pages) not in (1, num_pages):
+        raise ValueError(
+            f"{path} holds {len(pages)} fields of view, the image {num_pages} pages; "
+            "give one for all, or one for each."
+        )
+    return pages * num_pages if len(pages) == 1 else pages
 
 
 def list_masks(folder: Path) -> list[pathlib.Path]:
@@ -290,6 +362,7 @@ class _Content(NamedTuple):
     pair: Pair
     images: list[np.ndarray]
     masks: list[np.ndarray]
+    fields: list[np.ndarray]  # of view, none if all pixels are annotated
     problems: list[Problem]
 
 
@@ -563,7 +636,9 @@ def _describe_shared(pairs: Sequence[Pair]) -> list[str]:
     ]
 
 
-def _read_pair(pair: Pair, channels: Sequence[str]) -> _Content:
+def _read_pair(
+    pair: Pair, channels: Sequence[str], field: pathlib.Path | None
+) -> _Content:
     read_images = functools.partial(image_files.read_stack, channels=channels)
     images, problems = _attempt(read_images, pair.image)
     outlined = reading.is_annotation(pair.mask)
@@ -587,11 +662,17 @@ def _read_pair(pair: Pair, channels: Sequence[str]) -> _Content:
         problems = [Problem("error", text)]
     elif not problems:
         problems = checks.size(str(pair.image), images[0], masks[0])
-    return _Content(pair, images, masks, problems)
+    fields = list[np.ndarray]()
+    if field is not None and not problems:
+        read_fields = functools.partial(read_field_of_view, num_pages=len(images))
+        fields, problems = _attempt(read_fields, field)
+        for each in fields[:1]:
+            problems = checks.field_size(str(pair.image), images[0].shape, each)
+    return _Content(pair, images, masks, fields, problems)
 
 
 def _attempt(
-    read_pages: Callable[[pathlib.Path], np.ndarray], path: pathlib.Path
+    read_pages: Callable[[pathlib.Path], Iterable[np.ndarray]], path: pathlib.Path
 ) -> tuple[list[np.ndarray], list[Problem]]:
     try:
         return list(read_pages(path)), []
@@ -603,7 +684,7 @@ def _examples(content: _Content, mask_format: MaskFormat) -> list[Example]:
     file = content.pair.image.name
     several = len(content.images) > 1
     pixel_size = image_files.read_metadata(content.pair.image).micrometres
-    return [
+    examples = [
         mask_formats.to_example(
             image, mask, f"{file}[{i}]" if several else file, mask_format
         )._replace(pixel_size=pixel_size)
@@ -611,3 +692,6 @@ def _examples(content: _Content, mask_format: MaskFormat) -> list[Example]:
             zip(content.images, content.masks, strict=True)
         )
     ]
+    if not content.fields:
+        return examples
+    return list(map(mask_formats.restrict, examples, content.fields))

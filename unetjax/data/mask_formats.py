@@ -143,6 +143,20 @@ def to_example(
     return from_labels(image, label, name)
 
 
+def restrict(example: Example, field_of_view: Shaped[np.ndarray, "h w"]) -> Example:
+    """Returns the example without annotation where the field of view is 0.
+
+    Instances stay, so that a cell at the edge of the field keeps its size.
+
+    Raises:
+      ValueError: If the sizes differ.
+    """
+    shape = example.label.shape
+    checks.raise_errors(checks.field_size(example.name, shape, field_of_view))
+    label = np.where(field_of_view > 0, example.label, IGNORED).astype(np.int32)
+    return example._replace(label=label)
+
+
 def _reason(found: MaskFormat, mask_type: MaskType, *, num_numbers: int) -> str:
     """Returns which rule of `infer_mask_format` has decided."""
     if mask_type != "auto":

@@ -40,6 +40,8 @@ class DataSettings:
       mask_type: Of `folder`: what the numbers in masks mean.
       ignore: Of `folder`: the number of unannotated pixels in masks, beside -1; see
         `mask_formats.infer_mask_format`.
+      within: Of `folder`: folder of masks of the fields of view, or one file; pixels
+        that are 0 there are not annotated. See `folder.fields_of_view`.
       channels: Of `folder`: the channels of the images, each a number, counted from 0,
         or a name; empty is all. See `files.images.read_stack`.
       train: Training images. Of a public data set a split or a slice of it such as
@@ -78,6 +80,7 @@ class DataSettings:
     mask_suffix: str = ""
     mask_type: MaskType = "auto"
     ignore: int | None = None
+    within: str = ""
     channels: tuple[str, ...] = ()
     train: str = ""
     validation: str = ""
@@ -261,6 +264,7 @@ def _load_folder(settings: DataSettings, images: str, masks: str) -> list[Exampl
         ignore=settings.ignore,
         channels=settings.channels,
         naming=FileNaming(settings.image_suffix, settings.mask_suffix),
+        within=settings.within or None,
     )
 
 

@@ -16,7 +16,6 @@ from unetjax.evaluation.prediction_record import RECORD
 from unetjax.files import images, names
 from unetjax.inference.segmentation import Segmentation
 
-_FIELDS_OF_VIEW = ("", "_mask", "_masks", "_fov", "_FOV")
 # `labels`: classes or numbered cells. `membranes` and `foreground`: probabilities, or
 # masks, of membranes as 0 and of a foreground class as any other number.
 ReadAs = Literal["labels", "membranes", "foreground"]
@@ -116,26 +115,27 @@ def read(
             for stack in masks
         ]
         meaning = f"truth: {known.description}; predictions: {own.description}"
-    fields = _fields_of_view(truth, within) if within is not None else {}
+    fields = folder.fields_of_view([path for path, _ in pairs], within)
     scored = list[Scored]()
     for paths, stack, predictions in zip(pairs, true, found, strict=True):
-        views = list(images.read_label_stack(fields[paths[0]])) if fields else stack
-        if not len(stack) == len(predictions) == len(views):
+        if len(stack) != len(predictions):
             raise ValueError(
                 f"{paths[0]} holds {len(stack)} label images, but {paths[1]} "
-                f"{len(predictions)}"
-                + (f" and its field of view {len(views)}" if fields else "")
-                + "; all need the same number of pages."
+                f"{len(predictions)}; both need the same number of pages."
             )
         for i, (mask, prediction) in enumerate(zip(stack, predictions, strict=True)):
             page = f" page {i}" if len(stack) > 1 else ""
             example = mask_formats.to_example(
                 mask[..., None], mask, paths[0].name + page, known
             )
-            if fields:
-                example = _restrict(example, views[i])
             scored.append(Scored(example, prediction, paths[1].name + page))
             _check_size(scored[-1])
+        if fields:
+            views = folder.read_field_of_view(fields[paths[0]], len(stack))
+            scored[-len(stack) :] = [
+                each._replace(truth=mask_formats.restrict(each.truth, view))
+                for each, view in zip(scored[-len(stack) :], views, strict=True)
+            ]
     return ScoredFiles(scored, meaning, [*warnings, *known.doubts])
 
 
@@ -240,14 +240,6 @@ def _truths(truth: pathlib.Path) -> list[pathlib.Path]:
     return paths
 
 
-def _fields_of_view(
-    truth: pathlib.Path, within: pathlib.Path
-) -> dict[pathlib.Path, pathlib.Path]:
-    """Returns the file of the field of view of every truth."""
-    naming = folder.FileNaming(endings=_FIELDS_OF_VIEW)
-    return dict(folder.pair(truth, within, naming=naming))
-
-
 def infer_formats(
     true: Sequence[Int[np.ndarray, "_ _"]],
     masks: Sequence[Int[np.ndarray, "_ _"]],
@@ -315,18 +307,6 @@ def to_segmentation(
     label = np.maximum(example.label, 0)
     probs = np.eye(num_classes, dtype=np.float32)[label]
     return Segmentation(probs, label, example.instances)
-
-
-def _restrict(example: Example, field_of_view: np.ndarray) -> Example:
-    """Returns the example without annotation where the field of view is 0."""
-    if field_of_view.shape != example.label.shape:
-        raise ValueError(
-            f"the field of view of {example.name} has "
-            f"{in_pixels(field_of_view.shape)} pixels, the image "
-            f"{in_pixels(example.label.shape)}; both must be of one size."
-        )
-    label = np.where(field_of_view > 0, example.label, IGNORED).astype(np.int32)
-    return example._replace(label=label)
 
 
 def _probabilities(path: pathlib.Path, read_as: ReadAs) -> list[Segmentation]:

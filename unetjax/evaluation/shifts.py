@@ -6,14 +6,19 @@ so that they are alike for images of any type.
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy import ndimage
 
 from unetjax.data.examples import Example
+from unetjax.evaluation.score_sets import ScoreSet
 from unetjax.inference import magnification
+from unetjax.inference.segmentation import Segmentation
+from unetjax.reporting import console
+from unetjax.reporting.report import Table
 
 Shift = Callable[[Example], Example]
 
@@ -84,6 +89,50 @@ SHIFTS: dict[str, Shift] = {
     "twice the size": functools.partial(scaled, factor=2.0),
     "inverted": inverted,
 }
+
+
+def score(
+    examples: Sequence[Example],
+    segment: Callable[[Shaped[np.ndarray, "H W C"]], Segmentation],
+    score_set: ScoreSet,
+) -> dict[str, dict[str, float]]:
+    """Returns all scores of the images under each shift, and shows the progress.
+
+    Args:
+      examples: At least one annotated image.
+      segment: Returns the prediction for an image.
+      score_set: Which scores.
+    """
+    scores = dict[str, dict[str, float]]()
+    total = len(SHIFTS) * len(examples)
+    with console.progress("shifted images", total=total, unit="image") as bar:
+        for title, shift in SHIFTS.items():
+            shifted, predictions = list[Example](), list[Segmentation]()
+            for example in examples:
+                shifted.append(shift(example))
+                predictions.append(segment(shifted[-1].image))
+                bar.advance()
+            scores[title] = score_set.compute(shifted, predictions)
+    return scores
+
+
+def table(scores: Mapping[str, Mapping[str, float]], score_set: ScoreSet) -> Table:
+    """Returns a row for each shift, with the fraction of the score that it leaves."""
+    unchanged = next(iter(scores.values()))[score_set.ranking]
+    rows = [
+        {
+            "images": title,
+            **{name: each[key] for name, key in score_set.columns.items()},
+            "of unchanged": each[score_set.ranking] / (unchanged or math.nan),
+        }
+        for title, each in scores.items()
+    ]
+    kept = score_set.shown[score_set.ranking]
+    return Table(
+        ["images", *score_set.columns, "of unchanged"],
+        rows,
+        f"of unchanged: the fraction of {kept} kept.",
+    )
 
 
 def _with_values(
