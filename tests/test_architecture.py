@@ -5,10 +5,12 @@ import graphlib
 import pathlib
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
-PACKAGE = pathlib.Path(__file__).parents[1] / "unetjax"
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "unetjax"
 FLOORS = (
     {"suggestions"},
     {"geometry", "settings", "signals"},
@@ -108,6 +110,23 @@ def test_imports_point_down(module):
 )
 def test_a_room_has_at_most_14_files(room):
     assert len(list((PACKAGE / room).glob("*.py"))) <= 14
+
+
+def test_every_room_with_arrays_is_type_checked_in_tests():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (option,) = (
+        word
+        for word in settings["tool"]["pytest"]["ini_options"]["addopts"]
+        if word.startswith("--jaxtyping-packages=")
+    )
+    *packages, checker = option.partition("=")[2].split(",")
+    rooms = {
+        module.split(".")[0]
+        for module, path in MODULES.items()
+        if any(name.startswith("jaxtyping.") for name in imports(path))
+    }
+    assert set(packages) == {f"unetjax.{room}" for room in rooms - {"settings"}}
+    assert checker == "beartype.beartype"
 
 
 def test_no_module_imports_itself_in_the_end():

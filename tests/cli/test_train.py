@@ -151,6 +151,7 @@ def test_a_pretrained_model_gives_architecture_and_scaling(start, tmp_path):
     assert "4 features" in text
 
 
+@pytest.mark.slow
 def test_a_learning_curve_tells_whether_more_images_would_help(
     folders, tmp_path, capsys
 ):
@@ -271,7 +272,7 @@ def test_a_run_does_not_depend_on_the_working_folder(start, folders, monkeypatch
     assert again == config
 
 
-@pytest.mark.parametrize("side", [24, 64])
+@pytest.mark.parametrize("side", [pytest.param(24, marks=pytest.mark.slow), 64])
 def test_a_small_single_image_is_cut_with_a_narrower_band(
     tmp_path, capsys, monkeypatch, side
 ):

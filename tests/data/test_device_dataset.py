@@ -177,7 +177,11 @@ def test_jitter_moves_the_centre_within_its_range():
 
 
 @pytest.mark.parametrize(
-    ("rule", "jitter"), [(SamplingSettings(), 0.0), (SamplingSettings("weighted"), 2.0)]
+    ("rule", "jitter"),
+    [
+        pytest.param(SamplingSettings(), 0.0, marks=pytest.mark.slow),
+        (SamplingSettings("weighted"), 2.0),
+    ],
 )
 def test_a_batch_is_a_function_of_seed_and_item(rule, jitter):
     """However items are grouped: any number of devices sees the same data.

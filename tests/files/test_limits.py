@@ -91,6 +91,7 @@ raise SystemExit(predict(sys.argv[2]))
 
 
 @pytest.mark.skipif(not limits._TAKEN.exists(), reason="no /proc")
+@pytest.mark.slow
 def test_predictions_keep_below_the_limit_of_addresses(tmp_path, make_variables):
     """Beyond it, XLA would abort the process without a word of the image."""
     model = UNet(features=16, depth=3)

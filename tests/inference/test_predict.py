@@ -46,7 +46,7 @@ def largest_error(actual, expected):
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_tiled_equals_one_pass(make_variables, depth, padding):
     """P10: any size, odd and narrow ones included; any tile; both ways to mirror."""
     model = UNet(features=2, depth=depth, padding=padding)

@@ -152,6 +152,7 @@ def test_a_tiff_that_does_not_fit_into_memory(
     assert not (out / ".a.parts").exists()
 
 
+@pytest.mark.slow
 def test_cells_of_a_large_image_are_measured(
     tmp_path, trained, model, image, small_memory
 ):

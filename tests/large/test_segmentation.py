@@ -68,6 +68,7 @@ def test_it_is_the_segmentation_of_the_whole_image(
     assert pairs.shape[1] == found.num_instances + 1
 
 
+@pytest.mark.slow
 def test_averages_over_transformations_have_no_seams(tmp_path, trained, image):
     square = image[:80, :112]  # sides are multiples of the period
     found = segment_large(

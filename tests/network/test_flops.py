@@ -78,7 +78,7 @@ def counted(model, side, channels=1):
     [
         (UNet(), 572, 300.857, 902.196),
         (UNet(features=32), 572, 75.3, 225.8),
-        (UNet(features=16), 572, 18.9, 56.6),
+        pytest.param(UNet(features=16), 572, 18.9, 56.6, marks=pytest.mark.slow),
         (UNet(features=8), 572, 4.75, 14.2),
         (UNet(padding="SAME"), 512, 384.8, 1154.0),  # zeros of padding included
     ],

@@ -55,6 +55,7 @@ def test_it_says_what_a_training_would_take():
     assert [row.split()[0] for row in rows] == ["18", "20", "22", "24"]
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_tiles_on_a_device():
     one, two = (
         cost.step_memory(replace(FLAT, batch_size=b), channels=1) for b in (2, 4)

@@ -156,6 +156,7 @@ def test_a_collapse_is_logged_and_recorded(tmp_path, caplog):
     assert caplog.messages == [text]
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     """Bright squares on dark ground, in images of the sizes in `make_split`."""
     rng = np.random.default_rng(0)

@@ -28,6 +28,7 @@ def alone(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_one_resumes_their_run(alone, tmp_path):
     """Three steps by two processes with two devices each, three by this one alone.
 

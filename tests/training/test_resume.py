@@ -130,8 +130,9 @@ def kill_at(workdir, action):
 
 @pytest.mark.parametrize(
     ("seed", "kills"),
-    [(0, 1), *(pytest.param(seed, 5, marks=pytest.mark.slow) for seed in range(11))],
+    [(0, 1), *((seed, 5) for seed in range(11))],
 )
+@pytest.mark.slow
 def test_killed_at_random_file_actions(uninterrupted, tmp_path, seed, kills):
     """SIGKILL at actions on the lock, records, pictures, model or checkpoints.
 

@@ -68,7 +68,7 @@ def test_the_running_mean_of_the_parameters_is_the_model(tmp_path):
         assert_same_arrays(stored.params, state.params)
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("average", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 def test_a_run_starts_from_a_pretrained_model(uninterrupted, tmp_path, average):
     changes = {"pretrained": str(uninterrupted / "model"), "num_steps": 0}
     changes |= {"optimizer.average": average, "model.dropout_rate": 0.0}
