@@ -47,6 +47,7 @@ HOME = {  # libraries that may be named in some places only
     "argparse": ("cli",),
     "mlflow": ("reporting",),
     "bioimageio": ("model_io.bioimageio",),
+    "bioio": ("files.microscopes",),
     "loguru": ("model_io.bioimageio",),
     "onnx": ("model_io.onnx",),
     "onnxruntime": ("model_io.onnx", "model_io.bioimageio"),

@@ -304,7 +304,7 @@ def test_one_broken_file_stops_nothing(capsys, tmp_path, model):
     whole = (tmp_path / "b.tif").read_bytes()
     (tmp_path / "b.tif").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "._a.tif").write_bytes(b"of macOS")
-    (tmp_path / "d.czi").write_bytes(b"ZISRAWFILE")
+    (tmp_path / "d.oib").write_bytes(b"ZISRAWFILE")
     status, found = predict_all(model, tmp_path, "--instances")
     printed = capsys.readouterr()
     assert status == 1
@@ -312,7 +312,7 @@ def test_one_broken_file_stops_nothing(capsys, tmp_path, model):
     assert "error: " in printed.err.splitlines()[-1]
     assert "b.tif" in printed.err.splitlines()[-1]
     assert "2 images segmented" in printed.out
-    assert "1 file is not segmented: d.czi (a microscope's own format" in printed.out
+    assert "1 file is not segmented: d.oib (a microscope's own format" in printed.out
     (tmp_path / "b.tif").write_bytes(whole)
     status, found = predict_all(model, tmp_path, "--instances")
     assert (status, len(found)) == (0, 3)

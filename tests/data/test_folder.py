@@ -166,12 +166,12 @@ def test_masks_alone_are_not_images(tree):
 
 def test_files_that_are_not_read_are_named(tree):
     tree(["i/a.tif"], ["m/a.tif"])
-    for name in ("i/b.czi", "m/b.geojson", "i/notes", "i/.DS_Store", "m/Thumbs.db"):
+    for name in ("i/b.oib", "m/b.geojson", "i/notes", "i/.DS_Store", "m/Thumbs.db"):
         pathlib.Path(name).write_bytes(b"x")
     (warning,) = folder.read("i", "m").problems
     assert warning.severity == "warning"
     assert warning.text == (
-        "3 files are not read: b.czi (a microscope's own format: export it as TIFF), "
+        "3 files are not read: b.oib (a microscope's own format: export it as TIFF), "
         "notes, b.geojson (annotations of QuPath: export a label image from there)."
     )
 

@@ -38,11 +38,11 @@ def test_folders_files_and_patterns(tree):
 
 
 def test_other_files_of_a_folder_are_named(tree):
-    tree("i/a.tif", "i/b.nd2", "i/notes.txt")
+    tree("i/a.tif", "i/b.oib", "i/notes.txt")
     paths, skipped = find("i")
     assert paths == ["i/a.tif"]
     assert skipped == [
-        "b.nd2 (a microscope's own format: export it as TIFF)",
+        "b.oib (a microscope's own format: export it as TIFF)",
         "notes.txt",
     ]
 

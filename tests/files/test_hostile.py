@@ -15,7 +15,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unetjax.files import array_files, images, names
+from unetjax.files import images, names
+from unetjax.model_io import array_files
 
 ROOT = str(pathlib.Path(__file__).parents[2])
 GREY = np.random.default_rng(0).integers(0, 999, (40, 50), dtype=np.uint16)

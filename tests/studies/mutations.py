@@ -34,10 +34,10 @@ from PIL import Image
 
 from tests.studies import headers
 from unetjax.evaluation.prediction_record import RECORD, PredictionRecord
-from unetjax.files import archives, array_files, images, manifests
+from unetjax.files import archives, images, manifests
 from unetjax.inference.trained_model import TrainedModel
 from unetjax.instances.settings import InstanceSettings
-from unetjax.model_io import model_folder
+from unetjax.model_io import array_files, model_folder
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet
 from unetjax.reporting import environment, records

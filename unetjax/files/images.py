@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Int32, Integer, Shaped
 
-from unetjax.files import folders, limits, names, npy, pages, png, tiff
+from unetjax.files import folders, limits, microscopes, names, npy, pages, png, tiff
 from unetjax.files.pages import Metadata
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".npy")
@@ -25,7 +25,11 @@ _STARTS = {  # of the content of files, whatever their names
 }
 
 _UNREAD = {  # endings of files that are not read, and what to do with these
-    ".czi .nd2 .lif .oib .oif .ims .vsi .svs .ndpi .mrxs": (
+    ".czi .nd2 .lif": (
+        "a microscope's own format: export it as TIFF, or read it by "
+        "pip install 'unetjax[microscopes]'"
+    ),
+    ".oib .oif .ims .vsi .svs .ndpi .mrxs": (
         "a microscope's own format: export it as TIFF"
     ),
     ".zarr .n5 .h5 .hdf5 .mat .npz": "an array container: export the image as TIFF",
@@ -47,11 +51,16 @@ Path = str | os.PathLike[str]
 def is_image(path: Path) -> bool:
     """Returns whether a file name has the suffix of an image format that can be read.
 
+    Those of microscopes can where bioio is installed.
+
     Example:
       >>> is_image("a.ome.TIF"), is_image("a.csv")
       (True, False)
     """
-    return pathlib.Path(path).suffix.lower() in SUFFIXES
+    suffix = pathlib.Path(path).suffix.lower()
+    return suffix in SUFFIXES or (
+        suffix in microscopes.SUFFIXES and microscopes.is_installed()
+    )
 
 
 def explain_unread(path: pathlib.Path) -> str:
@@ -80,6 +89,8 @@ def read_metadata(path: Path) -> Metadata:
             reader = _reader(path, file.read(8))
         if reader is tiff.read:
             return tiff.read_metadata(path)
+        if reader is microscopes.read:
+            return microscopes.read_metadata(path)
         if reader is npy.read and (count := len(_read(path).pixels)) > 1:
             return Metadata("T", (count,))
     except (ValueError, OSError):
@@ -280,6 +291,8 @@ def _reader(path: pathlib.Path, start: bytes) -> Callable[[pathlib.Path], pages.
         if start.startswith(magic):
             return read
     suffix = path.suffix.lower()
+    if suffix in microscopes.SUFFIXES:
+        return microscopes.read
     return (tiff if suffix in _TIFF else npy if suffix == ".npy" else png).read
 
 

@@ -25,9 +25,10 @@ from flax import traverse_util
 from jaxtyping import PyTree
 
 from unetjax import settings
-from unetjax.files import archives, array_files, folders, json_files, manifests, names
+from unetjax.files import archives, folders, json_files, manifests, names
 from unetjax.inference.trained_model import Provenance, TrainedModel
 from unetjax.instances.settings import InstanceSettings
+from unetjax.model_io import array_files
 from unetjax.network import initializers
 from unetjax.network.input_scaling import InputScaling
 from unetjax.network.unet import UNet, num_input_channels
