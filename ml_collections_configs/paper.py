@@ -110,6 +110,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.mask_suffix = ""
     config.data.mask_type = "auto"
     config.data.ignore = None  # number of unannotated pixels in masks, beside -1
+    config.data.within = ""  # fields of view, as in photographs of a retina
     config.data.channels = ()  # such as ("0", "2") or ("DAPI",); all
     config.data.train = ""
     config.data.validation = ""
