@@ -99,6 +99,7 @@ def test_commands():
             "--masks",
             "--out",
             "--overwrite",
+            "--part",
             "--probabilities",
             "--recursive",
             "--rois",

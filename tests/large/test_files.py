@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -239,6 +240,78 @@ def test_a_finished_file_is_skipped_and_others_are_not_overwritten(
     done = predict(model, tmp_path / "a.tif", "--tta=d4", "--out", out, "--overwrite")
     assert done.returncode == 0, done.stderr
     assert (out / "a_mask.tif").read_bytes() not in (mask, b"corrected")
+
+
+def test_parts_make_the_results_of_the_whole(tmp_path, model, image):
+    """Of a stack of three images, in any order; no block is predicted twice."""
+    stack = np.stack([image, image[::-1], image + 1])
+    write_zarr(tmp_path / "a.zarr", stack, 3, multiscale("tyx", [1, 0.5, 0.5], 3))
+    whole, parts = (tmp_path / name / "labels.zarr" for name in ("a", "b"))
+    words = (model, tmp_path / "a.zarr", "--instances", "--out")
+    assert predict(*words, whole).returncode == 0
+    done = []
+    for part in ("2/2", "1/2"):
+        done.append(predict(*words, parts, "--part", part))
+        assert done[-1].returncode == 0, done[-1].stderr
+        assert not (parts).exists()
+    assert "part 2 of 2 is predicted; once all are, the same" in done[0].stdout
+    predicted = [re.findall(r"a, (\d): 1/1 blocks", each.stdout) for each in done]
+    assert predicted == [["2"], ["1", "3"]]
+    last = predict(*words, parts)
+    assert last.returncode == 0, last.stderr
+    assert not re.search(r"a, \d: 1/1 blocks", last.stdout)
+    np.testing.assert_array_equal(read_zarr(parts), read_zarr(whole))
+    late = predict(*words, parts, "--part", "1/2")
+    assert late.returncode == 2
+    assert "no part of it is left to predict" in late.stderr
+
+
+@pytest.mark.slow
+def test_parts_of_processes_of_which_one_is_killed(tmp_path, model):
+    """Three at the same time; the killed one is started again."""
+    noise = np.random.default_rng(0).normal(size=(4200, 4200))
+    blobs = ndimage.gaussian_filter(noise, 3) * 400 + 128
+    write_zarr(tmp_path / "a.zarr", blobs.clip(0, 255).astype(np.uint8), 3)
+    (whole, parts) = (tmp_path / name / "labels.zarr" for name in ("a", "b"))
+    words = ("predict", model, tmp_path / "a.zarr", "--instances", "--out")
+    assert commands.run_program("unetjax", *words, whole).returncode == 0
+
+    def start(part):
+        return commands.as_program("unetjax", *words, parts, "--part", part)
+
+    processes = [start(f"{i}/3") for i in (1, 2, 3)]
+    section = tmp_path / "b" / ".labels.parts" / ".a.parts" / "section_0"
+    while not (section / "done_2_of_3.jsonl").exists():
+        assert processes[1].poll() is None
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGKILL)
+    processes.append(start("2/3"))
+    ended = [(process.communicate()[1], process.returncode) for process in processes]
+    assert [code for _, code in ended] == [0, -signal.SIGKILL, 0, 0], ended
+    numbers = [
+        list(map(int, path.read_text().split()))
+        for path in sorted(section.glob("done_*.jsonl"))
+    ]
+    assert numbers == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]  # each of them once
+    done = commands.run_program("unetjax", *words, parts)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(read_zarr(parts), read_zarr(whole))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--part", "3/2"], "--part: must be such as 1/8 to 8/8, got '3/2'"),
+        (["--part", "0/2"], "must be such as 1/8 to 8/8, got '0/2'"),
+        (["--part", "1/2"], "--part is of images that are segmented block by block"),
+    ],
+)
+def test_parts_that_cannot_be(tmp_path, model, image, options, message):
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    done = predict(model, tmp_path / "a.tif", "--out", tmp_path / "out", *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_command_that_stopped_while_writing_is_resumed(

@@ -128,6 +128,14 @@ def add_parser(commands: "argparse._SubParsersAction[ArgumentParser]") -> None:
         "trained)",
     )
     parser.add_argument(
+        "--part",
+        type=_part,
+        metavar="K/N",
+        help="predict only the K-th of N parts of the blocks of images that are "
+        "segmented block by block: for N processes or machines that share a disk. "
+        "Afterwards the same command without --part writes the results",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace results that the folder has of these images (default: resume an "
@@ -148,6 +156,7 @@ def run(options: argparse.Namespace) -> int:
     from unetjax.files import images
     from unetjax.inference.segment import segment, segment_with_variance
     from unetjax.large import files as large_files
+    from unetjax.large.segmentation import Part
     from unetjax.model_io import model_folder, openvino
     from unetjax.network.unet import num_input_channels
 
@@ -207,46 +216,61 @@ def run(options: argparse.Namespace) -> int:
     sizes = [(path.name, images.read_metadata(path)) for path in found.paths]
     if text := prediction_warnings.pixel_sizes(sizes, trained, options.scale):
         print(f"warning: {text}")
+    by_blocks = [
+        large_files.LargeFile(
+            trained,
+            path,
+            name,
+            fit=functools.partial(
+                prediction_inputs.select,
+                path=path,
+                names_in_file=images.read_metadata(path).channels,
+                **chosen,
+            ),
+            instances=instances,
+            probabilities=options.probabilities,
+            table=options.table,
+            rois=options.rois,
+            others=others,
+            tta=options.tta,
+            engines=engines,
+            result=f"../{options.out.name}" if _is_zarr(options.out) else "",
+        )
+        for name, path in large
+    ]
+    origin = {
+        "models": list(map(model_folder.fingerprint, folders)),
+        "tta": options.tta,
+        "scale": options.scale,
+        "engine": engine,
+        "dtype": options.dtype,
+        **({"channels": options.channels} if options.channels else {}),
+    }
+    results = {
+        "instances": instances,
+        "probabilities": options.probabilities,
+        "table": options.table,
+        "rois": options.rois,
+        "uncertainty": options.uncertainty,
+    }
+    if options.part is not None:
+        part = Part(*options.part)
+        origin |= prediction_files.chosen_results(**results)
+        for each in by_blocks:
+            each.predict_part(_record_folder(options.out), part, origin=origin)
+        terminal.say(
+            f"part {part.index} of {part.count} is predicted; once all are, the same "
+            "command without --part writes the results"
+        )
+        return 0
     num_skipped, failures = prediction_files.write_all(
         segment_image,
         inputs,
         _record_folder(options.out),
-        instances=instances,
-        probabilities=options.probabilities,
-        table=options.table,
-        rois=options.rois,
-        uncertainty=options.uncertainty,
-        large=[
-            large_files.LargeFile(
-                trained,
-                path,
-                name,
-                fit=functools.partial(
-                    prediction_inputs.select,
-                    path=path,
-                    names_in_file=images.read_metadata(path).channels,
-                    **chosen,
-                ),
-                instances=instances,
-                probabilities=options.probabilities,
-                table=options.table,
-                rois=options.rois,
-                others=others,
-                tta=options.tta,
-                engines=engines,
-                result=f"../{options.out.name}" if _is_zarr(options.out) else "",
-            )
-            for name, path in large
-        ],
+        **results,
+        large=by_blocks,
         inspect=odd.inspect,
-        origin={
-            "models": list(map(model_folder.fingerprint, folders)),
-            "tta": options.tta,
-            "scale": options.scale,
-            "engine": engine,
-            "dtype": options.dtype,
-            **({"channels": options.channels} if options.channels else {}),
-        },
+        origin=origin,
         overwrite=options.overwrite,
     )
     num_segmented = len(named) - len(failures)
@@ -292,6 +316,17 @@ def _check_large(
                 f"--out {options.out} is, or lies in, the image {image}; choose "
                 "another name."
             )
+    if options.part is not None and num_inputs > len(large):
+        raise ValueError(
+            "--part is of images that are segmented block by block (Zarr, or larger "
+            f"than the memory), and {num_inputs - len(large)} of {num_inputs} are not; "
+            "leave it out, and give each process images of its own."
+        )
+    if options.part is not None and options.overwrite:
+        raise ValueError(
+            "--overwrite would delete what other parts have predicted; delete the "
+            "results yourself, or name another --out."
+        )
     if not large:
         return
     reason = f"{large[0].name} is segmented block by block, as it is large or a Zarr"
@@ -358,6 +393,15 @@ def _read(
     """Reads the images of a file; one image alone is no stack."""
     stack = read(path)
     return stack if is_stack else stack[0]
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Returns the value of --part."""
+    index, slash, count = text.partition("/")
+    is_valid = slash and index.isdecimal() and count.isdecimal()
+    if not is_valid or not 1 <= int(index) <= int(count):
+        raise argparse.ArgumentTypeError(f"must be such as 1/8 to 8/8, got {text!r}")
+    return int(index), int(count)
 
 
 def _scale(text: str) -> "float | Literal['auto']":

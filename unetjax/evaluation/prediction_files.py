@@ -72,6 +72,16 @@ class _Files(NamedTuple):
         return [path.name for path in self if path is not None]
 
 
+def chosen_results(
+    *, instances: bool, probabilities: bool, table: bool, rois: bool, uncertainty: bool
+) -> dict[str, bool]:
+    """Returns which results are written, as the record of a folder states it."""
+    options = {"instances": instances, "probabilities": probabilities, "table": table}
+    # Records of earlier versions lack these.
+    further = {"rois": rois, "uncertainty": uncertainty}
+    return options | {name: True for name, chosen in further.items() if chosen}
+
+
 def write_all(
     segment: Callable[[Image], Segmentation | Uncertain],
     inputs: Sequence[Input],
@@ -133,11 +143,13 @@ def write_all(
         )
     if rois:
         regions.check_imagej()
-    options = {"instances": instances, "probabilities": probabilities, "table": table}
-    if rois:  # records of earlier versions lack the option
-        options["rois"] = True
-    if uncertainty:
-        options["uncertainty"] = True
+    options = chosen_results(
+        instances=instances,
+        probabilities=probabilities,
+        table=table,
+        rois=rois,
+        uncertainty=uncertainty,
+    )
     outputs = {each.name: _outputs(folder, each, **options) for each in inputs}
     record = PredictionRecord(folder, {**origin, **options})
     if not overwrite:

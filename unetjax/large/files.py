@@ -21,7 +21,7 @@ from unetjax.inference.tta import TTA
 from unetjax.large import arrays, measuring, sources
 from unetjax.large import segmentation as segmenting
 from unetjax.large.grid import CHUNK, Grid
-from unetjax.large.segmentation import LargeSegmentation
+from unetjax.large.segmentation import LargeSegmentation, Part
 from unetjax.large.sources import Fit, Source, Stack
 from unetjax.reporting import pictures, records, regions
 
@@ -197,6 +197,61 @@ class LargeFile:
             with contextlib.suppress(OSError):  # what is needed to resume lies there
                 parts.rmdir()
 
+    def predict_part(
+        self, folder: pathlib.Path, part: Part, *, origin: Mapping[str, Any]
+    ) -> None:
+        """Predicts one part of the blocks, which `segment` then finds done.
+
+        Args:
+          folder: Where `segment` will write.
+          part: Which part; several processes may predict theirs at the same time.
+          origin: As for `segment`.
+
+        Raises:
+          FileExistsError: If the results are there.
+          ValueError: As by `segment`, as for the others.
+          OSError: If the disk is too small.
+          StoppedError: On a signal; the same call resumes.
+        """
+        result = folder / self.names[0]
+        if result.exists():
+            raise FileExistsError(
+                f"{result} exists: no part of it is left to predict; name another "
+                "--out to predict anew."
+            )
+        parts = folder / f".{self.name}.parts"
+        parts.mkdir(parents=True, exist_ok=True)
+        unpacked = parts / f"pixels_{part.index}_of_{part.count}"
+        try:
+            stack = sources.open_stack(self.path, unpacked, fit=self.fit)
+            digests = [sources.digest(source) for source in stack.sources]
+            for index, (source, digest) in enumerate(
+                zip(stack.sources, digests, strict=True)
+            ):
+                # The single blocks of small images are dealt in turn.
+                turn = Part((part.index - 1 - index) % part.count + 1, part.count)
+                segmenting.predict_blocks(
+                    source=source,
+                    folder=parts / f"section_{index}",
+                    origin=origin,
+                    digest=digest,
+                    part=turn,
+                    **self._options(index, len(digests)),
+                )
+        finally:
+            unpacked.unlink(missing_ok=True)
+
+    def _options(self, index: int, count: int) -> dict[str, Any]:
+        """Returns the arguments for one of several images that the file determines."""
+        return {
+            "trained": self.trained,
+            "others": self.others,
+            "tta": self.tta,
+            "engines": self.engines,
+            "instances": self._numbers_cells,
+            "title": self.name if count == 1 else f"{self.name}, {index + 1}",
+        }
+
     def _segment_all(
         self,
         stack: Stack,
@@ -212,18 +267,11 @@ class LargeFile:
         _describe(stack, self.path, self.trained, instances=self._numbers_cells)
         return [
             segmenting.segment_large(
-                self.trained,
-                source,
-                parts / f"section_{index}",
-                others=self.others,
-                tta=self.tta,
-                engines=self.engines,
-                instances=self._numbers_cells,
+                source=source,
+                folder=parts / f"section_{index}",
                 origin=origin,
                 digest=digest,
-                title=self.name
-                if len(stack.sources) == 1
-                else f"{self.name}, {index + 1}",
+                **self._options(index, len(digests)),
             )
             for index, (source, digest) in enumerate(
                 zip(stack.sources, digests, strict=True)

@@ -33,6 +33,32 @@ _BYTES_OF_PROGRAM = 2**28
 _BYTES_A_PIXEL = 120  # of a block while cells are numbered
 
 
+class Part(NamedTuple):
+    """One of equal parts of the blocks of an image, for one of several processes.
+
+    Attributes:
+      index: Which part, from 1.
+      count: How many parts there are.
+    """
+
+    index: int
+    count: int
+
+    def has(self, number: int) -> bool:
+        """Returns whether a block belongs to the part.
+
+        Example:
+          >>> [number for number in range(8) if Part(2, 3).has(number)]
+          [1, 4, 7]
+        """
+        return number % self.count == self.index - 1
+
+    @property
+    def record(self) -> str:
+        """Name of the file that lists its blocks that are done."""
+        return _DONE if self.count == 1 else f"done_{self.index}_of_{self.count}.jsonl"
+
+
 class LargeSegmentation(NamedTuple):
     """The segmentation of a large image, of which parts are read.
 
@@ -117,64 +143,25 @@ def segment_large(
         is not available for large images.
       OSError: If the disk is too small.
     """
-    if tta == "rot7":
-        raise ValueError(
-            "tta 'rot7' rotates the whole image, which does not fit into memory; use "
-            "'d4'."
-        )
-    models = (trained, *others)
-    check_averaged(trained, others)
-    model = trained.model
-    grid = Grid(source.height, source.width, block_size)
-    folder.mkdir(parents=True, exist_ok=True)
-    _agree(
+    outputs = predict_blocks(
+        trained,
+        source,
         folder,
-        {
-            "image": digest or sources.digest(source),
-            "block_size": block_size,
-            "tta": tta,
-            "models": len(models),
-            **(origin or {}),
-        },
+        others=others,
+        tta=tta,
+        engines=engines,
+        instances=instances,
+        origin=origin,
+        digest=digest,
+        block_size=block_size,
+        title=title,
     )
-    done = _read_done(folder / _DONE)
-    folders.check_space(
-        folder, needs(grid, trained, instances=instances, num_done=len(done)).disk
-    )
-    # Of whole chunks: one that a killed process left torn is then replaced, not read.
-    sides = [-(-side // CHUNK) * CHUNK for side in (grid.height, grid.width)]
-    stored = arrays.create(
-        folder / "outputs",
-        (*sides, model.num_outputs),
-        (CHUNK, CHUNK, model.num_outputs),
-        np.float32,
-    )
-    outputs = stored.crop(grid.height, grid.width)
-    passes = labelling.num_passes(trained.instances) if instances else 0
-    ranges = [
-        input_scaling.measure(lambda: sources.parts(source, grid), each.input_scaling)
-        for each in models
-    ]
-    engines = engines or [predict.jax_engine(each) for each in models]
-    with console.progress(
-        title,
-        total=grid.num_blocks * (1 + passes),
-        done=len(done),
-        unit="block",
-    ) as bar:
-        for block in grid.blocks():
-            if block.number in done:
-                continue
-            parts = [
-                predict_block(each, source, block, found, engine=engine, tta=tta)
-                for each, found, engine in zip(models, ranges, engines, strict=True)
-            ]
-            # Written before it is noted, so what is noted is complete.
-            stored.write(*_filled(test_time.mean(parts), block, grid, sides))
-            _note_done(folder / _DONE, block.number)
-            bar.advance()
-        cells = None
-        if instances:
+    model, cells = trained.model, None
+    if instances:
+        grid = Grid(source.height, source.width, block_size)
+        passes = labelling.num_passes(trained.instances)
+        total = grid.num_blocks * passes
+        with console.progress(f"{title}, cells", total=total, unit="block") as bar:
             cells = labelling.number_cells(
                 outputs, grid, model, trained.instances, folder, advance=bar.advance
             )
@@ -190,6 +177,95 @@ def segment_large(
         None if cells is None else cells.read,
         0 if cells is None else int(cells.kept.size),
     )
+
+
+def predict_blocks(
+    trained: Network,
+    source: Source,
+    folder: pathlib.Path,
+    *,
+    others: Sequence[Network] = (),
+    tta: TTA = "none",
+    engines: Sequence[Engine] | None = None,
+    instances: bool = True,
+    origin: Mapping[str, Any] | None = None,
+    digest: str | None = None,
+    block_size: int = BLOCK,
+    part: Part | None = None,
+    title: str = "segmenting",
+) -> StoredArray:
+    """Returns probabilities and maps of an image, those of a part of its blocks.
+
+    The arguments, and what is raised, are those of `segment_large`.
+
+    Args:
+      trained: The model.
+      source: The image.
+      folder: Receives the outputs. Several processes may predict different parts into
+        one folder at the same time.
+      others: Further models.
+      tta: Test-time augmentation.
+      engines: One for each model.
+      instances: Whether the disk must suffice for cells as well.
+      origin: What the result depends on.
+      digest: That of the image.
+      block_size: Side of a block.
+      part: Which blocks to predict; all by default.
+      title: Shown with the progress.
+    """
+    if tta == "rot7":
+        raise ValueError(
+            "tta 'rot7' rotates the whole image, which does not fit into memory; use "
+            "'d4'."
+        )
+    models = (trained, *others)
+    check_averaged(trained, others)
+    grid = Grid(source.height, source.width, block_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    _agree(
+        folder,
+        {
+            "image": digest or sources.digest(source),
+            "block_size": block_size,
+            "tta": tta,
+            "models": len(models),
+            **(origin or {}),
+        },
+    )
+    part = part or Part(1, 1)
+    done = _read_done(folder, part)
+    folders.check_space(
+        folder, needs(grid, trained, instances=instances, num_done=len(done)).disk
+    )
+    # Of whole chunks: one that a killed process left torn is then replaced, not read.
+    sides = [-(-side // CHUNK) * CHUNK for side in (grid.height, grid.width)]
+    num_outputs = trained.model.num_outputs
+    stored = arrays.create(
+        folder / "outputs",
+        (*sides, num_outputs),
+        (CHUNK, CHUNK, num_outputs),
+        np.float32,
+    )
+    ranges = [
+        input_scaling.measure(lambda: sources.parts(source, grid), each.input_scaling)
+        for each in models
+    ]
+    engines = engines or [predict.jax_engine(each) for each in models]
+    own = [block for block in grid.blocks() if part.has(block.number)]
+    left = [block for block in own if block.number not in done]
+    with console.progress(
+        title, total=len(own), done=len(own) - len(left), unit="block"
+    ) as bar:
+        for block in left:
+            parts = [
+                predict_block(each, source, block, found, engine=engine, tta=tta)
+                for each, found, engine in zip(models, ranges, engines, strict=True)
+            ]
+            # Written before it is noted, so what is noted is complete.
+            stored.write(*_filled(test_time.mean(parts), block, grid, sides))
+            _note_done(folder / part.record, block.number)
+            bar.advance()
+    return stored.crop(grid.height, grid.width)
 
 
 def predict_block(
@@ -279,14 +355,16 @@ def _agree(folder: pathlib.Path, origin: dict[str, Any]) -> None:
         )
 
 
-def _read_done(path: pathlib.Path) -> set[int]:
-    """Returns the numbers of the blocks that are complete."""
-    if not path.exists():
-        return set()
-    content = path.read_bytes()
-    complete = content[: content.rfind(b"\n") + 1]
-    os.truncate(path, len(complete))  # a killed process may have left half a line
-    return {int(line) for line in complete.split() if line.isdigit()}
+def _read_done(folder: pathlib.Path, part: Part) -> set[int]:
+    """Returns the numbers of the blocks that are complete, of all parts."""
+    done = set[int]()
+    for path in folder.glob("done*.jsonl"):
+        content = path.read_bytes()
+        complete = content[: content.rfind(b"\n") + 1]
+        if path.name == part.record:  # a killed process may have left half a line
+            os.truncate(path, len(complete))
+        done |= {int(line) for line in complete.split() if line.isdigit()}
+    return done
 
 
 def _note_done(path: pathlib.Path, number: int) -> None:
