@@ -94,7 +94,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation.contrast = 0.05  # Falk et al. 2019
     config.augmentation.curve_points = 2  # ours; Falk et al. 2019 have 5
     config.augmentation.gamma = 0.0
-    config.augmentation.texture = 0.0
     config.augmentation.blur = 0.0  # pixels
     config.augmentation.noise = 0.0
 

@@ -12,7 +12,7 @@ from unetjax.augmentation import grey_values
 X = jnp.linspace(-0.5, 1.5, 201).reshape(1, -1, 1)
 
 
-OFF = dict(contrast=0.0, curve_points=2, gamma=0.0, texture=0.0, blur=0.0, noise=0.0)
+OFF = dict(contrast=0.0, curve_points=2, gamma=0.0, blur=0.0, noise=0.0)
 blur = jax.jit(grey_values.gaussian_blur, static_argnames="radius")
 
 
@@ -114,24 +114,3 @@ def test_random_blur_is_between_nothing_and_the_strength(key):
 def test_noise_has_its_strength(key):
     noisy = change(key[jnp.newaxis], jnp.zeros((100, 100, 1)), noise=0.2)
     np.testing.assert_allclose(noisy.std(), 0.2, rtol=0.03)
-
-
-def test_a_texture_multiplies_grey_values(key):
-    """By up to the exponential of its strength, uniform from 0; black stays black."""
-    image = jnp.full((40, 56, 1), 0.5).at[:8].set(0.0)
-    keys = jax.random.split(key, 400)
-    changed = np.asarray(change(keys, image, texture=0.4))
-    np.testing.assert_array_equal(changed[:, :8], 0)
-    strengths = np.log(changed[:, 8:] / 0.5).std(axis=(1, 2, 3))
-    assert 0.3 < strengths.max() < 0.55  # 1 is the mean square of the whole pattern
-    np.testing.assert_allclose(np.median(strengths), 0.2, rtol=0.2)
-
-
-def test_textures_are_fine_or_coarse(key):
-    """Neighbours 4 pixels apart are alike in some and not in others."""
-    texture = functools.partial(grey_values.random_texture, shape=(64, 48))
-    patterns = np.asarray(jax.jit(jax.vmap(texture))(jax.random.split(key, 200)))
-    np.testing.assert_allclose((patterns**2).mean(axis=(1, 2)), 1, rtol=1e-5)
-    alike = (patterns[:, 4:] * patterns[:, :-4]).mean(axis=(1, 2))
-    assert alike.min() < 0.3
-    assert alike.max() > 0.7

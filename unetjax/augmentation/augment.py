@@ -36,8 +36,6 @@ class AugmentationSettings:
       contrast: Strength of the grey-value curve; 0.05 as in Falk et al. 2019.
       curve_points: Number of its control points: 2, 3, 5 (Falk et al. 2019) or 9.
       gamma: Grey values x become x^g, with log g uniform in [-gamma, gamma].
-      texture: Largest standard deviation of the logarithm of a random texture, by which
-        grey values are multiplied; see `grey_values.random_texture`.
       blur: Largest standard deviation of a Gaussian blur, in pixels.
       noise: Standard deviation of added noise, in units of the network input.
     """
@@ -53,7 +51,6 @@ class AugmentationSettings:
     contrast: float = 0.05
     curve_points: int = 2
     gamma: float = 0.0
-    texture: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
 
@@ -67,7 +64,7 @@ class AugmentationSettings:
         hint = "a stronger grey-value curve would not be monotone"
         check_range("contrast", self.contrast, at_least=0, at_most=0.125, hint=hint)
         check_curve_points(self.curve_points)
-        for name in ("elastic_sigma", "gamma", "texture", "blur", "noise"):
+        for name in ("elastic_sigma", "gamma", "blur", "noise"):
             check_range(name, getattr(self, name), at_least=0)
 
 
@@ -135,7 +132,6 @@ def read_image(
         contrast=settings.contrast,
         curve_points=settings.curve_points,
         gamma=settings.gamma,
-        texture=settings.texture,
         blur=settings.blur,
         noise=settings.noise,
     )

@@ -1,4 +1,4 @@
-"""Random changes of grey values: texture, blur, gamma, contrast curve, noise."""
+"""Random changes of grey values: blur, gamma, contrast curve, noise."""
 
 import math
 
@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
-
-_GRAINS = (2, 4, 8, 16)  # pixels between the random values of a texture
 
 
 def random_grey_values(
@@ -17,11 +15,10 @@ def random_grey_values(
     contrast: float,
     curve_points: int,
     gamma: float,
-    texture: float,
     blur: float,
     noise: float,
 ) -> Float[Array, "H W C"]:
-    """Returns the image after a random texture, blur, gamma, contrast curve and noise.
+    """Returns the image after a random blur, gamma, contrast curve and noise.
 
     Args:
       key: Random key.
@@ -30,20 +27,11 @@ def random_grey_values(
         nothing.
       curve_points: Number of its control points: 2, 3, 5, 9, ...
       gamma: Positive values x become x^g, log g being uniform in [-gamma, gamma].
-      texture: Largest standard deviation of `random_texture`; it is uniform from 0.
-        Grey values are multiplied by the exponential of the texture.
       blur: Largest standard deviation of a Gaussian blur, in pixels; it is uniform
         from 0.
       noise: Standard deviation of the noise, in units of the network input.
     """
     curve_key, noise_key, gamma_key, blur_key = jax.random.split(key, 4)
-    if texture:
-        # A key of its own: without texture, the other changes are what they were.
-        texture_key, strength_key = jax.random.split(jax.random.fold_in(key, 4))
-        strength = texture * jax.random.uniform(strength_key)
-        height, width, _ = image.shape
-        pattern = random_texture(texture_key, (height, width))
-        image = image * jnp.exp(strength * pattern)[..., jnp.newaxis]
     if blur:
         sigma = blur * jax.random.uniform(blur_key)
         image = gaussian_blur(image, sigma, radius=math.ceil(3 * blur))
@@ -56,31 +44,6 @@ def random_grey_values(
     if noise:
         image = image + noise * jax.random.normal(noise_key, image.shape)
     return image
-
-
-def random_texture(
-    key: PRNGKeyArray, shape: tuple[int, int]
-) -> Float[Array, "{shape[0]} {shape[1]}"]:
-    """Returns a random pattern of mean square 1, fine or coarse, such as chromatin has.
-
-    It is the sum of random values on grids of 2, 4, 8 and 16 pixels, interpolated by
-    cubics, with random weights. Networks that learn cells with such patterns do not
-    take the texture of other cells for boundaries. Our choice.
-
-    Args:
-      key: Random key.
-      shape: Height and width.
-    """
-    weight_key, *keys = jax.random.split(key, len(_GRAINS) + 1)
-    weights = jax.random.exponential(weight_key, (len(_GRAINS),))
-    pattern = jnp.zeros(shape)
-    for weight, grain_key, grain in zip(weights, keys, _GRAINS, strict=True):
-        grid = tuple(-(-side // grain) for side in shape)
-        values = jax.random.normal(grain_key, grid)
-        covered = tuple(side * grain for side in grid)
-        fine = jax.image.resize(values, covered, "cubic")
-        pattern += weight * fine[: shape[0], : shape[1]]
-    return pattern / jnp.sqrt((pattern**2).mean())
 
 
 def check_curve_points(num_points: int) -> None:
