@@ -131,6 +131,7 @@ BAD_VALUES = [
     ("data.mask_suffix", 0, "a string"),
     ("data.mask_type", "cells", "one of auto, instances, classes"),
     ("data.ignore", "-1", "an integer or None"),
+    ("data.within", 1, "a string"),
     ("data.channels", (0, 2), "a list, each a string"),
     ("data.train", "20", "such as ':20' or '20:' of data 'folder'"),
     ("data.validation", "test", "such as ':20' or '20:' of data 'folder'"),
