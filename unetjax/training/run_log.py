@@ -18,7 +18,7 @@ from unetjax.inference.segment import Segmentation, segment
 from unetjax.metrics.cells import CellMetric
 from unetjax.network.forward import activations
 from unetjax.network.input_scaling import scale
-from unetjax.reporting import pictures
+from unetjax.reporting import pictures, records
 from unetjax.reporting.records import Record
 from unetjax.training import optimizers, run_folder, steps, stopping
 from unetjax.training.config import ExperimentConfig
@@ -26,6 +26,7 @@ from unetjax.training.run_folder import Run
 
 _COLLAPSED = 0.01  # of the pixels that truly belong to other classes
 _DEAD = 1e-3  # difference of probabilities over an image
+_CONSTANT = "The output is constant"  # in warnings
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +136,10 @@ def write_activations(run: Run, state: steps.TrainState) -> None:
 def warn_of_collapse(
     run: Run, step: int, metric: CellMetric, predictions: list[Segmentation]
 ) -> None:
-    """Logs and records a warning where one class is predicted nearly everywhere."""
+    """Records a warning where one class is predicted nearly everywhere.
+
+    The first one of a run is logged as well, and the first of a constant output.
+    """
     text = collapse_warning(
         metric.confusion,
         [prediction.probs for prediction in predictions],
@@ -143,7 +147,11 @@ def warn_of_collapse(
         learning_rate=_learning_rate(run.config, step),
     )
     if text:
-        _log.warning("%s", text)
+        lines = records.read(run.workdir / run_folder.RECORDS)
+        told = [str(line.values["text"]) for line in lines if line.kind == "warning"]
+        is_worse = _CONSTANT in text and not any(_CONSTANT in each for each in told)
+        if not told or is_worse:
+            _log.warning("%s", text)
         run.writer.write_record(Record(step, "warning", {"text": text}))
 
 
@@ -191,7 +199,7 @@ def collapse_warning(
     spread = max((float(np.ptp(p, axis=(0, 1)).max()) for p in probs), default=1.0)
     if spread < _DEAD:
         return (
-            f"{finding} The output is constant, the activations are dead: lower "
+            f"{finding} {_CONSTANT}, the activations are dead: lower "
             f"optimizer.learning_rate (now {learning_rate:.3g}) or set "
             "optimizer.clip_norm, and start again."
         )
