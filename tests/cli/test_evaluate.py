@@ -146,6 +146,7 @@ def test_a_model_is_scored_on_images_of_other_microscopes(
         (tmp_path / folder).mkdir()
     images.write_image(tmp_path / "images" / "a.tif", cells.image)
     images.write_labels(tmp_path / "masks" / "a.tif", cells.instances)
+    (tmp_path / "images" / "notes").write_bytes(b"x")
     model = UNet(features=2, depth=1)
     trained = TrainedModel(model, make_variables(model)["params"])
     model_folder.save_model(tmp_path / "model", trained)
@@ -155,6 +156,7 @@ def test_a_model_is_scored_on_images_of_other_microscopes(
     done = run("evaluate", *paths[:2], "--shifts", paths[2], *scores, "--csv", file)
     assert done.returncode == 0, done.stderr
     assert "of unchanged: the fraction of Dice kept." in done.stdout
+    assert "warning: 1 file is not read: notes" in done.stdout
     with file.open() as opened:
         rows = list(csv.DictReader(opened))
     assert [row["images"] for row in rows] == list(SHIFTS)

@@ -255,6 +255,7 @@ def test_parts_make_the_results_of_the_whole(tmp_path, model, image):
         assert done[-1].returncode == 0, done[-1].stderr
         assert not (parts).exists()
     assert "part 2 of 2 is predicted; once all are, the same" in done[0].stdout
+    assert "a.zarr: 3 images of 530 x 600 pixels, in 3 blocks; takes" in done[0].stdout
     predicted = [re.findall(r"a, (\d): 1/1 blocks", each.stdout) for each in done]
     assert predicted == [["2"], ["1", "3"]]
     last = predict(*words, parts)

@@ -182,6 +182,8 @@ def _score_shifts(options: argparse.Namespace, score_set: "ScoreSet") -> None:
         problems += checks.class_range(each.name, each.label, num_classes)
     checks.raise_errors(problems)
     terminal.say(str(summary))
+    for problem in problems:
+        print(f"warning: {problem.text}")
     scores = shifts.score(examples, functools.partial(segment, trained), score_set)
     table = shifts.table(scores, score_set)
     print(console.table(table.rows, table.columns))

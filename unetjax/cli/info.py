@@ -86,7 +86,7 @@ def facts(trained: "TrainedModel") -> Mapping[str, str]:
     }
     if provenance.num_train_images is not None:
         count = provenance.num_train_images
-        learned = f"{counted(count, 'image')}"
+        learned = counted(count, "image")
         if provenance.image_dtype:
             learned += f" of type {provenance.image_dtype}"
         if provenance.step is not None:

@@ -225,6 +225,7 @@ class LargeFile:
         try:
             stack = sources.open_stack(self.path, unpacked, fit=self.fit)
             digests = [sources.digest(source) for source in stack.sources]
+            _describe(stack, self.path, self.trained, instances=self._numbers_cells)
             for index, (source, digest) in enumerate(
                 zip(stack.sources, digests, strict=True)
             ):
