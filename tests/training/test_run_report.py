@@ -61,7 +61,7 @@ def page(comparison, tmp_path_factory):
     "text",
     [
         "A sentence.",
-        "1 warning(s), the last: step 2: something is odd.",
+        "1 warning, the last: step 2: something is odd.",
         "Test images: 8, with ",
         OTSU,
         "Loss",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from unetjax.data import checks
 from unetjax.data.examples import Example
 from unetjax.evaluation import panels
 from unetjax.evaluation.comparison import MODEL, Comparison
@@ -165,7 +166,9 @@ def _curves(lines: Sequence[Record]) -> list[Chart]:
 def _warnings(lines: Sequence[Record]) -> list[str]:
     """Returns the number of warnings and the last of them, if there were any."""
     texts = [record.values["text"] for record in lines if record.kind == "warning"]
-    return [f"{len(texts)} warning(s), the last: {texts[-1]}"] if texts else []
+    if not texts:
+        return []
+    return [f"{checks.counted(len(texts), 'warning')}, the last: {texts[-1]}"]
 
 
 def _origin(folder: pathlib.Path) -> dict[str, Any]:
