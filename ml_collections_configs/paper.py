@@ -136,6 +136,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.instances.seed_threshold = 0.8  # probability; of seeds "probability"
     config.instances.smoothing = 1.0  # pixels; of seeds "maps"
     config.instances.relative_smoothing = 0.0  # of the radius of cells; of seeds "maps"
+    config.instances.merge_solidity = 0.0  # of method "watershed"; 0 merges no pieces
     config.instances.min_size = 0  # pixels
     config.instances.fill_holes = False
 

@@ -96,6 +96,39 @@ def test_seeds_of_maps_are_chosen_and_their_smoothing_is_kept():
     assert replace(kept, threshold=0.5, min_size=0) == given
 
 
+@pytest.mark.parametrize(
+    ("cells_are_pieces", "margin", "is_kept"),
+    [(True, 0.02, True), (False, 0.02, False), (False, 0.6, True)],
+)
+def test_pieces_are_merged_unless_that_is_clearly_wrong_for_the_validation_images(
+    monkeypatch, cells_are_pieces, margin, is_kept
+):
+    """Two halves of a rectangle, whose border is faint."""
+    monkeypatch.setattr(postprocessing_search, "_MARGIN", margin)
+    cells = np.zeros((24, 40), np.int32)
+    cells[4:20, 6:18], cells[4:20, 18:30] = 1, 2
+    maps = encode.encode(cells, "distances")
+    maps[:, 17:19, 1] = 0.4
+    truth = np.minimum(cells, 1) if cells_are_pieces else cells
+    given = InstanceSettings(
+        method="watershed",
+        seeds="maps",
+        seed_threshold=0.3,
+        smoothing=0.0,
+        merge_solidity=0.9,
+    )
+    choice = postprocessing_search.search(
+        [from_instances(np.zeros((24, 40, 1)), truth, "rectangles")],
+        [Outputs(outputs_of(cells > 0).probs, maps)],
+        given,
+        target="distances",
+        metric="ap50",
+    )
+    assert choice.before == (1 if cells_are_pieces else 0.5)
+    assert choice.after == (0.5 if is_kept and not cells_are_pieces else 1)
+    assert choice.settings.merge_solidity == (0.9 if is_kept else 0)
+
+
 def test_the_given_settings_are_kept_unless_others_are_better():
     example = blocks()
     own = InstanceSettings(threshold=0.45, min_size=3, fill_holes=True)

@@ -60,6 +60,8 @@ def are_equal_up_to_numbers(first, second):
         (3, "classes", WATERSHED),
         (2, "classes", InstanceSettings(method="watershed", seeds="distance")),
         (2, "distances", MAPS),
+        (2, "distances", replace(MAPS, merge_solidity=0.7)),
+        (3, "classes", replace(WATERSHED, merge_solidity=0.8)),
     ],
 )
 def test_cells_are_those_of_the_whole_image(
@@ -115,6 +117,17 @@ def test_a_cell_that_reaches_far_beyond_its_block_is_not_flooded_by_another(tmp_
     found = label(outputs, model, settings, 200, tmp_path)
     assert whole.max() == 2
     assert are_equal_up_to_numbers(found, whole)
+
+
+@pytest.mark.parametrize("merge_solidity", [0.0, 0.9])
+def test_pieces_whose_border_is_that_of_blocks(tmp_path, merge_solidity):
+    rows, columns = np.indices((128, 128))
+    disc = (rows - 63.5) ** 2 + (columns - 63.5) ** 2 <= 50**2
+    probability = np.where(disc, 0.7 + 0.004 * abs(columns - 63.5), 0.1)
+    outputs = np.stack([1 - probability, probability], axis=-1).astype(np.float32)
+    settings = replace(WATERSHED, seed_threshold=0.8, merge_solidity=merge_solidity)
+    found = label(outputs, UNet(features=1, depth=0), settings, 64, tmp_path)
+    assert found.max() == (1 if merge_solidity else 2)
 
 
 def test_a_region_without_a_seed_is_one_cell(tmp_path):

@@ -162,6 +162,7 @@ BAD_VALUES = [
     ("instances.seed_threshold", 1.0, "at least 0 and below 1"),
     ("instances.smoothing", -1.0, "at least 0"),
     ("instances.relative_smoothing", 2.0, "at least 0 and at most 1"),
+    ("instances.merge_solidity", 1.5, "at least 0 and at most 1"),
     ("instances.min_size", -1, "at least 0"),
     ("instances.fill_holes", "yes", "True or False"),
     ("devices.partition", "xmap", "one of pmap, jit"),

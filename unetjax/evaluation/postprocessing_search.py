@@ -39,6 +39,9 @@ _OF_MAPS: tuple[Options, ...] = tuple(
     {"method": "watershed", "seeds": "maps", "seed_threshold": threshold}
     for threshold in (0.5, 0.4, 0.6, 0.3, 0.7)
 )
+# By which validation images must score better if no pieces are merged: those of one
+# microscope show little of what merging does for others, unless it is wrong for them.
+_MARGIN = 0.02
 _SIZES = (0, 10, 30)  # pixels, where the given settings have no size limit
 
 
@@ -114,8 +117,8 @@ def search(
 ) -> Choice:
     """Returns the best settings found, one group of options after the other.
 
-    Threshold and method first, or the seeds of maps and then the threshold,
-    and last the size limit.
+    Whether pieces are merged first, then threshold and method, or the seeds of maps and
+    then the threshold, and last the size limit.
 
     Args:
       examples: At least one annotated image.
@@ -145,6 +148,11 @@ def search(
 
     scores = {settings: score(settings)}
     best = settings
+    apart = replace(settings, merge_solidity=0.0)
+    if apart != settings:
+        unmerged = score(apart)
+        if unmerged[metric] > scores[settings][metric] + _MARGIN:
+            best, scores[apart] = apart, unmerged
     for alternatives in _rounds(settings, target):
         for options in alternatives:
             candidate = replace(best, **options)

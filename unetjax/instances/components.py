@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int32, Integer
 from scipy import ndimage
 from skimage import segmentation
 
-from unetjax.instances import watershed
+from unetjax.instances import fragments, watershed
 from unetjax.instances.settings import InstanceSettings
 from unetjax.targets.target import TargetName
 
@@ -180,7 +180,10 @@ def _cutter(
 
     def cut(foreground: Mask) -> Int32[np.ndarray, "H W"]:
         height, is_seed = seeds_of(foreground)
-        return watershed.flood(height, is_seed, foreground)
+        cells = watershed.flood(height, is_seed, foreground)
+        if settings.merge_solidity:
+            cells = fragments.merge(cells, height, min_solidity=settings.merge_solidity)
+        return cells
 
     return cut
 

@@ -23,6 +23,9 @@ class InstanceSettings:
       smoothing: Standard deviation of a Gaussian filter of the maps, in pixels.
       relative_smoothing: The same relative to the radius of the cells, where that is
         larger, so that large cells do not fall into pieces; see `smoothing.smooth`.
+      merge_solidity: Cells of a watershed are merged where they are pieces of a cell
+        that covers at least this fraction of its convex hull, see `fragments.merge`; 0
+        merges none.
       min_size: Cells of fewer pixels become background.
       fill_holes: Whether background enclosed by cells becomes foreground.
     """
@@ -33,6 +36,7 @@ class InstanceSettings:
     seed_threshold: float = 0.8
     smoothing: float = 1.0
     relative_smoothing: float = 0.0
+    merge_solidity: float = 0.0
     min_size: int = 0
     fill_holes: bool = False
 
@@ -44,6 +48,5 @@ class InstanceSettings:
             check_range(name, getattr(self, name), at_least=0, below=1, hint=hint)
         for name in ("min_size", "smoothing"):
             check_range(name, getattr(self, name), at_least=0)
-        check_range(
-            "relative_smoothing", self.relative_smoothing, at_least=0, at_most=1
-        )
+        for name in ("relative_smoothing", "merge_solidity"):
+            check_range(name, getattr(self, name), at_least=0, at_most=1)

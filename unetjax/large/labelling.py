@@ -17,12 +17,12 @@ from jaxtyping import Bool, Float, Int32, Int64, Integer, UInt64
 from skimage import segmentation
 
 from unetjax.inference import predict
-from unetjax.instances import components, smoothing
+from unetjax.instances import components, fragments, smoothing
+from unetjax.instances.fragments import Joined
 from unetjax.instances.settings import InstanceSettings
 from unetjax.large import arrays, merging
 from unetjax.large.arrays import StoredArray
 from unetjax.large.grid import CHUNK, Block, Grid, inside
-from unetjax.large.merging import Joined
 from unetjax.network.unet import UNet
 
 _HALO = 128  # pixels around a block that a watershed sees at first
@@ -109,13 +109,16 @@ def number_cells(
     )
     if settings.method == "watershed":
         numbers = _flood(image, numbers, joined, advance)
-        joined = Joined(*np.zeros((2, 0), np.uint64))
+        joined = _merge_fragments(image, numbers, advance)
     return _keep_large(image, numbers, joined, advance)
 
 
 def num_passes(settings: InstanceSettings) -> int:
     """Returns how often `number_cells` goes over all blocks."""
-    return 2 + settings.fill_holes + 2 * (settings.method == "watershed")
+    passes = 2 + settings.fill_holes
+    if settings.method == "watershed":
+        passes += 4 if settings.merge_solidity else 2
+    return passes
 
 
 def _classify(image: _Image, block: Block) -> None:
@@ -269,10 +272,63 @@ def _heights(
 
 
 def _halo(settings: InstanceSettings) -> int:
-    needed = smoothing.reach(
+    needed = 1 + smoothing.reach(
         deviation=settings.smoothing, relative=settings.relative_smoothing
     )
     return -(-max(_HALO, needed) // smoothing.COARSEST) * smoothing.COARSEST
+
+
+def _merge_fragments(image: _Image, cells: StoredArray, advance: Advance) -> Joined:
+    """Returns which cells are pieces of one; see `fragments.merge`."""
+    if not image.settings.merge_solidity:
+        return fragments.join(np.zeros((0, 2), np.uint64))
+    borders, parts = list[fragments.Borders](), list[fragments.Cells]()
+    for block in image.grid.blocks():
+        window = image.grid.window(block, _halo(image.settings))
+        _, heights, _ = _heights(image, window)
+        height = heights[
+            inside(block.rows, window[0]), inside(block.columns, window[1])
+        ]
+        parts.append(
+            fragments.find_cells(cells.read(block.rows, block.columns), height)
+        )
+        # With one line of pixels of the next block, so that each border is found once.
+        for axis, (rows, columns) in enumerate(_one_more(block, image.grid)):
+            height = heights[inside(rows, window[0]), inside(columns, window[1])]
+            found = cells.read(rows, columns)
+            borders.append(fragments.find_borders(found, height, axis=axis))
+        advance()
+    found = fragments.add_cells(parts)
+    pairs = fragments.with_weak_border(fragments.add_borders(borders), found)
+    # Cells are of one class, which the number of their seed or region tells.
+    first, second = (pairs // np.uint64(2) % np.uint64(image.model.num_classes)).T
+    pairs = pairs[first == second]
+    wanted = np.unique(pairs)
+    corners = dict[int, list[Int64[np.ndarray, "c 2"]]]()
+    for block in image.grid.blocks():
+        parts_of_block = fragments.find_corners(
+            cells.read(block.rows, block.columns),
+            wanted,
+            origin=(block.rows.start, block.columns.start),
+        )
+        for number, points in parts_of_block.items():
+            corners.setdefault(number, []).append(points)
+        advance()
+    return fragments.join_convex(
+        pairs,
+        found,
+        {number: np.concatenate(parts) for number, parts in corners.items()},
+        image.settings.merge_solidity,
+    )
+
+
+def _one_more(block: Block, grid: Grid) -> list[tuple[slice, slice]]:
+    """Returns a block with the next row, and with the next column, if there are any."""
+    rows, columns = grid.window(block, 1)
+    return [
+        (slice(block.rows.start, rows.stop), block.columns),
+        (block.rows, slice(block.columns.start, columns.stop)),
+    ]
 
 
 def _keep_large(

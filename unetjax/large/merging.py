@@ -5,33 +5,14 @@ blocks are then joined, so the result does not depend on the blocks or their ord
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer, UInt64
-from scipy import ndimage, sparse
+from scipy import ndimage
 
+from unetjax.instances.fragments import Joined, join
 from unetjax.large.arrays import StoredArray
 from unetjax.large.grid import Block, Grid
-
-
-class Joined(NamedTuple):
-    """Numbers that belong to the same component as others.
-
-    Attributes:
-      numbers: These numbers, in increasing order.
-      first: The least number of the component of each.
-    """
-
-    numbers: UInt64[np.ndarray, " n"]
-    first: UInt64[np.ndarray, " n"]
-
-    def resolve(self, numbers: UInt64[np.ndarray, "*s"]) -> UInt64[np.ndarray, "*s"]:
-        """Returns one number for each component, instead of one for each block."""
-        if not self.numbers.size:
-            return numbers
-        index = np.searchsorted(self.numbers, numbers).clip(max=self.numbers.size - 1)
-        return np.where(self.numbers[index] == numbers, self.first[index], numbers)
 
 
 def label(
@@ -71,7 +52,7 @@ def label(
     for first, second in _lines(grid, numbers):
         shifts = (-1, 0, 1) if connectivity == 2 else (0,)
         pairs += [_touching(first, second, shift, num_classes) for shift in shifts]
-    return _join(np.unique(np.concatenate(pairs), axis=0))
+    return join(np.unique(np.concatenate(pairs), axis=0))
 
 
 def border_components(
@@ -123,17 +104,3 @@ def _touching(
     modulus = np.uint64(num_classes)
     meet = (first > 0) & (second > 0) & (first % modulus == second % modulus)
     return np.unique(np.stack([first[meet], second[meet]], axis=1), axis=0)
-
-
-def _join(pairs: UInt64[np.ndarray, "m 2"]) -> Joined:
-    numbers, index = np.unique(pairs, return_inverse=True)
-    if not numbers.size:
-        return Joined(numbers, numbers)
-    first, second = index.reshape(pairs.shape).T
-    edges = sparse.coo_array(
-        (np.ones(len(pairs), bool), (first, second)), (numbers.size, numbers.size)
-    )
-    _, component = sparse.csgraph.connected_components(edges, directed=False)
-    # `numbers` increase, so the first of a component is its least.
-    _, place = np.unique(component, return_index=True)
-    return Joined(numbers, numbers[place][component])

@@ -52,7 +52,11 @@ _WEIGHT_MAPS: dict[Structure, WeightMapSettings] = {
     "thin": _PLAIN,
 }
 _FROM_DISTANCES = InstanceSettings(
-    method="watershed", seeds="maps", seed_threshold=0.5, relative_smoothing=0.25
+    method="watershed",
+    seeds="maps",
+    seed_threshold=0.5,
+    relative_smoothing=0.25,
+    merge_solidity=0.88,
 )
 # Other magnifications, exposures and noise than those of the training images.
 _OTHER_MICROSCOPES = AugmentationSettings(scale=2.0, gamma=0.3, blur=1.0, noise=0.05)
