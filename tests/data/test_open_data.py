@@ -47,11 +47,11 @@ def test_validation_images_are_drawn_by_the_seed(folders):
     assert len(drawn) > 1
 
 
-def test_test_images_are_drawn_first():
+def test_test_images_are_drawn_first(folders):
     """So that another validation fraction, or a fold, keeps the test images."""
-    settings = DataSettings(name="synthetic", num_images=10, test_fraction=0.3)
+    settings = replace(folders, validation_fraction=0.25, test_fraction=0.2)
     split = open_split(settings)
-    assert [len(part) for part in names(split)] == [6, 1, 3]
+    assert [len(part) for part in names(split)] == [3, 1, 1]
     for changes in ({"validation_fraction": 0.5}, {"fold": "1/2"}):
         other = open_split(replace(settings, **changes))
         assert names(other)[2] == names(split)[2]

@@ -256,6 +256,7 @@ def test_augmentations_of_the_peer_move_image_and_label_together():
     assert bool(rows[3].samples) or "build it from source" in rows[3].note
 
 
+@pytest.mark.slow
 def test_steps_with_data_say_what_limits_them():
     (rows,) = data.steps_with_data(TINY._replace(map_size=64), {})
     assert rows[0].note == data.verdict(1 / rows[1].ratio)

@@ -89,6 +89,7 @@ def test_two_workers_share_a_sweep_and_one_is_killed(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_all_trials_are_scored_at_once(tmp_path):
     """With scores that no training takes, and their spread over seeds."""
     workdir = tmp_path / "s"

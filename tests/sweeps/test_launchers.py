@@ -39,6 +39,7 @@ def local(config, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_printed_commands_make_the_table_of_a_local_sweep(local, config, tmp_path):
     """Also run in another order, and one of them twice."""
     folder = tmp_path / "s"

@@ -129,6 +129,7 @@ workers.run(sweep, search.Search(sweep, space, num_trials=1))
 """
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_killed_worker_is_taken_over(base, tmp_path, searched):
     """Its run is resumed, the journal counts it once, and later ones are the same."""
     (tmp_path / "base.json").write_text(json.dumps(configs.to_dict(base)))

@@ -103,6 +103,7 @@ def test_an_interrupted_call_is_resumed(trained, base, tmp_path):
         assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ahead_is_set_back_to_the_others(trained, base, tmp_path):
     """As if the process had been killed after the first was saved."""
     runs = make_runs(base, tmp_path)

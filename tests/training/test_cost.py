@@ -132,6 +132,7 @@ def test_no_tile_is_larger_than_it_takes_to_hold_an_image(train):
     assert configs.output_size(found) == 8
 
 
+@pytest.mark.slow
 def test_the_most_tiles_that_fit(train):
     num_devices = jax.local_device_count()
     wanted = replace(FLAT, batch_size=3 * num_devices)

@@ -65,6 +65,7 @@ def test_more_patience_continues_as_if_it_had_never_stopped(tmp_path):
     assert_equal_runs(tmp_path / "a", tmp_path / "b", patient)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_stops_early_at_the_same_step(tmp_path):
     loop.train_and_evaluate(STANDSTILL, make_split(), tmp_path / "a")
     with pytest.raises(stopping.Interrupted):

@@ -413,21 +413,27 @@ def _opened(path: pathlib.Path) -> Iterator[tuple[tifffile.TiffFile, list[str]]]
         yield file, warnings
 
 
+class _Collector(logging.Handler):
+    """Keeps the messages that are logged."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps one."""
+        self.messages.append(record.getMessage())
+
+
 @contextlib.contextmanager
 def _collect_warnings() -> Iterator[list[str]]:
     """Collects the warnings that tifffile logs instead of raising."""
-    messages: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-
-    collector = Collector(logging.WARNING)
+    collector = _Collector(logging.WARNING)
     logger = logging.getLogger("tifffile")
     logger.addHandler(collector)
     propagated, logger.propagate = logger.propagate, False
     try:
-        yield messages
+        yield collector.messages
     finally:
         logger.propagate = propagated
         logger.removeHandler(collector)

@@ -5,7 +5,9 @@ reproduces its region of the single pass exactly when it lies on such a multiple
 tiles with 388 pixels of output advance by 384.
 """
 
+import functools
 import itertools
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -104,7 +106,15 @@ def plan(
             f"depth {geometry.depth}, got {max_pixels}; allow more or use a "
             "shallower network."
         )
-    return TilePlan(*min(fitting, key=_cost), geometry.margin)
+    # Number of pixels that are read; ties are decided by the number of tiles.
+    best = min(
+        fitting,
+        key=lambda axes: (
+            math.prod(axis.count * axis.tile for axis in axes),
+            math.prod(axis.count for axis in axes),
+        ),
+    )
+    return TilePlan(*best, geometry.margin)
 
 
 def tiles(plan: TilePlan) -> list[Tile]:
@@ -134,14 +144,13 @@ def read_tile(
     mirrored copy of the whole image. If the plan is for a smaller image, it applies to
     the centre of this one, and the pixels around the centre serve as context.
     """
-
-    def index(size: int, axis: TileAxis, span: slice) -> Int[np.ndarray, " n"]:
+    places = []
+    axes = zip(image.shape, (plan.rows, plan.columns), tile, strict=False)
+    for size, axis, span in axes:
         start = span.start - plan.margin + (size - axis.size) // 2
-        return mirror_index(start, start + axis.tile, size=size, mode=mirror)
-
-    first = index(image.shape[0], plan.rows, tile.rows)
-    second = index(image.shape[1], plan.columns, tile.columns)
-    return image[np.ix_(first, second)]
+        stop = start + axis.tile
+        places.append(mirror_index(start, stop, size=size, mode=mirror))
+    return image[np.ix_(*places)]
 
 
 def mirror_index(
@@ -194,7 +203,8 @@ def _axis(size: int, tile: int, geometry: Geometry) -> TileAxis:
     return TileAxis(size, tile, trusted, stride, count)
 
 
-def _axes(size: int, geometry: Geometry) -> list[TileAxis]:
+@functools.lru_cache
+def _axes(size: int, geometry: Geometry) -> tuple[TileAxis, ...]:
     """The candidates for one axis, up to the first that covers it with one tile.
 
     The trusted output spans a whole number of periods. The number is rounded to four
@@ -205,15 +215,8 @@ def _axes(size: int, geometry: Geometry) -> list[TileAxis]:
     while True:
         axes.append(_axis(size, _tile_size(periods * step, geometry), geometry))
         if axes[-1].count == 1:
-            return axes
+            return tuple(axes)
         periods += 2 ** max(periods.bit_length() - 4, 0)
-
-
-def _cost(pair: tuple[TileAxis, TileAxis]) -> tuple[int, int]:
-    """Total number of pixels read; ties are decided by the number of tiles."""
-    rows, columns = pair
-    count = rows.count * columns.count
-    return count * rows.tile * columns.tile, count
 
 
 def _spans(axis: TileAxis) -> list[slice]:

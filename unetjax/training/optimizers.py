@@ -154,12 +154,11 @@ def averaged_params(
     opt_state: optax.OptState, params: PyTree[Float[Array, "..."]]
 ) -> PyTree[Float[Array, "..."]]:
     """Returns the running mean of the parameters; `params` if none is kept."""
-    nodes = jax.tree.leaves(opt_state, is_leaf=_is_average)
-    return next((node.params for node in nodes if _is_average(node)), params)
-
-
-def _is_average(node: object) -> bool:
-    return isinstance(node, AverageState)
+    nodes = jax.tree.leaves(
+        opt_state, is_leaf=lambda node: isinstance(node, AverageState)
+    )
+    averages = [node for node in nodes if isinstance(node, AverageState)]
+    return averages[0].params if averages else params
 
 
 def _average(decay: float) -> optax.GradientTransformation:
