@@ -447,6 +447,17 @@ def test_one_field_of_view_may_hold_for_all_images_and_pages(tree):
     assert all(((e.label == -1) == (FIELD == 0)).all() for e in examples)
 
 
+def test_all_images_without_a_field_of_view_are_named(tree):
+    images = [f"i/{name}.tif" for name in "abcd"]
+    tree(images, [path.replace("i/", "m/") for path in images])
+    save(pathlib.Path("f/b.tif"), FIELD)
+    message = (
+        r"^i/a\.tif, i/c\.tif, i/d\.tif have no field of view in f; that of a\.tif"
+    )
+    with pytest.raises(ValueError, match=message):
+        folder.load("i", "m", within="f")
+
+
 @pytest.mark.parametrize(
     ("fields", "shape", "message"),
     [

@@ -230,7 +230,7 @@ def fields_of_view(
 
     Raises:
       FileNotFoundError: If there is no such folder or file.
-      ValueError: If an image has none, or several.
+      ValueError: If images have none, or one has several.
     """
     if within is None:
         return {}
@@ -239,7 +239,7 @@ def fields_of_view(
         return dict.fromkeys(files, within)
     found = list_images(within)
     naming = FileNaming(naming.image_suffix, endings=_FIELD_SUFFIXES)
-    fields = dict[pathlib.Path, pathlib.Path]()
+    fields, without = dict[pathlib.Path, pathlib.Path](), list[str]()
     for file in files:
         of_mask = pathlib.Path(names.common(outlined_stem(file)) + file.suffix)
         candidates = _candidates(file, found, naming)
@@ -247,13 +247,19 @@ def fields_of_view(
         if len(candidates) > 1:
             several = checks.listed([str(path) for path in candidates])
             raise ValueError(f"{file} has several fields of view, {several}; keep one.")
-        if not candidates:
-            stem = _image_stem(file, naming)
-            raise ValueError(
-                f"{file} has no field of view in {within}; it must be called {stem}"
-                f"{file.suffix}, {stem}_mask{file.suffix} or {stem}_fov{file.suffix}."
-            )
-        fields[file] = candidates[0]
+        if candidates:
+            fields[file] = candidates[0]
+        else:
+            without.append(str(file))
+    if without:
+        first = pathlib.Path(without[0])
+        stem = _image_stem(first, naming)
+        have = "has" if len(without) == 1 else "have"
+        raise ValueError(
+            f"{checks.listed(without)} {have} no field of view in {within}; that of "
+            f"{first.name} must be called {stem}{first.suffix}, "
+            f"{stem}_mask{first.suffix} or {stem}_fov{first.suffix}."
+        )
     return fields
 
 
