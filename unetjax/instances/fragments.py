@@ -48,8 +48,8 @@ class Cells(NamedTuple):
     areas: Int[np.ndarray, " n"]
     peaks: Float[np.ndarray, " n"]
 
-    def of(self, numbers: Integer[np.ndarray, "*s"]) -> Int[np.ndarray, "*s"]:
-        """Returns the places of some numbers."""
+    def places(self, numbers: Integer[np.ndarray, "*s"]) -> Int[np.ndarray, "*s"]:
+        """Returns where the cells of some numbers are in these arrays."""
         return np.searchsorted(self.numbers, numbers)
 
 
@@ -136,7 +136,8 @@ def find_cells(
 ) -> Cells:
     """Returns the cells of an image, or of a part of it; the background is one.
 
-    Numbers up to the number of pixels need no sorting, and may then be of no cell.
+    If no number exceeds the count of pixels, all up to the largest are returned, also
+    those that no cell has: that needs no sorting.
     """
     if cells.max(initial=0) < cells.size:
         index = cells.ravel().astype(np.int64)
@@ -201,7 +202,7 @@ def add_borders(parts: Sequence[Borders]) -> Borders:
 
 def with_weak_border(borders: Borders, cells: Cells) -> Integer[np.ndarray, "p 2"]:
     """Returns the pairs whose border is long and high enough for pieces of one cell."""
-    index = cells.of(borders.pairs)
+    index = cells.places(borders.pairs)
     smaller = cells.areas[index].min(axis=1, initial=np.iinfo(np.int64).max)
     lower = cells.peaks[index].min(axis=1, initial=np.inf)
     # A straight border at any angle: the steps are its length along both axes.
@@ -260,7 +261,7 @@ def join_convex(
       corners: From `find_corners`, of the cells of the pairs.
       min_solidity: See `merge`.
     """
-    areas = cells.areas[cells.of(pairs)].sum(axis=1)
+    areas = cells.areas[cells.places(pairs)].sum(axis=1)
     hulls = [
         _hull_area(np.concatenate([corners[first], corners[second]]))
         for first, second in pairs.tolist()

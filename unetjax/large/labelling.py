@@ -300,7 +300,7 @@ def _merge_fragments(image: _Image, cells: StoredArray, advance: Advance) -> Joi
         advance()
     found = fragments.add_cells(parts)
     pairs = fragments.with_weak_border(fragments.add_borders(borders), found)
-    # Cells are of one class, which the number of their seed or region tells.
+    # Only cells of one class are merged; the number of a cell tells its class.
     first, second = (pairs // np.uint64(2) % np.uint64(image.model.num_classes)).T
     pairs = pairs[first == second]
     wanted = np.unique(pairs)
