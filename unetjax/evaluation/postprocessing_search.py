@@ -146,13 +146,10 @@ def search(
             metrics.append(cache[key])
         return merge_all(metrics).compute()
 
-    scores = {settings: score(settings)}
-    best = settings
     apart = replace(settings, merge_solidity=0.0)
-    if apart != settings:
-        unmerged = score(apart)
-        if unmerged[metric] > scores[settings][metric] + _MARGIN:
-            best, scores[apart] = apart, unmerged
+    scores = {each: score(each) for each in dict.fromkeys((settings, apart))}
+    is_wrong = scores[apart][metric] > scores[settings][metric] + _MARGIN
+    best = apart if is_wrong else settings
     for alternatives in _rounds(settings, target):
         for options in alternatives:
             candidate = replace(best, **options)
@@ -160,7 +157,8 @@ def search(
                 scores[candidate] = score(candidate)
         # NaN where there is no cell at all. Of equals, the first is chosen.
         best = max(
-            scores, key=lambda each: np.nan_to_num(scores[each][metric], nan=-1.0)
+            (each for each in scores if each.merge_solidity == best.merge_solidity),
+            key=lambda each: np.nan_to_num(scores[each][metric], nan=-1.0),
         )
     return Choice(
         settings=best,

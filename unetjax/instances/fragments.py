@@ -107,8 +107,9 @@ def merge(
     - its mean height is at least 0.4 times the lower one of their largest heights, and
     - together they cover `min_solidity` of their convex hull.
 
-    All pairs are judged by the cells as they are given, so their order does not matter.
-    The rule is ours.
+    All pairs are judged by the cells as they are given, so their order does not matter;
+    pairs that share a cell make one cell, whose own form is not judged. The rule is
+    ours.
 
     Args:
       cells: Number of the cell of every pixel, 0 in the background.
